@@ -1,0 +1,481 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * crew.c - start the workers, ask them, notice when one dies, hangs or talks nonsense.
+ *
+ * The workers are forked before the bus opens (nanomsg starts a thread, and a child forked
+ * after that must not touch it); the coordinator binds, then lets them connect. With
+ * --exec-workers they are programs of their own, with --worker NAME=URL somebody else started them.
+ *
+ * A deadline is time without progress: a worker that uses the CPU or does I/O is waited for.
+ *
+ * Rights:   none beyond fork.
+ * Holds:    per worker a pidfd, a bus endpoint, the fd plane, the requests not yet answered.
+ */
+#include "coordinator/crew.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+#include "proto/control/bus.h"
+#include "proto/control/fdplane.h"
+#include "proto/control/util.h"
+#include "workers/common/log.h"
+#include "workers/common/worker.h"
+#include "workers/files/files.h"
+#include "workers/mem/mem.h"
+
+#define DEADLINE_MS 10000
+#define MAX_PENDING 64
+
+struct pending {
+	uint64_t id;
+	int body;		/* Request.body_case */
+};
+
+struct member {
+	struct worker *worker;	/* NULL: no such role here */
+	bool running;
+	bool foreign;		/* not our child */
+	pid_t pid;
+	int pidfd;
+	int fd_plane;
+	struct bus *bus;
+	struct pending pending[MAX_PENDING];
+	unsigned first, count;
+	uint64_t last_reply;
+};
+
+struct crew {
+	char dir[32];		/* of the sockets; empty once removed */
+	uint64_t last_id;
+	struct member member[ROLE_COUNT];
+};
+
+static struct crew *crew_new(void)
+{
+	struct crew *c = xcalloc(1, sizeof(*c));
+	int i;
+
+	for (i = 0; i < ROLE_COUNT; i++)
+		c->member[i].pidfd = c->member[i].fd_plane = -1;
+	c->member[ROLE_MEM].worker = &mem_worker;
+	c->member[ROLE_FILES].worker = &files_worker;
+	return c;
+}
+
+static void socket_url(const struct crew *c, const struct member *m, char *buf, size_t size)
+{
+	snprintf(buf, size, "ipc://%s/%s", c->dir, m->worker->name);
+}
+
+/* The url given by --worker NAME=URL, or NULL. */
+static const char *foreign_url(const Options *o, const char *name)
+{
+	size_t i, n = strlen(name);
+
+	for (i = 0; i < o->n_worker; i++)
+		if (!strncmp(o->worker[i], name, n) && o->worker[i][n] == '=')
+			return o->worker[i] + n + 1;
+	return NULL;
+}
+
+static int connect_foreign(struct member *m, const char *url, struct fault *f)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	struct ucred cred;
+	socklen_t len = sizeof(cred);
+
+	if (strncmp(url, "ipc://", 6) ||
+	    strlen(url + 6) + sizeof(".fds") > sizeof(addr.sun_path))
+		return fault(f, -EINVAL, "--worker %s=%s: the url must be a short ipc:// one",
+			     m->worker->name, url);
+	strcat(strcpy(addr.sun_path, url + 6), ".fds");
+	m->fd_plane = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (m->fd_plane < 0 ||
+	    connect(m->fd_plane, (struct sockaddr *)&addr, sizeof(addr)) < 0 ||
+	    getsockopt(m->fd_plane, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
+		return fault(f, errno, "worker %s at %s: start it first with --listen %s",
+			     m->worker->name, url, url);
+	m->foreign = true;
+	m->pid = cred.pid;
+	return 0;
+}
+
+/* In the child: become the worker's program, beside our own. */
+static _Noreturn void exec_worker(const struct member *m, const char *url, int fd_plane)
+{
+	char self[PATH_MAX], path[PATH_MAX + 16], num[16];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	char *slash;
+
+	if (n < 0)
+		_exit(127);
+	self[n] = '\0';
+	slash = strrchr(self, '/');
+	snprintf(path, sizeof(path), "%.*s/stasis-%s", (int)(slash - self), self, m->worker->name);
+	snprintf(num, sizeof(num), "%d", fd_plane);
+	fcntl(fd_plane, F_SETFD, 0);
+	execl(path, path, "--forked", url, num, (char *)NULL);
+	log_error("cannot run %s: %s", path, strerror(errno));
+	_exit(127);
+}
+
+/* In a child: our ends of earlier workers' fd planes, whose hangup tells them to go. */
+static void close_others(struct crew *c)
+{
+	int i;
+
+	for (i = 0; i < ROLE_COUNT; i++) {
+		auto_close(&c->member[i].fd_plane);
+		auto_close(&c->member[i].pidfd);
+	}
+}
+
+static int fork_member(struct job *job, struct member *m, struct fault *f)
+{
+	char url[64];
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return fault(f, errno, "socket pair to worker %s", m->worker->name);
+	socket_url(job->crew, m, url, sizeof(url));
+	m->pid = fork();
+	if (m->pid == 0) {
+		close(pair[0]);
+		close_others(job->crew);
+		if (job->opts->exec_workers)
+			exec_worker(m, url, pair[1]);
+		worker_forked(m->worker, url, pair[1]);
+	}
+	close(pair[1]);
+	m->fd_plane = pair[0];
+	if (m->pid < 0)
+		return fault(f, errno, "start worker %s", m->worker->name);
+	return 0;
+}
+
+/* Everything of a start that must happen before the bus opens. */
+static int spawn(struct job *job, struct member *m, struct fault *f)
+{
+	const char *url = foreign_url(job->opts, m->worker->name);
+	int r = url ? connect_foreign(m, url, f) : fork_member(job, m, f);
+
+	if (r < 0)
+		return -1;
+	m->running = true;
+	m->pidfd = syscall(SYS_pidfd_open, m->pid, 0);
+	if (m->pidfd < 0)
+		return fault(f, errno, "pidfd of worker %s (%d)", m->worker->name, m->pid);
+	return 0;
+}
+
+static int open_bus(struct job *job, struct member *m, struct fault *f)
+{
+	char buf[64];
+
+	socket_url(job->crew, m, buf, sizeof(buf));
+	m->bus = m->foreign ? bus_open(foreign_url(job->opts, m->worker->name), false, f) :
+			      bus_open(buf, true, f);
+	if (!m->bus)
+		return -1;
+	bus_set_peer(m->bus, m->pidfd);
+	if (!m->foreign && write(m->fd_plane, "", 1) != 1)
+		return fault(f, errno, "release worker %s", m->worker->name);
+	return 0;
+}
+
+static int send_setup(struct job *job, enum role role, struct fault *f)
+{
+	AUTO_FREE int *fds = xcalloc(job->nopt_fds + 3, sizeof(int));
+	Setup setup = SETUP__INIT;
+	Request req = REQUEST__INIT;
+
+	fds[0] = job->image_dir;
+	fds[1] = job->work_dir;
+	fds[2] = log_fd();
+	memcpy(fds + 3, job->opt_fds, job->nopt_fds * sizeof(int));
+	setup.opts = job->opts;
+	setup.nfds = job->nopt_fds + 3;
+	setup.start_sec = job->start.tv_sec;
+	setup.start_nsec = job->start.tv_nsec;
+	setup.coordinator_pid = getpid();
+	req.body_case = REQUEST__BODY_SETUP;
+	req.setup = &setup;
+	return crew_send(job->crew, role, STAGE__PREPARE, &req, fds, setup.nfds, f);
+}
+
+int crew_start(struct job *job, unsigned roles, struct fault *f)
+{
+	struct member *m;
+	int i;
+
+	if (job->crew)
+		die("workers are started once");
+	job->crew = crew_new();
+	strcpy(job->crew->dir, "/tmp/stasis-XXXXXX");
+	if (!mkdtemp(job->crew->dir)) {
+		job->crew->dir[0] = '\0';
+		return fault(f, errno, "private directory for the bus in /tmp");
+	}
+	for (i = 0; i < ROLE_COUNT; i++) {
+		m = &job->crew->member[i];
+		if ((roles & (1u << i)) && m->worker && spawn(job, m, f) < 0)
+			return -1;
+	}
+	for (i = 0; i < ROLE_COUNT; i++)
+		if (job->crew->member[i].running && open_bus(job, &job->crew->member[i], f) < 0)
+			return -1;
+	for (i = 0; i < ROLE_COUNT; i++)
+		if (job->crew->member[i].running && send_setup(job, i, f) < 0)
+			return -1;
+	return 0;
+}
+
+static const char *body_name(int body)
+{
+	const ProtobufCFieldDescriptor *d;
+
+	d = protobuf_c_message_descriptor_get_field(&request__descriptor, body);
+	return d ? d->name : "?";
+}
+
+int crew_send(struct crew *c, enum role role, Stage stage, Request *req, const int *fds,
+	      size_t nfds, struct fault *f)
+{
+	struct member *m = &c->member[role];
+	struct pending *p;
+
+	if (!m->running || m->count == MAX_PENDING)
+		die("%s asked out of turn", m->worker ? m->worker->name : "absent worker");
+	p = &m->pending[(m->first + m->count++) % MAX_PENDING];
+	p->id = req->id = ++c->last_id;
+	p->body = req->body_case;
+	req->stage = stage;
+	req->deadline_ms = DEADLINE_MS;
+	log_debug("-> %s: %s (%llu)", m->worker->name, body_name(p->body),
+		  (unsigned long long)p->id);
+	if (nfds && fdplane_send(m->fd_plane, p->id, fds, nfds, f) < 0)
+		return fault_prefix(f, "worker %s", m->worker->name);
+	if (bus_send(m->bus, &req->base, f) < 0)
+		return fault_prefix(f, "worker %s", m->worker->name);
+	return 0;
+}
+
+/* CPU time and I/O of a process so far: a number that grows while it works. */
+static uint64_t progress(pid_t pid)
+{
+	char path[32], buf[512], *p;
+	unsigned long long sum = 0, v;
+	AUTO_CLOSE int stat = -1, io = -1;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	stat = open(path, O_RDONLY | O_CLOEXEC);
+	n = stat < 0 ? -1 : read(stat, buf, sizeof(buf) - 1);
+	if (n > 0) {
+		unsigned long ut = 0, st = 0;
+
+		buf[n] = '\0';
+		p = strrchr(buf, ')');
+		if (p && sscanf(p + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &ut,
+				&st) == 2)
+			sum += ut + st;
+	}
+	snprintf(path, sizeof(path), "/proc/%d/io", pid);
+	io = open(path, O_RDONLY | O_CLOEXEC);
+	n = io < 0 ? -1 : read(io, buf, sizeof(buf) - 1);
+	if (n > 0) {
+		buf[n] = '\0';
+		for (p = buf; p && sscanf(p, "%*[a-z_]: %llu", &v) == 1; p = strchr(p, '\n'),
+		     p = p ? p + 1 : NULL)
+			sum += v;
+	}
+	return sum;
+}
+
+/* How a dead worker died, for the sentence. */
+static void describe_death(struct member *m, char *buf, size_t size)
+{
+	siginfo_t si = { 0 };
+
+	snprintf(buf, size, "is gone");
+	if (m->foreign || waitid(P_PIDFD, m->pidfd, &si, WEXITED | WNOWAIT) < 0)
+		return;
+	if (si.si_code == CLD_EXITED)
+		snprintf(buf, size, "exited with status %d", si.si_status);
+	else
+		snprintf(buf, size, "was killed by signal %d (%s)", si.si_status,
+			 strsignal(si.si_status));
+}
+
+/* Wait for the next message of a worker for as long as it makes progress. */
+static Reply *take_reply(struct member *m, int body, struct fault *f)
+{
+	ProtobufCMessage *msg = NULL;
+	uint64_t before = 0, now;
+	char death[80];
+	int r;
+
+	for (;;) {
+		r = bus_recv(m->bus, &reply__descriptor, &msg, DEADLINE_MS, f);
+		if (r)
+			break;
+		now = progress(m->pid);
+		if (now == before) {
+			fault(f, -ETIMEDOUT,
+			      "worker %s (%d) does not answer %s and makes no progress for %d s",
+			      m->worker->name, m->pid, body_name(body), DEADLINE_MS / 1000);
+			return NULL;
+		}
+		before = now;
+	}
+	if (r > 0)
+		return (Reply *)msg;
+	if (f->code == ECONNRESET) {
+		describe_death(m, death, sizeof(death));
+		memset(f, 0, sizeof(*f));
+		fault(f, -ECONNRESET, "worker %s (%d) %s during %s; the log has its last words",
+		      m->worker->name, m->pid, death, body_name(body));
+	} else {
+		fault_prefix(f, "worker %s (%d), %s", m->worker->name, m->pid, body_name(body));
+	}
+	return NULL;
+}
+
+static int check_reply(struct member *m, const Reply *rep, const struct pending *p,
+		       struct fault *f)
+{
+	if (rep->id != p->id)
+		return fault(f, -EPROTO, "worker %s answered request %llu when %llu was due",
+			     m->worker->name, (unsigned long long)rep->id,
+			     (unsigned long long)p->id);
+	if (rep->status == STATUS__OK)
+		return 0;
+	return fault(f, rep->has_code && rep->code > 0 ? -rep->code : -EIO, "%s",
+		     rep->text ? rep->text : "a worker failed without saying why");
+}
+
+int crew_wait(struct crew *c, enum role role, Reply **rep, struct fault *f)
+{
+	struct member *m = &c->member[role];
+	struct pending p;
+	Reply *got;
+	int r;
+
+	do {
+		if (!m->count)
+			die("nothing was asked of %s", m->worker ? m->worker->name : "a worker");
+		p = m->pending[m->first++ % MAX_PENDING];
+		m->count--;
+		got = take_reply(m, p.body, f);
+		if (!got)
+			return -1;
+		r = check_reply(m, got, &p, f);
+		m->last_reply = got->id;
+		log_debug("<- %s: %s (%llu) %s", m->worker->name, body_name(p.body),
+			  (unsigned long long)p.id, r < 0 ? "failed" : "ok");
+		if (r < 0 || !rep || p.body == REQUEST__BODY_SETUP) {
+			reply__free_unpacked(got, NULL);
+			got = NULL;
+		}
+	} while (r == 0 && p.body == REQUEST__BODY_SETUP);
+	if (rep)
+		*rep = got;
+	return r;
+}
+
+int crew_recv_fds(struct crew *c, enum role role, int *fds, size_t n, struct fault *f)
+{
+	struct member *m = &c->member[role];
+
+	return fdplane_recv(m->fd_plane, m->last_reply, fds, n, f);
+}
+
+int crew_ask(struct crew *c, enum role role, Stage stage, Request *req, Reply **rep,
+	     struct fault *f)
+{
+	if (crew_send(c, role, stage, req, NULL, 0, f) < 0)
+		return -1;
+	return crew_wait(c, role, rep, f);
+}
+
+bool crew_has(const struct crew *c, enum role role)
+{
+	return c && c->member[role].running;
+}
+
+void crew_kill(struct crew *c, enum role role)
+{
+	struct member *m = &c->member[role];
+
+	if (m->running && m->pidfd >= 0)
+		syscall(SYS_pidfd_send_signal, m->pidfd, SIGKILL, NULL, 0);
+}
+
+/* A worker started by hand is asked to end; it may hold a debugger, so nobody insists. */
+static void dismiss_foreign(struct crew *c, enum role role)
+{
+	Request req = REQUEST__INIT;
+	struct fault f = { 0 };
+	Ack ack = ACK__INIT;
+
+	req.body_case = REQUEST__BODY_QUIT;
+	req.quit = &ack;
+	if (crew_send(c, role, STAGE__RELEASE, &req, NULL, 0, &f) == 0)
+		while (c->member[role].count && crew_wait(c, role, NULL, &f) == 0)
+			;
+}
+
+/*
+ * A worker keeps nothing that outlives its last answer, so ours are killed, all at once, rather
+ * than asked one by one to end (a round trip and nanomsg's own end each).
+ */
+static void end_member(struct crew *c, enum role role)
+{
+	struct member *m = &c->member[role];
+
+	if (!m->foreign)
+		crew_kill(c, role);
+	else if (m->bus)
+		dismiss_foreign(c, role);
+	if (m->fd_plane >= 0)
+		close(m->fd_plane);
+}
+
+static void forget_member(struct crew *c, struct member *m)
+{
+	char url[64];
+
+	if (!m->foreign)
+		waitpid(m->pid, NULL, 0);
+	socket_url(c, m, url, sizeof(url));
+	unlink(url + strlen("ipc://"));
+	if (m->pidfd >= 0)
+		close(m->pidfd);
+}
+
+void crew_stop(struct crew *c)
+{
+	int i;
+
+	if (!c)
+		return;
+	for (i = 0; i < ROLE_COUNT; i++)
+		if (c->member[i].running)
+			end_member(c, i);
+	for (i = 0; i < ROLE_COUNT; i++)
+		if (c->member[i].running)
+			forget_member(c, &c->member[i]);
+	if (c->dir[0])
+		rmdir(c->dir);
+	free(c);
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * crew.h - the coordinator's side of the control plane: start workers, ask, collect.
+ */
+#ifndef STASIS_CREW_H
+#define STASIS_CREW_H
+
+#include <stddef.h>
+
+#include "coordinator/job.h"
+
+enum role { ROLE_MEM, ROLE_FILES, ROLE_NET, ROLE_GPU, ROLE_COUNT };
+
+/* Start the named roles (bit set of 1 << role) that do not run yet, in parallel, and send them Setup. */
+int crew_start(struct job *job, unsigned roles, struct fault *f);
+
+/*
+ * Ask one worker. Set req->body_case and its message; id, stage and deadline are filled in
+ * here. The message is the caller's. fds (may be NULL) travel on the fd plane.
+ */
+int crew_send(struct crew *c, enum role role, Stage stage, Request *req, const int *fds, size_t nfds,
+	      struct fault *f);
+
+/*
+ * Take the reply to the oldest request of that worker that has not been answered. *rep may be NULL
+ * when only success matters; otherwise the caller frees it with reply__free_unpacked.
+ * A FAILED reply, a dead, silent or nonsensical worker is a fault that names it.
+ */
+int crew_wait(struct crew *c, enum role role, Reply **rep, struct fault *f);
+
+/* Descriptors that came with the last reply of that worker. */
+int crew_recv_fds(struct crew *c, enum role role, int *fds, size_t n, struct fault *f);
+
+/* Does this worker run? */
+bool crew_has(const struct crew *c, enum role role);
+
+/* Send and wait. */
+int crew_ask(struct crew *c, enum role role, Stage stage, Request *req, Reply **rep, struct fault *f);
+
+/* End the workers: everything asked of them must have been answered (or no longer matter). NULL is fine. */
+void crew_stop(struct crew *c);
+
+/* SIGKILL to every worker (rollback after a fault in the control plane, crash tests). */
+void crew_kill(struct crew *c, enum role role);
+
+#endif

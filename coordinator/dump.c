@@ -1,0 +1,464 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * dump.c - the dump: its stages, each with its undo.
+ *
+ * prepare   workers up, everything refused that can be known beforehand
+ * freeze    every thread stopped, who shares what
+ * inject    agents in, threads asked what only they know
+ * collect   workers learn what exists, the agents tell what only they know
+ * write     all write images in parallel; we read the threads' state first
+ * seal      inventory.img appears: the dump is complete
+ * release   agents out; tasks killed, left stopped or running
+ *
+ * After a fault the tasks run on as if nothing had been: first the workers come to rest (they may
+ * be using agents), then agents out, what the files worker made outside the image
+ * directory is undone, and the threads are let go.
+ *
+ * Rights:   ptrace over the tree, /proc, the image directory.
+ * Holds:    the tree frozen from "freeze" to "release".
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "coordinator/cgroup_sets.h"
+#include "coordinator/core_dump.h"
+#include "coordinator/crew.h"
+#include "coordinator/freeze.h"
+#include "coordinator/inject.h"
+#include "coordinator/kids.h"
+#include "coordinator/preflight.h"
+#include "coordinator/registers.h"
+#include "coordinator/scripts.h"
+#include "coordinator/seal.h"
+#include "proto/control/util.h"
+#include "workers/common/log.h"
+#include "workers/common/procfs.h"
+
+struct dump_state {
+	struct preflight preflight;
+	pid_t *walked;			/* pids the preflight has judged */
+	size_t nwalked;
+	unsigned asked;			/* bit set of 1 << role: a reply is outstanding */
+	struct cgroup_sets *sets;
+	struct core_dump *cores;
+	Reply *collected;		/* mem's MemCollected */
+	uint64_t frozen_at;		/* job_elapsed_us */
+};
+
+static struct dump_state *state(struct job *job)
+{
+	return job->priv;
+}
+
+/* ---- asking workers ---- */
+
+static int ask(struct job *job, enum role role, Stage stage, Request *req, struct fault *f)
+{
+	if (crew_send(job->crew, role, stage, req, NULL, 0, f) < 0)
+		return -1;
+	state(job)->asked |= 1u << role;
+	return 0;
+}
+
+static int answer(struct job *job, enum role role, Reply **rep, struct fault *f)
+{
+	state(job)->asked &= ~(1u << role);
+	return crew_wait(job->crew, role, rep, f);
+}
+
+/* Wait until no worker works on a request; one that does not answer is killed. */
+static void quiesce(struct job *job)
+{
+	int role;
+
+	for (role = 0; role < ROLE_COUNT; role++) {
+		struct fault f = { 0 };
+
+		if (!(state(job)->asked & (1u << role)))
+			continue;
+		if (answer(job, role, NULL, &f) < 0) {
+			log_debug("while undoing: %s", f.text);
+			if (f.code == ETIMEDOUT)
+				crew_kill(job->crew, role);
+		}
+	}
+}
+
+/* ---- prepare ---- */
+
+static int check_root(struct job *job, struct fault *f)
+{
+	pid_t root = job->opts->pid;
+	struct fault own = { 0 };
+	struct proc_stat st;
+
+	if (procfs_stat(root, 0, &st, &own) < 0)
+		return own.code == ENOENT ? fault(f, -ESRCH, "task %d does not exist", root) :
+			fault(f, -own.code, "%s", own.text);
+	if (st.state == 'Z' || st.state == 'X')
+		return fault(f, -ESRCH, "task %d (%s) is dead: there is nothing to dump", root, st.comm);
+	return preflight_session(root, st.sid, job->opts, f);
+}
+
+static int ask_files_preflight(struct job *job, struct fault *f)
+{
+	struct dump_state *d = state(job);
+	AUTO_FREE uint32_t *pids = xcalloc(d->nwalked, sizeof(*pids));
+	FilesPreflight msg = FILES_PREFLIGHT__INIT;
+	Request req = REQUEST__INIT;
+	size_t i;
+
+	for (i = 0; i < d->nwalked; i++)
+		pids[i] = d->walked[i];
+	msg.pid = pids;
+	msg.n_pid = d->nwalked;
+	req.body_case = REQUEST__BODY_FILES_PREFLIGHT;
+	req.files_preflight = &msg;
+	return ask(job, ROLE_FILES, STAGE__PREPARE, &req, f);
+}
+
+/* The first obstacle is the fault, the others go to the log. */
+static int files_obstacles(struct job *job, struct fault *f)
+{
+	const FilesPreflightDone *done;
+	Reply *rep = NULL;
+	size_t i;
+	int r = 0;
+
+	if (answer(job, ROLE_FILES, &rep, f) < 0)
+		return -1;
+	done = rep->body_case == REPLY__BODY_FILES_PREFLIGHT_DONE ? rep->files_preflight_done : NULL;
+	for (i = 1; done && i < done->n_obstacle; i++)
+		log_warnx("%s", done->obstacle[i]);
+	if (done && done->n_obstacle)
+		r = fault(f, -ENOTSUP, "%s", done->obstacle[0]);
+	reply__free_unpacked(rep, NULL);
+	return r;
+}
+
+static int preflight(struct job *job, struct fault *f)
+{
+	struct dump_state *d = state(job);
+	size_t i;
+
+	if (preflight_walk(job->opts->pid, &d->walked, &d->nwalked, f) < 0 ||
+	    ask_files_preflight(job, f) < 0)
+		return -1;
+	registers_prepare();
+	preflight_begin(&d->preflight, job->opts->pid, f);
+	for (i = 0; i < d->nwalked && !f->code; i++)
+		preflight_task(&d->preflight, d->walked[i], f);
+	if (f->code) {
+		quiesce(job);
+		return -1;
+	}
+	return files_obstacles(job, f);
+}
+
+static int prepare(struct job *job, struct fault *f)
+{
+	struct dump_state *d = state(job);
+
+	if (scripts_run(job, "pre-dump", f) < 0 || check_root(job, f) < 0 || seal_break(job, f) < 0)
+		return -1;
+	if (crew_start(job, 1u << ROLE_MEM | 1u << ROLE_FILES, f) < 0)
+		return -1;
+	step(job, "crew");
+	d->sets = cgroup_sets_new(f);
+	return d->sets ? preflight(job, f) : -1;
+}
+
+/* ---- freeze ---- */
+
+static int by_pid(const void *a, const void *b)
+{
+	return *(const pid_t *)a - *(const pid_t *)b;
+}
+
+/* Tasks that were born after the preflight are judged now. */
+static int check_new_tasks(struct job *job, struct fault *f)
+{
+	struct dump_state *d = state(job);
+	size_t i;
+
+	qsort(d->walked, d->nwalked, sizeof(*d->walked), by_pid);
+	for (i = 0; i < job->ntasks; i++) {
+		pid_t pid = job->tasks[i]->pid;
+
+		if (!bsearch(&pid, d->walked, d->nwalked, sizeof(pid), by_pid) &&
+		    preflight_task(&d->preflight, pid, f) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int freeze(struct job *job, struct fault *f)
+{
+	struct dump_state *d = state(job);
+	uint64_t begun = job_elapsed_us(job);
+	struct task *root;
+
+	if (freeze_tree(job, f) < 0)
+		return -1;
+	d->frozen_at = job_elapsed_us(job);
+	job->timing.freezing_us = d->frozen_at - begun;
+	step(job, "frozen");
+	root = job->tasks[0];
+	if (preflight_session(root->vpid, root->sid, job->opts, f) < 0 ||
+	    check_new_tasks(job, f) < 0 || kids_assign(job, f) < 0) {
+		thaw_tree(job, THAW_RUN);
+		return -1;
+	}
+	return 0;
+}
+
+static void thaw(struct job *job)
+{
+	thaw_tree(job, THAW_RUN);
+}
+
+/* ---- inject ---- */
+
+static void forget_cores(struct job *job)
+{
+	core_dump_free(take_ptr(&state(job)->cores));
+}
+
+static int inject_agents(struct job *job, struct fault *f)
+{
+	if (inject_all(job, f) < 0)
+		return -1;
+	step(job, "injected");
+	if (inject_thread_facts(job, f) == 0)
+		return 0;
+	eject_all(job);
+	return -1;
+}
+
+static int inject(struct job *job, struct fault *f)
+{
+	struct dump_state *d = state(job);
+
+	d->cores = core_dump_begin(job, d->sets, f);
+	if (d->cores && inject_agents(job, f) == 0)
+		return 0;
+	forget_cores(job);
+	return -1;
+}
+
+static void files_rollback(struct job *job)
+{
+	FilesRollback msg = FILES_ROLLBACK__INIT;
+	Request req = REQUEST__INIT;
+	struct fault f = { 0 };
+
+	req.body_case = REQUEST__BODY_FILES_ROLLBACK;
+	req.files_rollback = &msg;
+	if (crew_ask(job->crew, ROLE_FILES, STAGE__SEAL, &req, NULL, &f) < 0)
+		log_debug("while undoing: %s", f.text);
+}
+
+static void uninject(struct job *job)
+{
+	quiesce(job);
+	forget_cores(job);
+	eject_all(job);
+	files_rollback(job);
+}
+
+/* ---- collect ---- */
+
+static void describe_task(const struct task *t, DumpTask *e)
+{
+	dump_task__init(e);
+	e->pid = t->pid;
+	e->vpid = t->vpid;
+	e->vm_id = t->vm_id;
+	e->files_id = t->files_id;
+	e->fs_id = t->fs_id;
+	e->has_files_shared = e->has_fs_shared = e->has_vm_shared = true;
+	e->files_shared = t->files_shared;
+	e->fs_shared = t->fs_shared;
+	e->vm_shared = t->vm_shared;
+	e->sid = t->sid;
+	e->pgid = t->pgid;
+	e->has_dead = true;
+	e->dead = t->state == TASK_ZOMBIE;
+	if (t->seat) {
+		e->has_region_base = e->has_region_size = e->has_stub_base = true;
+		e->region_base = seat_region_base(t->seat);
+		e->region_size = seat_region_size(t->seat);
+		e->stub_base = seat_stub_page(t->seat);
+	}
+}
+
+static int ask_collect(struct job *job, struct fault *f)
+{
+	AUTO_FREE DumpTask *tasks = xcalloc(job->ntasks, sizeof(*tasks));
+	AUTO_FREE DumpTask **list = xcalloc(job->ntasks, sizeof(*list));
+	FilesCollect files = FILES_COLLECT__INIT;
+	MemCollect mem = MEM_COLLECT__INIT;
+	Request req = REQUEST__INIT;
+	size_t i;
+
+	for (i = 0; i < job->ntasks; i++) {
+		describe_task(job->tasks[i], &tasks[i]);
+		list[i] = &tasks[i];
+	}
+	mem.task = files.task = list;
+	mem.n_task = files.n_task = job->ntasks;
+	req.body_case = REQUEST__BODY_MEM_COLLECT;
+	req.mem_collect = &mem;
+	if (ask(job, ROLE_MEM, STAGE__COLLECT, &req, f) < 0)
+		return -1;
+	req.body_case = REQUEST__BODY_FILES_COLLECT;
+	req.files_collect = &files;
+	return ask(job, ROLE_FILES, STAGE__COLLECT, &req, f);
+}
+
+/* Ends when memory is known; the files worker may still be at it. */
+static int collect(struct job *job, struct fault *f)
+{
+	struct dump_state *d = state(job);
+
+	if (core_dump_ask(d->cores, f) < 0 || ask_collect(job, f) < 0)
+		return -1;
+	step(job, "collecting");
+	if (core_dump_collect(d->cores, f) < 0 || answer(job, ROLE_MEM, &d->collected, f) < 0)
+		return -1;
+	if (d->collected->body_case != REPLY__BODY_MEM_COLLECTED)
+		return fault(f, -EPROTO, "the mem worker's answer is not the one expected");
+	return 0;
+}
+
+/* ---- write ---- */
+
+static int ask_mem_write(struct job *job, struct fault *f)
+{
+	MemWrite *msg = core_dump_memory(state(job)->cores);
+	Request req = REQUEST__INIT;
+	int r;
+
+	req.body_case = REQUEST__BODY_MEM_WRITE;
+	req.mem_write = msg;
+	r = ask(job, ROLE_MEM, STAGE__WRITE, &req, f);
+	mem_write__free_unpacked(msg, NULL);
+	return r;
+}
+
+static int ask_files_write(struct job *job, struct fault *f)
+{
+	const MemCollected *got = state(job)->collected->mem_collected;
+	FilesWrite msg = FILES_WRITE__INIT;
+	Request req = REQUEST__INIT;
+
+	msg.mapped = got->mapped;
+	msg.n_mapped = got->n_mapped;
+	req.body_case = REQUEST__BODY_FILES_WRITE;
+	req.files_write = &msg;
+	return ask(job, ROLE_FILES, STAGE__WRITE, &req, f);
+}
+
+static int take_mem_written(struct job *job, struct fault *f)
+{
+	Reply *rep = NULL;
+
+	if (answer(job, ROLE_MEM, &rep, f) < 0)
+		return -1;
+	if (rep->body_case == REPLY__BODY_MEM_WRITTEN) {
+		job->written = rep->mem_written;
+		rep->mem_written = NULL;
+		rep->body_case = REPLY__BODY__NOT_SET;
+	}
+	reply__free_unpacked(rep, NULL);
+	return 0;
+}
+
+static int write_images(struct job *job, struct fault *f)
+{
+	struct dump_state *d = state(job);
+
+	if (ask_mem_write(job, f) < 0)
+		return -1;
+	step(job, "writing");
+	if (core_dump_gather(d->cores, f) < 0 || answer(job, ROLE_FILES, NULL, f) < 0 ||
+	    ask_files_write(job, f) < 0)
+		return -1;
+	if (core_dump_write(d->cores, f) < 0 || seal_tree(job, f) < 0 || seal_clocks(job, core_dump_clocks(d->cores), f) < 0 ||
+	    cgroup_sets_write(d->sets, job->image_dir, f) < 0)
+		return -1;
+	return answer(job, ROLE_FILES, NULL, f) < 0 ? -1 : take_mem_written(job, f);
+}
+
+/* ---- seal, release ---- */
+
+static int seal(struct job *job, struct fault *f)
+{
+	return seal_inventory(job, f);
+}
+
+static enum thaw final_state(const Options *opts)
+{
+	return opts->leave_running ? THAW_RUN : opts->leave_stopped ? THAW_STOP : THAW_KILL;
+}
+
+static int ask_files_seal(struct job *job, enum thaw how, struct fault *f)
+{
+	FilesSeal msg = FILES_SEAL__INIT;
+	Request req = REQUEST__INIT;
+
+	msg.has_final = true;
+	msg.final = how == THAW_KILL;
+	req.body_case = REQUEST__BODY_FILES_SEAL;
+	req.files_seal = &msg;
+	return crew_ask(job->crew, ROLE_FILES, STAGE__SEAL, &req, NULL, f);
+}
+
+/* The post-dump script has the last word: when it fails the tasks run on and the images stay. */
+static int release(struct job *job, struct fault *f)
+{
+	struct dump_state *d = state(job);
+	enum thaw how = final_state(job->opts);
+	struct fault ignored = { 0 };
+
+	if (scripts_run(job, "post-dump", f) < 0 || ask_files_seal(job, how, f) < 0)
+		return -1;
+	step(job, "sealed");
+	if (how == THAW_KILL)
+		freeze_unwatch();	/* agents die with their tasks */
+	else
+		eject_all(job);
+	step(job, "ejected");
+	thaw_tree(job, how);
+	job->timing.frozen_us = job_elapsed_us(job) - d->frozen_at;
+	step(job, "released");
+	if (seal_stats(job, &ignored) < 0)
+		log_warnx("no statistics: %s", ignored.text);
+	return 0;
+}
+
+static const struct stage stages[] = {
+	{ "prepare", prepare, NULL },
+	{ "freeze", freeze, thaw },
+	{ "inject", inject, uninject },
+	{ "collect", collect, NULL },
+	{ "write", write_images, NULL },
+	{ "seal", seal, NULL },
+	{ "release", release, NULL },
+};
+
+int dump(struct job *job, struct fault *f)
+{
+	struct dump_state d = { 0 };
+	int r;
+
+	job->priv = &d;
+	r = run_stages(stages, ARRAY_LEN(stages), job, f);
+	forget_cores(job);
+	cgroup_sets_free(d.sets);
+	free(d.walked);
+	if (d.collected)
+		reply__free_unpacked(d.collected, NULL);
+	job->priv = NULL;
+	return r;
+}

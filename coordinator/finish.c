@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * finish.c - the end of a restore: from agents to running programs.
+ *
+ * Every thread is stopped, each leader unmaps its agent's region, registers and signal masks are
+ * loaded, all are let go. Work is started in all tasks before the first is waited for.
+ *
+ * Rights:   being the tracer of every thread.
+ * Holds:    nothing.
+ * Relies on all signals being blocked in the tasks until their own masks are loaded, and on
+ * PTRACE_O_EXITKILL: if the coordinator dies here, no task is left behind.
+ */
+#include "coordinator/finish.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/user.h>
+#include <unistd.h>
+
+#include "coordinator/registers.h"
+#include "coordinator/restart.h"
+#include "coordinator/stops.h"
+#include "proto/control/util.h"
+
+#define TRACE_OPTIONS (PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD)
+#define TIMEOUT_MS 10000
+#define SLEEP_TRIES 200
+#define RSEQ_CS 8		/* offset in struct rseq of the pointer to the critical section */
+#define ARCH_REQ_XCOMP_PERM 0x1023
+#define AMX_DATA 18
+
+extern const char stasis_agent_blob[], stasis_agent_blob_end[];
+
+/* Call visit for every thread of every live task; the first fault ends it. */
+static int each_thread(struct job *job,
+		       int (*visit)(struct task *t, struct thread *th, struct fault *f),
+		       struct fault *f)
+{
+	struct task *t;
+	size_t i, k;
+
+	for (i = 0; i < job->ntasks; i++) {
+		t = job->tasks[i];
+		for (k = 0; t->state != TASK_ZOMBIE && k < t->nthreads; k++)
+			if (visit(t, &t->threads[k], f) < 0)
+				return -1;
+	}
+	return 0;
+}
+
+/* The same for every live task. */
+static int each_task(struct job *job, int (*visit)(struct task *t, struct fault *f),
+		     struct fault *f)
+{
+	size_t i;
+
+	for (i = 0; i < job->ntasks; i++)
+		if (job->tasks[i]->state != TASK_ZOMBIE && visit(job->tasks[i], f) < 0)
+			return -1;
+	return 0;
+}
+
+/*
+ * AMX: the task needs the permission, and each thread's state must have the room for tiles before
+ * PTRACE_SETREGSET takes them. One 64-byte row in tile 0 does.
+ */
+static int touch_amx(struct task *t, struct fault *f)
+{
+	static const uint8_t config[64] = { [0] = 1, [16] = 64, [48] = 1 };
+	struct batch *open = NULL;
+	AUTO_BATCH struct batch *b = NULL;
+	uint64_t at = 0;
+	size_t k;
+
+	for (k = 0; k < t->nthreads; k++) {
+		if (!registers_need_amx(t->threads[k].core->thread_info))
+			continue;
+		if (!open) {
+			open = b = batch_begin(t->gate);
+			at = batch_put(b, config, sizeof(config));
+			batch_op(b, 0, GATE_STOP_ON_ERROR, SYS_arch_prctl, 2,
+				 gc(ARCH_REQ_XCOMP_PERM), gc(AMX_DATA));
+			if (batch_run(b, TIMEOUT_MS, f) < 0)
+				return -1;
+			if (batch_result(b, 0, 0) < 0)
+				return fault(f, -batch_result(b, 0, 0),
+					     "task %d: ask for the use of AMX tiles", t->pid);
+		}
+		if (batch_op(b, k, 0, GATE_OP_AMX_TOUCH, 1, ga(at)) < 0)
+			return fault(f, -ENOSPC, "task %d: its agent's arena is too small", t->pid);
+	}
+	return open ? batch_run(b, TIMEOUT_MS, f) : 0;
+}
+
+/* Threads that slept sleep on in their agents (restart.c). Returns the batch, or NULL for none. */
+static struct batch *sleep_again(struct task *t)
+{
+	struct batch *b = NULL;
+	ThreadInfoX86 *info;
+	size_t k;
+
+	for (k = 0; k < t->nthreads; k++) {
+		info = t->threads[k].core->thread_info;
+		if (!restart_by_agent(info))
+			continue;
+		if (!b)
+			b = batch_begin(t->gate);
+		if (restart_again(b, k, info) < 0)
+			restart_give_up(info);
+	}
+	if (b)
+		batch_start(b);
+	return b;
+}
+
+static int wait_stop(pid_t tid, struct fault *f)
+{
+	int status, r = stop_wait_event(tid, TIMEOUT_MS, &status);
+
+	if (r < 0)
+		return fault(f, -ESRCH, "thread %d died before its restore was complete", tid);
+	if (!r)
+		return fault(f, -ETIMEDOUT, "thread %d does not stop", tid);
+	return 0;
+}
+
+static int seize(struct task *t, struct thread *th, struct fault *f)
+{
+	(void)t;
+	if (!th->seized && ptrace(PTRACE_SEIZE, th->tid, NULL, TRACE_OPTIONS) < 0)
+		return fault(f, errno, "seize thread %d", th->tid);
+	th->seized = true;
+	if (ptrace(PTRACE_INTERRUPT, th->tid, NULL, NULL) < 0)
+		return fault(f, errno, "stop thread %d", th->tid);
+	return 0;
+}
+
+/* A leader may have been seized before, with other options. */
+static int wait_seized(struct task *t, struct thread *th, struct fault *f)
+{
+	if (wait_stop(th->tid, f) < 0)
+		return -1;
+	if (th == t->threads && ptrace(PTRACE_SETOPTIONS, th->tid, NULL, TRACE_OPTIONS) < 0)
+		return fault(f, errno, "set trace options of thread %d", th->tid);
+	return 0;
+}
+
+/* The stop may have come before the thread was in its call: then let it run on a little. */
+static int settle_sleep(const struct batch *b, uint32_t thread, struct thread *th, struct fault *f)
+{
+	ThreadInfoX86 *info = th->core->thread_info;
+	struct user_regs_struct regs;
+	int i;
+
+	for (i = 0; i < SLEEP_TRIES; i++) {
+		if (batch_done(b, thread)) {
+			restart_ended(info, batch_result(b, thread, 0));
+			return 0;
+		}
+		if (ptrace(PTRACE_GETREGS, th->tid, NULL, &regs) < 0)
+			return fault(f, errno, "read the registers of thread %d", th->tid);
+		if (restart_under_way(&regs, info))
+			return 0;
+		if (ptrace(PTRACE_CONT, th->tid, NULL, 0) < 0)
+			return fault(f, errno, "resume thread %d", th->tid);
+		usleep(20 << (i < 8 ? i : 8));
+		if (ptrace(PTRACE_INTERRUPT, th->tid, NULL, NULL) < 0)
+			return fault(f, errno, "stop thread %d", th->tid);
+		if (wait_stop(th->tid, f) < 0)
+			return -1;
+	}
+	restart_give_up(info);
+	return 0;
+}
+
+static int settle_sleeps(struct task *t, const struct batch *b, struct fault *f)
+{
+	size_t k;
+
+	for (k = 0; k < t->nthreads; k++)
+		if (restart_by_agent(t->threads[k].core->thread_info) &&
+		    settle_sleep(b, k, &t->threads[k], f) < 0)
+			return -1;
+	return 0;
+}
+
+int finish_seize(struct job *job, struct fault *f)
+{
+	AUTO_FREE struct batch **asleep = xcalloc(job->ntasks, sizeof(struct batch *));
+	size_t i;
+	int r;
+
+	stop_prepare();
+	if (each_task(job, touch_amx, f) < 0)
+		return -1;
+	for (i = 0; i < job->ntasks; i++)
+		if (job->tasks[i]->state != TASK_ZOMBIE)
+			asleep[i] = sleep_again(job->tasks[i]);
+	r = each_thread(job, seize, f);
+	if (!r)
+		r = each_thread(job, wait_seized, f);
+	for (i = 0; i < job->ntasks; i++) {
+		if (!asleep[i])
+			continue;
+		if (!r)
+			r = settle_sleeps(job->tasks[i], asleep[i], f);
+		batch_end(asleep[i]);
+	}
+	return r;
+}
+
+/* Any syscall instruction of the agent will do: it is not returned to. */
+static uint64_t syscall_instruction(const struct gate *g)
+{
+	size_t size = stasis_agent_blob_end - stasis_agent_blob;
+	const char *at = memmem(stasis_agent_blob, size, "\x0f\x05", 2);
+
+	if (!at)
+		die("the agent has no syscall instruction");
+	return gate_entry(g) + (at - stasis_agent_blob);
+}
+
+/* Send the leader into munmap of its region; it is to stop at the entry. */
+static int begin_unmap(struct task *t, struct fault *f)
+{
+	const struct gate_place *p = gate_place(t->gate);
+	struct user_regs_struct regs;
+
+	if (ptrace(PTRACE_GETREGS, t->pid, NULL, &regs) < 0)
+		return fault(f, errno, "read the registers of task %d", t->pid);
+	regs.orig_rax = -1;
+	regs.rip = syscall_instruction(t->gate);
+	regs.rax = SYS_munmap;
+	regs.rdi = p->base;
+	regs.rsi = p->size;
+	if (ptrace(PTRACE_SETREGS, t->pid, NULL, &regs) < 0 ||
+	    ptrace(PTRACE_SYSCALL, t->pid, NULL, 0) < 0)
+		return fault(f, errno, "take the agent out of task %d", t->pid);
+	return 0;
+}
+
+/*
+ * At the entry: ask for the next stop now. It comes on the way out, before any instruction of the
+ * region that is gone, and it is one after which the kernel looks at restart codes (a stop at a
+ * call's exit is not).
+ */
+static int do_unmap(struct task *t, struct fault *f)
+{
+	if (stop_wait_syscall(t->pid, TIMEOUT_MS) <= 0)
+		return fault(f, -ESRCH, "task %d died or hangs while its agent is taken out",
+			     t->pid);
+	if (ptrace(PTRACE_INTERRUPT, t->pid, NULL, NULL) < 0 ||
+	    ptrace(PTRACE_CONT, t->pid, NULL, 0) < 0)
+		return fault(f, errno, "take the agent out of task %d", t->pid);
+	return 0;
+}
+
+static int end_unmap(struct task *t, struct fault *f)
+{
+	struct user_regs_struct regs;
+
+	if (wait_stop(t->pid, f) < 0)
+		return -1;
+	if (ptrace(PTRACE_GETREGS, t->pid, NULL, &regs) < 0)
+		return fault(f, errno, "read the registers of task %d", t->pid);
+	if (regs.rax)
+		return fault(f, -(int64_t)regs.rax, "unmap the agent of task %d", t->pid);
+	return 0;
+}
+
+/*
+ * While the agent ran outside the critical section of the image, the kernel may have cleared the
+ * program's pointer to it.
+ */
+static int load_rseq(const struct thread *th, struct fault *f)
+{
+	const RseqEntry *r = th->core->thread_core->rseq_entry;
+	struct iovec from, to;
+	uint64_t pointer;
+
+	if (!r || !r->has_rseq_cs_pointer)
+		return 0;
+	pointer = r->rseq_cs_pointer;
+	from = (struct iovec){ &pointer, sizeof(pointer) };
+	to = (struct iovec){ (void *)(r->rseq_abi_pointer + RSEQ_CS), sizeof(pointer) };
+	if (process_vm_writev(th->tid, &from, 1, &to, 1, 0) != sizeof(pointer))
+		return fault(f, errno, "set the rseq critical section of thread %d", th->tid);
+	return 0;
+}
+
+static int load_thread(struct task *t, struct thread *th, struct fault *f)
+{
+	const CoreEntry *c = th->core;
+	uint64_t mask = th == t->threads && c->tc ? c->tc->blk_sigset : c->thread_core->blk_sigset;
+
+	if (load_rseq(th, f) < 0 || registers_load(th->tid, c->thread_info, f) < 0)
+		return -1;
+	if (ptrace(PTRACE_SETSIGMASK, th->tid, sizeof(mask), &mask) < 0)
+		return fault(f, errno, "set the signal mask of thread %d", th->tid);
+	return 0;
+}
+
+int finish_registers(struct job *job, struct fault *f)
+{
+	if (each_task(job, begin_unmap, f) < 0 || each_task(job, do_unmap, f) < 0 ||
+	    each_task(job, end_unmap, f) < 0)
+		return -1;
+	return each_thread(job, load_thread, f);
+}
+
+static int clear_exitkill(struct task *t, struct thread *th, struct fault *f)
+{
+	(void)t;
+	if (ptrace(PTRACE_SETOPTIONS, th->tid, NULL, 0) < 0)
+		return fault(f, errno, "release thread %d", th->tid);
+	return 0;
+}
+
+static int detach(struct task *t, struct thread *th, struct fault *f)
+{
+	(void)t;
+	(void)f;
+	ptrace(PTRACE_DETACH, th->tid, NULL, 0);	/* killed from outside: no failure now */
+	th->seized = false;
+	return 0;
+}
+
+/*
+ * A stopped task gets its SIGSTOP while traced: the first of its threads let go starts the
+ * group stop, and none gets to the program. Our priority is raised meanwhile, because busy threads
+ * let go would keep us from the rest.
+ */
+int finish_release(struct job *job, struct fault *f)
+{
+	int nice = getpriority(PRIO_PROCESS, 0);
+	struct task *t;
+	size_t i;
+
+	if (each_thread(job, clear_exitkill, f) < 0)
+		return -1;
+	for (i = 0; i < job->ntasks; i++) {
+		t = job->tasks[i];
+		if (t->state == TASK_STOPPED ||
+		    (t->state == TASK_RUNNING && job->opts->leave_stopped))
+			kill(t->pid, SIGSTOP);
+	}
+	setpriority(PRIO_PROCESS, 0, -20);
+	each_thread(job, detach, f);
+	setpriority(PRIO_PROCESS, 0, nice);
+	return 0;
+}

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * main.c - the stasis command: options, directories, log, then one operation.
+ *
+ * Rights:   whatever the caller has.
+ * Holds:    the image and work directories and the log, for the whole run.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "coordinator/check.h"
+#include "coordinator/crew.h"
+#include "coordinator/job.h"
+#include "coordinator/options.h"
+#include "proto/control/util.h"
+#include "proto/images/show.h"
+#include "workers/common/log.h"
+
+/* The version of CRIU whose images, options and behaviour we speak; tools compare it. */
+#define CRIU_VERSION "4.2"
+
+static int open_directory(const char *what, const char *path, struct fault *f)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 ? fault(f, errno, "%s %s", what, path) : fd;
+}
+
+static int open_log(struct job *job, struct fault *f)
+{
+	const Options *o = job->opts;
+	char path[4096];
+	int fd;
+
+	if (!o->log_file)
+		return 2;
+	if (o->log_pid)
+		snprintf(path, sizeof(path), "%s.%d", o->log_file, getpid());
+	else
+		snprintf(path, sizeof(path), "%s", o->log_file);
+	fd = openat(job->work_dir, path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+	return fd < 0 ? fault(f, errno, "log file %s", path) : fd;
+}
+
+/* A descriptor that the options speak of, kept close-on-exec above the standard ones. */
+static int add_option_fd(struct job *job, int fd, struct fault *f)
+{
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+
+	if (copy < 0)
+		return fault(f, errno, "descriptor %d named on the command line", fd);
+	job->opt_fds = xrealloc(job->opt_fds, job->nopt_fds + 1, sizeof(int));
+	job->opt_fds[job->nopt_fds++] = copy;
+	return 0;
+}
+
+static int add_option_fds(struct job *job, const struct cmdline *c, struct fault *f)
+{
+	size_t i;
+
+	for (i = 0; i < c->ninherit; i++)
+		if (add_option_fd(job, c->inherit_fds[i], f) < 0)
+			return -1;
+	if (!job->opts->shell_job || !isatty(0))
+		return 0;
+	job->opts->has_tty_fd_index = 1;
+	job->opts->tty_fd_index = job->nopt_fds;
+	return add_option_fd(job, 0, f);
+}
+
+/* Directories, log, descriptors. */
+static int prepare(struct job *job, const struct cmdline *c, struct fault *f)
+{
+	Options *o = job->opts;
+	int log;
+
+	if (!o->images_dir)
+		o->images_dir = xstrdup(".");
+	job->image_dir = open_directory("images directory", o->images_dir, f);
+	if (job->image_dir < 0)
+		return -1;
+	job->work_dir = open_directory("work directory", o->work_dir ? o->work_dir : o->images_dir,
+				       f);
+	if (job->work_dir < 0)
+		return -1;
+	log = open_log(job, f);
+	if (log < 0)
+		return -1;
+	log_init(log, o->log_level, "stasis", &job->start);
+	log_info("Stasis (CRIU %s images), %s", CRIU_VERSION,
+		 o->mode == MODE__MODE_DUMP ? "dump" : "restore");
+	return add_option_fds(job, c, f);
+}
+
+static int operate(const struct cmdline *c)
+{
+	struct job job = { .opts = c->opts, .image_dir = -1, .work_dir = -1 };
+	struct fault f = { 0 };
+	int r;
+
+	clock_gettime(CLOCK_MONOTONIC, &job.start);
+	signal(SIGPIPE, SIG_IGN);
+	r = prepare(&job, c, &f);
+	if (r == 0)
+		r = c->command == CMD_DUMP ? dump(&job, &f) : restore(&job, &f);
+	crew_stop(job.crew);
+	if (r >= 0)
+		return r;
+	log_error("%s FAILED: %s", c->command == CMD_DUMP ? "Dumping" : "Restoring", f.text);
+	fprintf(stderr, "stasis %s: %s\n", c->command == CMD_DUMP ? "dump" : "restore", f.text);
+	return 1;
+}
+
+static int show(const struct cmdline *c)
+{
+	struct fault f = { 0 };
+	struct stat st;
+	int i, r = 0;
+
+	for (i = 0; i < c->nargs && r == 0; i++) {
+		if (stat(c->args[i], &st) < 0)
+			r = fault(&f, errno, "%s", c->args[i]);
+		else if (S_ISDIR(st.st_mode))
+			r = show_dir(c->args[i], c->json, stdout, &f);
+		else
+			r = show_file(c->args[i], c->json, stdout, &f);
+	}
+	if (!c->nargs)
+		r = fault(&f, -EINVAL, "name an image file or a directory of images");
+	if (r == 0 && fflush(stdout))
+		r = fault(&f, errno, "standard output");
+	if (r < 0)
+		fprintf(stderr, "stasis show: %s\n", f.text);
+	return r < 0 ? 1 : 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct fault f = { 0 };
+	struct cmdline c;
+
+	if (options_parse(&c, argc, argv, &f) < 0) {
+		fprintf(stderr, "stasis: %s\n", f.text);
+		return f.code == EOPNOTSUPP ? 1 : 2;
+	}
+	switch (c.command) {
+	case CMD_HELP:
+		options_usage();
+		return 0;
+	case CMD_VERSION:
+		printf("Version: %s\n", CRIU_VERSION);
+		return 0;
+	case CMD_CHECK:
+		return check(&c);
+	case CMD_SHOW:
+		return show(&c);
+	default:
+		return operate(&c);
+	}
+}

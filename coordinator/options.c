@@ -1,0 +1,508 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * options.c - one table of options; what CRIU has and Stasis does not is refused by name.
+ *
+ * Configuration files (--config FILE, or /etc/criu/default.conf and ~/.criu/default.conf) have
+ * an option per line without its dashes and are read before the command line, as in CRIU.
+ *
+ * Rights:   none.
+ * Holds:    nothing; strings live as long as the process.
+ */
+#include "coordinator/options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <string.h>
+
+#include "proto/control/util.h"
+
+#define FOR(cmd) (1u << (cmd))
+#define BOTH (FOR(CMD_DUMP) | FOR(CMD_RESTORE))
+#define ANY (BOTH | FOR(CMD_CHECK) | FOR(CMD_SHOW))
+
+enum kind {
+	K_FLAG,		/* --x, --no-x */
+	K_STRING,
+	K_LIST,		/* may be given several times */
+	K_PID,
+	K_SECONDS,
+	K_SIZE,		/* with K, M, G */
+	K_LEVEL,	/* -v, -vvv, -v4 */
+	K_INHERIT,	/* fd[N]:KEY */
+	K_FEATURE, K_CAPS, K_JSON,
+	K_NOTHING,	/* accepted, has no meaning here: the help says why */
+	K_MODE,		/* --pre-dump-mode: checked, used by pre-dump only */
+	K_REFUSED,
+};
+
+struct row {
+	const char *name;
+	char letter;
+	enum kind kind;
+	unsigned commands;	/* bit set of FOR() */
+	size_t has, value;	/* offsets in Options */
+	const char *help;	/* or why it is refused */
+};
+
+#define AT(field) offsetof(Options, has_##field), offsetof(Options, field)
+#define STR(field) 0, offsetof(Options, field)
+#define LIST(field) offsetof(Options, n_##field), offsetof(Options, field)
+#define NO_NET "sockets are not supported by this version"
+#define NO_LAZY "lazy pages, pre-dump and page servers are not supported by this version"
+#define NO_NS "tasks in namespaces of their own are not supported by this version"
+
+static const struct row rows[] = {
+	{ "tree", 't', K_PID, FOR(CMD_DUMP), AT(pid), "PID  the root of the tree to dump" },
+	{ "images-dir", 'D', K_STRING, BOTH, STR(images_dir), "DIR  where images are" },
+	{ "work-dir", 'W', K_STRING, BOTH, STR(work_dir), "DIR  logs, pidfile and statistics" },
+	{ "log-file", 'o', K_STRING, BOTH, STR(log_file), "FILE  log, in the work directory" },
+	{ "verbosity", 'v', K_LEVEL, ANY, AT(log_level), "[N]  1 errors, 2 warnings, 3 info, 4 debug" },
+	{ "log-pid", 0, K_FLAG, BOTH, AT(log_pid), "a log file per process (FILE.PID)" },
+	{ "pidfile", 0, K_STRING, BOTH, STR(pidfile), "FILE  restore: the root task's pid" },
+	{ "restore-detached", 'd', K_FLAG, FOR(CMD_RESTORE), AT(restore_detached), "do not wait for the tree to exit" },
+	{ "daemon", 0, K_FLAG, FOR(CMD_RESTORE), AT(restore_detached), "same as --restore-detached" },
+	{ "restore-sibling", 'S', K_FLAG, FOR(CMD_RESTORE), AT(restore_sibling), "the root becomes our sibling" },
+	{ "leave-stopped", 's', K_FLAG, BOTH, AT(leave_stopped), "tasks are stopped afterwards" },
+	{ "leave-running", 'R', K_FLAG, FOR(CMD_DUMP), AT(leave_running), "tasks run on after the dump" },
+	{ "shell-job", 'j', K_FLAG, BOTH, AT(shell_job), "the tree belongs to a shell's session and terminal" },
+	{ "link-remap", 0, K_FLAG, BOTH, AT(link_remap), "deleted files with other names get a link" },
+	{ "ghost-limit", 0, K_SIZE, FOR(CMD_DUMP), AT(ghost_limit), "SIZE  largest deleted file put into the images" },
+	{ "ghost-fiemap", 0, K_FLAG, FOR(CMD_DUMP), AT(ghost_fiemap), "find a deleted file's holes by fiemap" },
+	{ "file-locks", 'l', K_FLAG, BOTH, AT(file_locks), "dump and restore file locks" },
+	{ "ext-unix-sk", 'x', K_FLAG, BOTH, AT(ext_unix_sk), "unix sockets may have peers outside" },
+	{ "external", 0, K_LIST, BOTH, LIST(external), "KEY  a resource that is not in the images: file[MNT:INO], tty[RDEV:DEV]" },
+	{ "inherit-fd", 0, K_INHERIT, FOR(CMD_RESTORE), 0, 0, "fd[N]:KEY  use our descriptor N for a resource" },
+	{ "root", 'r', K_STRING, FOR(CMD_RESTORE), STR(root), "DIR  root of the restored tree" },
+	{ "display-stats", 0, K_FLAG, BOTH, AT(display_stats), "print statistics" },
+	{ "action-script", 0, K_LIST, BOTH, LIST(action_script), "FILE  program run at each stage" },
+	{ "libdir", 'L', K_STRING, BOTH, STR(libdir), "DIR  plugins" },
+	{ "manage-cgroups", 0, K_STRING, BOTH, STR(manage_cgroups), "[MODE]  none, ignore or soft" },
+	{ "timeout", 0, K_SECONDS, FOR(CMD_DUMP), AT(timeout_s), "S  give up freezing after so long" },
+	{ "evasive-devices", 0, K_FLAG, BOTH, AT(evasive_devices), "use any path to a device" },
+	{ "file-validation", 0, K_STRING, BOTH, STR(file_validation), "METHOD  filesize or buildid" },
+	{ "skip-file-rwx-check", 0, K_FLAG, FOR(CMD_RESTORE), AT(skip_file_rwx_check), "do not compare files' modes" },
+	{ "exec-workers", 0, K_FLAG, BOTH, AT(exec_workers), "workers as programs of their own" },
+	{ "worker", 0, K_LIST, BOTH, LIST(worker), "NAME=URL  use a worker started by hand" },
+	{ "unprivileged", 0, K_FLAG, ANY, AT(unprivileged), "do with the capabilities there are" },
+	{ "pre-dump-mode", 0, K_MODE, FOR(CMD_DUMP), 0, 0, "splice or read (pre-dumps only)" },
+	{ "no-default-config", 0, K_NOTHING, ANY, 0, 0, "do not read the default configuration" },
+	{ "config", 0, K_NOTHING, ANY, 0, 0, "FILE  read options from there" },
+	{ "feature", 0, K_FEATURE, FOR(CMD_CHECK), 0, 0, "NAME  check: is this feature there?" },
+	{ "caps", 0, K_CAPS, FOR(CMD_CHECK), 0, 0, "check: the capabilities each worker uses" },
+	{ "all", 0, K_NOTHING, FOR(CMD_CHECK), 0, 0, "check: everything (the default)" },
+	{ "extra", 0, K_NOTHING, FOR(CMD_CHECK), 0, 0, "check: same" },
+	{ "experimental", 0, K_NOTHING, FOR(CMD_CHECK), 0, 0, "check: same" },
+	{ "json", 0, K_JSON, FOR(CMD_SHOW), 0, 0, "show: as JSON" },
+	{ "tcp-established", 0, K_REFUSED, ANY, 0, 0, NO_NET },
+	{ "tcp-close", 0, K_REFUSED, ANY, 0, 0, NO_NET },
+	{ "skip-in-flight", 0, K_REFUSED, ANY, 0, 0, NO_NET },
+	{ "network-lock", 0, K_REFUSED, ANY, 0, 0, NO_NET },
+	{ "veth-pair", 0, K_REFUSED, ANY, 0, 0, NO_NS },
+	{ "join-ns", 'J', K_REFUSED, ANY, 0, 0, NO_NS },
+	{ "ext-mount-map", 'M', K_REFUSED, ANY, 0, 0, NO_NS },
+	{ "skip-mnt", 0, K_REFUSED, ANY, 0, 0, NO_NS },
+	{ "enable-fs", 0, K_REFUSED, ANY, 0, 0, NO_NS },
+	{ "enable-external-sharing", 0, K_REFUSED, ANY, 0, 0, NO_NS },
+	{ "enable-external-masters", 0, K_REFUSED, ANY, 0, 0, NO_NS },
+	{ "empty-ns", 0, K_REFUSED, ANY, 0, 0, NO_NS },
+	{ "mntns-compat-mode", 0, K_REFUSED, ANY, 0, 0, NO_NS },
+	{ "weak-sysctls", 0, K_REFUSED, ANY, 0, 0, NO_NS },
+	{ "lsm-mount-context", 0, K_REFUSED, ANY, 0, 0, NO_NS },
+	{ "track-mem", 0, K_REFUSED, ANY, 0, 0, NO_LAZY },
+	{ "prev-images-dir", 0, K_REFUSED, ANY, 0, 0, NO_LAZY },
+	{ "auto-dedup", 0, K_REFUSED, ANY, 0, 0, NO_LAZY },
+	{ "page-server", 0, K_REFUSED, ANY, 0, 0, NO_LAZY },
+	{ "lazy-pages", 0, K_REFUSED, ANY, 0, 0, NO_LAZY },
+	{ "stream", 0, K_REFUSED, ANY, 0, 0, NO_LAZY },
+	{ "address", 0, K_REFUSED, ANY, 0, 0, NO_LAZY },
+	{ "port", 0, K_REFUSED, ANY, 0, 0, NO_LAZY },
+	{ "tls", 0, K_REFUSED, ANY, 0, 0, NO_LAZY },
+	{ "cgroup-root", 0, K_REFUSED, ANY, 0, 0, "cgroups are recorded, not changed, by this version" },
+	{ "cgroup-props", 0, K_REFUSED, ANY, 0, 0, "cgroups are recorded, not changed, by this version" },
+	{ "cgroup-yard", 0, K_REFUSED, ANY, 0, 0, "cgroups are recorded, not changed, by this version" },
+	{ "freeze-cgroup", 0, K_REFUSED, ANY, 0, 0, "tasks are frozen by ptrace; leave it out" },
+	{ "lsm-profile", 0, K_REFUSED, ANY, 0, 0, "LSM profiles are not supported by this version" },
+	{ "force-irmap", 0, K_REFUSED, ANY, 0, 0, "inotify is not supported by this version" },
+	{ "irmap-scan-path", 0, K_REFUSED, ANY, 0, 0, "inotify is not supported by this version" },
+	{ "cpu-cap", 0, K_REFUSED, ANY, 0, 0, "CPU images are not supported by this version" },
+	{ "exec-cmd", 0, K_REFUSED, ANY, 0, 0, "running a command after the restore is not supported" },
+	{ "status-fd", 0, K_REFUSED, ANY, 0, 0, "the service mode is not supported by this version" },
+	{ "allow-uprobes", 0, K_REFUSED, ANY, 0, 0, "uprobes areas are not supported by this version" },
+	{ "pidfd-store", 0, K_REFUSED, ANY, 0, 0, NO_LAZY },
+};
+
+static bool takes_argument(const struct row *r)
+{
+	switch (r->kind) {
+	case K_FLAG: case K_CAPS: case K_JSON: case K_LEVEL: case K_REFUSED:
+		return false;
+	case K_NOTHING:
+		return !strcmp(r->name, "config");
+	default:
+		return strcmp(r->name, "manage-cgroups") != 0;
+	}
+}
+
+/* "--NAME", "--no-NAME": *off tells. NULL: no such option. */
+static const struct row *find_long(const char *name, size_t len, bool *off)
+{
+	size_t i;
+
+	*off = false;
+	for (i = 0; i < ARRAY_LEN(rows); i++)
+		if (!strncmp(rows[i].name, name, len) && !rows[i].name[len])
+			return &rows[i];
+	if (len > 3 && !strncmp(name, "no-", 3)) {
+		for (i = 0; i < ARRAY_LEN(rows); i++)
+			if ((rows[i].kind == K_FLAG || rows[i].kind == K_REFUSED) &&
+			    !strncmp(rows[i].name, name + 3, len - 3) && !rows[i].name[len - 3]) {
+				*off = true;
+				return &rows[i];
+			}
+	}
+	return NULL;
+}
+
+static const struct row *find_letter(char letter)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_LEN(rows); i++)
+		if (rows[i].letter == letter)
+			return &rows[i];
+	return NULL;
+}
+
+static int parse_number(const char *name, const char *text, uint64_t max, bool suffix,
+			uint64_t *v, struct fault *f)
+{
+	char *end;
+
+	errno = 0;
+	*v = strtoull(text, &end, 10);
+	if (suffix && (*end == 'K' || *end == 'k'))
+		*v <<= 10, end++;
+	else if (suffix && *end == 'M')
+		*v <<= 20, end++;
+	else if (suffix && *end == 'G')
+		*v <<= 30, end++;
+	if (errno || end == text || *end || *v > max || text[0] == '-')
+		return fault(f, -EINVAL, "--%s %s: a number up to %llu is needed", name, text,
+			     (unsigned long long)max);
+	return 0;
+}
+
+static int parse_inherit(struct cmdline *c, const char *text, struct fault *f)
+{
+	Options *o = c->opts;
+	InheritFd *i;
+	int n = 0, fd;
+
+	if (sscanf(text, "fd[%d]:%n", &fd, &n) != 1 || !n || fd < 0 || !text[n])
+		return fault(f, -EINVAL, "--inherit-fd %s: the form is fd[NUMBER]:KEY", text);
+	i = xcalloc(1, sizeof(*i));
+	inherit_fd__init(i);
+	i->key = xstrdup(text + n);
+	i->fd_index = c->ninherit;
+	c->inherit_fds = xrealloc(c->inherit_fds, c->ninherit + 1, sizeof(int));
+	c->inherit_fds[c->ninherit++] = fd;
+	o->inherit_fd = xrealloc(o->inherit_fd, o->n_inherit_fd + 1, sizeof(*o->inherit_fd));
+	o->inherit_fd[o->n_inherit_fd++] = i;
+	return 0;
+}
+
+static void add_string(char ***list, size_t *n, const char *text)
+{
+	*list = xrealloc(*list, *n + 1, sizeof(char *));
+	(*list)[(*n)++] = xstrdup(text);
+}
+
+/* "" or "vvv" after -v counts, a number is the level, anything else is level 0 as in CRIU. */
+static uint32_t parse_level(const char *arg)
+{
+	uint32_t level = 3;
+
+	if (!arg || !*arg)
+		return level;
+	if (strspn(arg, "v") == strlen(arg))
+		return level + strlen(arg) > 4 ? 4 : level + strlen(arg);
+	level = strtoul(arg, NULL, 10);
+	return level > 4 ? 4 : level;
+}
+
+static int set_number(struct cmdline *c, const struct row *r, const char *arg, struct fault *f)
+{
+	uint64_t v, max = r->kind == K_SIZE ? INT64_MAX : r->kind == K_PID ? 1 << 22 : 1000000;
+	char *o = (char *)c->opts;
+
+	if (parse_number(r->name, arg, max, r->kind == K_SIZE, &v, f) < 0)
+		return -1;
+	*(protobuf_c_boolean *)(o + r->has) = 1;
+	if (r->kind == K_SIZE)
+		*(uint64_t *)(o + r->value) = v;
+	else
+		*(uint32_t *)(o + r->value) = v;
+	return 0;
+}
+
+static int apply(struct cmdline *c, const struct row *r, bool off, const char *arg,
+		 struct fault *f)
+{
+	char *o = (char *)c->opts;
+
+	if (!(r->commands & FOR(c->command)))
+		return fault(f, -EINVAL, "--%s has no meaning for this command", r->name);
+	switch (r->kind) {
+	case K_FLAG:
+		*(protobuf_c_boolean *)(o + r->has) = 1;
+		*(protobuf_c_boolean *)(o + r->value) = !off;
+		return 0;
+	case K_STRING:
+		*(char **)(o + r->value) = xstrdup(arg ? arg : "soft");
+		return 0;
+	case K_LIST:
+		add_string((char ***)(o + r->value), (size_t *)(o + r->has), arg);
+		return 0;
+	case K_PID: case K_SECONDS: case K_SIZE:
+		return set_number(c, r, arg, f);
+	case K_LEVEL:
+		*(protobuf_c_boolean *)(o + r->has) = 1;
+		*(uint32_t *)(o + r->value) = parse_level(arg);
+		return 0;
+	case K_INHERIT:
+		return parse_inherit(c, arg, f);
+	case K_FEATURE:
+		add_string(&c->features, &c->nfeatures, arg);
+		return 0;
+	case K_CAPS:
+		c->check_caps = true;
+		return 0;
+	case K_JSON:
+		c->json = true;
+		return 0;
+	case K_MODE:
+		if (strcmp(arg, "splice") && strcmp(arg, "read"))
+			return fault(f, -EINVAL, "--pre-dump-mode %s: splice or read", arg);
+		return 0;
+	case K_NOTHING:
+		return 0;
+	case K_REFUSED:
+		if (off)
+			return 0;
+		return fault(f, -EOPNOTSUPP, "--%s is refused: %s", r->name, r->help);
+	}
+	return 0;
+}
+
+/* One "--name[=value]" of which the value may be the next word. Returns words used, or -1. */
+static int parse_long(struct cmdline *c, int argc, char **argv, struct fault *f)
+{
+	const char *name = argv[0] + 2, *eq = strchr(name, '='), *arg = eq ? eq + 1 : NULL;
+	const struct row *r;
+	int used = 1;
+	bool off;
+
+	r = find_long(name, eq ? (size_t)(eq - name) : strlen(name), &off);
+	if (!r)
+		return fault(f, -EINVAL, "unknown option %s (see stasis --help)", argv[0]);
+	if (takes_argument(r) && !arg) {
+		if (argc < 2)
+			return fault(f, -EINVAL, "--%s needs a value", r->name);
+		arg = argv[1];
+		used = 2;
+	}
+	return apply(c, r, off, arg, f) < 0 ? -1 : used;
+}
+
+/* A group of letters: "-dv4", "-t 12", "-t12". Returns words used, or -1. */
+static int parse_short(struct cmdline *c, int argc, char **argv, struct fault *f)
+{
+	const char *p;
+
+	for (p = argv[0] + 1; *p; p++) {
+		const struct row *r = find_letter(*p);
+		const char *arg = p[1] ? p + 1 : argc > 1 ? argv[1] : NULL;
+
+		if (!r)
+			return fault(f, -EINVAL, "unknown option -%c (see stasis --help)", *p);
+		if (r->kind == K_LEVEL)
+			return apply(c, r, false, p + 1, f) < 0 ? -1 : 1;
+		if (!takes_argument(r)) {
+			if (apply(c, r, false, NULL, f) < 0)
+				return -1;
+			continue;
+		}
+		if (!arg)
+			return fault(f, -EINVAL, "-%c needs a value", *p);
+		return apply(c, r, false, arg, f) < 0 ? -1 : p[1] ? 1 : 2;
+	}
+	return 1;
+}
+
+static int parse_words(struct cmdline *c, int argc, char **argv, struct fault *f)
+{
+	int i, r;
+
+	for (i = 0; i < argc; i += r) {
+		if (!strncmp(argv[i], "--", 2) && argv[i][2])
+			r = parse_long(c, argc - i, argv + i, f);
+		else if (argv[i][0] == '-' && argv[i][1])
+			r = parse_short(c, argc - i, argv + i, f);
+		else {
+			c->args[c->nargs++] = argv[i];
+			r = 1;
+		}
+		if (r < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* "name value # comment" per line. An absent default file is no fault. */
+static int parse_config(struct cmdline *c, const char *path, bool optional, struct fault *f)
+{
+	AUTO_FCLOSE FILE *file = fopen(path, "re");
+	char line[4096], name[256], *words[2], *p;
+	int n;
+
+	if (!file)
+		return optional ? 0 : fault(f, errno, "--config %s", path);
+	while (fgets(line, sizeof(line), file)) {
+		line[strcspn(line, "#\n")] = '\0';
+		p = line + strspn(line, " \t");
+		n = strcspn(p, " \t=");
+		if (!n)
+			continue;
+		snprintf(name, sizeof(name), "--%.*s", n, p);
+		p += n;
+		p += strspn(p, " \t=");
+		p[strcspn(p, "\r")] = '\0';
+		while (*p && strchr(" \t", p[strlen(p) - 1]))
+			p[strlen(p) - 1] = '\0';
+		words[0] = name;
+		words[1] = p;
+		if (parse_long(c, *p ? 2 : 1, words, f) < 0)
+			return fault_prefix(f, "%s", path);
+	}
+	return 0;
+}
+
+static int parse_configs(struct cmdline *c, int argc, char **argv, struct fault *f)
+{
+	const char *home = getenv("HOME"), *config = NULL;
+	AUTO_FREE char *user = xasprintf("%s/.criu/default.conf", home ? home : "");
+	bool defaults = true;
+	int i;
+
+	for (i = 0; i < argc; i++) {
+		if (!strcmp(argv[i], "--no-default-config"))
+			defaults = false;
+		else if (!strcmp(argv[i], "--config") && i + 1 < argc)
+			config = argv[i + 1];
+		else if (!strncmp(argv[i], "--config=", 9))
+			config = argv[i] + 9;
+	}
+	if (config)
+		return parse_config(c, config, false, f);
+	if (!defaults || (c->command != CMD_DUMP && c->command != CMD_RESTORE))
+		return 0;
+	if (parse_config(c, "/etc/criu/default.conf", true, f) < 0)
+		return -1;
+	return home ? parse_config(c, user, true, f) : 0;
+}
+
+static int check_together(struct cmdline *c, struct fault *f)
+{
+	const Options *o = c->opts;
+	static const char *const cg_modes[] = { "none", "ignore", "soft" };
+	size_t i;
+
+	if (c->command == CMD_DUMP && !o->pid)
+		return fault(f, -EINVAL, "which tree? give its root with -t PID");
+	if (o->leave_stopped && o->leave_running)
+		return fault(f, -EINVAL, "--leave-stopped and --leave-running exclude each other");
+	if (strcmp(o->file_validation, "filesize") && strcmp(o->file_validation, "buildid"))
+		return fault(f, -EINVAL, "--file-validation %s: filesize or buildid",
+			     o->file_validation);
+	for (i = 0; o->manage_cgroups && i < ARRAY_LEN(cg_modes); i++)
+		if (!strcmp(o->manage_cgroups, cg_modes[i]))
+			break;
+	if (o->manage_cgroups && i == ARRAY_LEN(cg_modes))
+		return fault(f, -EOPNOTSUPP, "--manage-cgroups=%s: cgroups are recorded, not "
+			     "changed, by this version; use none, ignore or soft",
+			     o->manage_cgroups);
+	if (c->command != CMD_SHOW && c->nargs)
+		return fault(f, -EINVAL, "%s: not an option of this command", c->args[0]);
+	return 0;
+}
+
+static int parse_command(struct cmdline *c, const char *word, struct fault *f)
+{
+	static const struct { const char *name; enum command command; Mode mode; } commands[] = {
+		{ "dump", CMD_DUMP, MODE__MODE_DUMP },
+		{ "restore", CMD_RESTORE, MODE__MODE_RESTORE },
+		{ "check", CMD_CHECK, MODE__MODE_CHECK },
+		{ "show", CMD_SHOW, MODE__MODE_CHECK },
+		{ "--help", CMD_HELP, MODE__MODE_CHECK },
+		{ "-h", CMD_HELP, MODE__MODE_CHECK },
+		{ "--version", CMD_VERSION, MODE__MODE_CHECK },
+		{ "-V", CMD_VERSION, MODE__MODE_CHECK },
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_LEN(commands); i++)
+		if (word && !strcmp(word, commands[i].name)) {
+			c->command = commands[i].command;
+			c->opts->mode = commands[i].mode;
+			return 0;
+		}
+	return fault(f, -EINVAL, "%s: the commands are dump, restore, check, show",
+		     word ? word : "no command");
+}
+
+int options_parse(struct cmdline *c, int argc, char **argv, struct fault *f)
+{
+	int i = 1;
+
+	memset(c, 0, sizeof(*c));
+	c->opts = xcalloc(1, sizeof(*c->opts));
+	options__init(c->opts);
+	c->args = xcalloc(argc + 1, sizeof(char *));
+	/* CRIU takes the command before or after the options. */
+	while (i < argc - 1 && argv[i][0] == '-' && strcmp(argv[i], "-h") && strcmp(argv[i], "-V") &&
+	       strcmp(argv[i], "--help") && strcmp(argv[i], "--version"))
+		i++;
+	if (parse_command(c, argc > 1 && argv[1][0] != '-' ? argv[1] : argv[i], f) < 0)
+		return -1;
+	i = argc > 1 && argv[1][0] != '-' ? 1 : i;
+	if (c->command == CMD_HELP || c->command == CMD_VERSION)
+		return 0;
+	if (parse_configs(c, argc - 1, argv + 1, f) < 0 ||
+	    parse_words(c, i - 1, argv + 1, f) < 0 ||
+	    parse_words(c, argc - i - 1, argv + i + 1, f) < 0)
+		return -1;
+	return check_together(c, f);
+}
+
+void options_usage(void)
+{
+	char left[64];
+	size_t i;
+
+	printf("usage: stasis dump -t PID [options]     freeze a process tree into images\n"
+	       "       stasis restore [options]         thaw it\n"
+	       "       stasis check [--feature NAME]    what this kernel and these rights allow\n"
+	       "       stasis show [--json] FILE|DIR    print images\n\n");
+	for (i = 0; i < ARRAY_LEN(rows); i++) {
+		const struct row *r = &rows[i];
+
+		if (r->kind == K_REFUSED)
+			continue;
+		if (r->letter)
+			snprintf(left, sizeof(left), "-%c, --%s", r->letter, r->name);
+		else
+			snprintf(left, sizeof(left), "    --%s", r->name);
+		printf("  %-26s %s\n", left, r->help);
+	}
+}

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * preflight.c - what can be refused before anything is stopped.
+ *
+ * Files and memory are the workers' to judge; here are the properties of a task as a
+ * whole: its namespaces, its tracer, seccomp, its machine type, its security label.
+ *
+ * Rights:   /proc of the tasks.
+ * Holds:    nothing.
+ */
+#include "coordinator/preflight.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "proto/control/util.h"
+#include "workers/common/procfs.h"
+
+#define KERNEL_THREAD 0x200000u		/* PF_KTHREAD */
+
+static bool is_time(size_t i)
+{
+	return strncmp(proc_namespace_names[i], "time", 4) == 0;
+}
+
+int preflight_begin(struct preflight *pf, pid_t root, struct fault *f)
+{
+	uint64_t roots[PROC_NAMESPACES], time = 0;
+	size_t i;
+
+	pf->labels = access("/sys/kernel/security/apparmor", F_OK) == 0 ||
+		     access("/sys/fs/selinux", F_OK) == 0;
+	if (procfs_namespaces(getpid(), pf->namespaces, f) < 0 ||
+	    procfs_namespaces(root, roots, f) < 0)
+		return -1;
+	for (i = 0; i < PROC_NAMESPACES; i++) {
+		if (strcmp(proc_namespace_names[i], "time") == 0)
+			time = roots[i];
+		if (is_time(i))
+			pf->namespaces[i] = time;
+	}
+	return 0;
+}
+
+static int add_children(pid_t pid, pid_t **pids, size_t *n, size_t *cap, struct fault *f)
+{
+	AUTO_FREE pid_t *ids = NULL;
+	struct fault gone = { 0 };
+	size_t i, count;
+
+	if (procfs_children(pid, &ids, &count, &gone) < 0)
+		return gone.code == ENOENT || gone.code == ESRCH ? 0 :
+			fault(f, -gone.code, "%s", gone.text);
+	for (i = 0; i < count; i++) {
+		pid_t *slot = grow(pids, *n, cap, sizeof(*slot));
+
+		*slot = ids[i];
+		(*n)++;
+	}
+	return 0;
+}
+
+int preflight_walk(pid_t root, pid_t **pids, size_t *n, struct fault *f)
+{
+	AUTO_FREE pid_t *list = NULL;
+	size_t count = 1, cap = 16, i;
+
+	list = xcalloc(cap, sizeof(*list));
+	list[0] = root;
+	for (i = 0; i < count; i++) {
+		if (list[i] == getpid())
+			return fault(f, -EINVAL, "task %d cannot be dumped: Stasis itself runs below it; "
+				     "start stasis from elsewhere", root);
+		if (add_children(list[i], &list, &count, &cap, f) < 0)
+			return -1;
+	}
+	*pids = take_ptr(&list);
+	*n = count;
+	return 0;
+}
+
+static int check_namespaces(const struct preflight *pf, pid_t pid, const char *comm, struct fault *f)
+{
+	uint64_t theirs[PROC_NAMESPACES];
+	size_t i;
+
+	if (procfs_namespaces(pid, theirs, f) < 0)
+		return -1;
+	for (i = 0; i < PROC_NAMESPACES; i++)
+		if (theirs[i] != pf->namespaces[i])
+			return fault(f, -ENOTSUP, "task %d (%s) is in a %s namespace other than %s: "
+				     "dumping namespaces is not supported", pid, comm,
+				     proc_namespace_names[i], is_time(i) ? "the root's" : "ours");
+	return 0;
+}
+
+/* A 32-bit program runs an ELF file of its class. */
+static int check_machine(pid_t pid, const char *comm, struct fault *f)
+{
+	AUTO_CLOSE int fd = -1;
+	unsigned char ident[EI_NIDENT];
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/%d/exe", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || pread(fd, ident, sizeof(ident), 0) != sizeof(ident))
+		return 0;	/* the workers will name what is wrong with the file */
+	if (memcmp(ident, ELFMAG, SELFMAG) == 0 && ident[EI_CLASS] == ELFCLASS32)
+		return fault(f, -ENOTSUP, "task %d (%s) is a 32-bit program: only 64-bit ones are "
+			     "supported", pid, comm);
+	return 0;
+}
+
+/* Label of AppArmor or SELinux, when one of them is active. */
+static int check_label(const struct preflight *pf, pid_t pid, const char *comm, struct fault *f)
+{
+	AUTO_FREE char *label = NULL;
+	struct fault none = { 0 };
+
+	if (!pf->labels)
+		return 0;
+	label = procfs_read(pid, 0, "attr/current", NULL, &none);
+	if (!label || !*label || strncmp(label, "unconfined", 10) == 0 ||
+	    strstr(label, ":unconfined_") || strncmp(label, "kernel", 6) == 0)
+		return 0;
+	label[strcspn(label, "\n")] = '\0';
+	return fault(f, -ENOTSUP, "task %d (%s) is confined by the security profile %s: this is not "
+		     "supported", pid, comm, label);
+}
+
+static int check_status(pid_t pid, const char *comm, struct fault *f)
+{
+	struct proc_status s;
+	int r = 0;
+
+	if (procfs_status(pid, 0, &s, f) < 0)
+		return -1;
+	if (s.tracer && s.tracer != getpid())
+		r = fault(f, -EBUSY, "task %d (%s) is traced by task %d (a debugger, strace?): "
+			  "end that first", pid, comm, s.tracer);
+	else if (s.seccomp)
+		r = fault(f, -ENOTSUP, "task %d (%s) is under seccomp (mode %u): this is not "
+			  "supported", pid, comm, s.seccomp);
+	proc_status_free(&s);
+	return r;
+}
+
+static int check_live(const struct preflight *pf, pid_t pid, const struct proc_stat *st,
+		      struct fault *f)
+{
+	if (st->flags & KERNEL_THREAD)
+		return fault(f, -EINVAL, "task %d (%s) is a thread of the kernel", pid, st->comm);
+	if (check_status(pid, st->comm, f) < 0 || check_namespaces(pf, pid, st->comm, f) < 0 ||
+	    check_machine(pid, st->comm, f) < 0)
+		return -1;
+	return check_label(pf, pid, st->comm, f);
+}
+
+int preflight_task(const struct preflight *pf, pid_t pid, struct fault *f)
+{
+	struct fault own = { 0 };
+	struct proc_stat st;
+
+	if (procfs_stat(pid, 0, &st, &own) == 0) {
+		if (st.state == 'Z' || st.state == 'X')
+			return 0;
+		if (check_live(pf, pid, &st, &own) == 0)
+			return 0;
+	}
+	if (own.code == ENOENT || own.code == ESRCH)
+		return 0;
+	return fault(f, -own.code, "%s", own.text);
+}
+
+int preflight_session(pid_t root, pid_t sid, const Options *opts, struct fault *f)
+{
+	if (sid == root || opts->shell_job)
+		return 0;
+	return fault(f, -EINVAL, "task %d does not lead its session (task %d does): dump the leader, "
+		     "or use --shell-job", root, sid);
+}

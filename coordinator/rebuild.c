@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * rebuild.c - a restore's requests to the mem and files workers.
+ *
+ * Rights:   none.
+ * Holds:    the replies to Prepare (births.prepared): the tasks' needs point into them.
+ */
+#include "coordinator/rebuild.h"
+
+#include <errno.h>
+
+#include "coordinator/births.h"
+#include "coordinator/crew.h"
+#include "coordinator/tree_load.h"
+#include "proto/control/util.h"
+
+#define FIRST_FD 1		/* above the gate memory: the tables hold nothing else yet */
+
+/* ---- prepare ---- */
+
+static void fill_task(const struct task *t, RestoreTask *e)
+{
+	restore_task__init(e);
+	e->pid = t->pid;
+	e->has_ppid = true;
+	e->ppid = t->parent ? t->parent->pid : 0;
+	e->vm_id = t->vm_id;
+	e->files_id = t->files_id;
+	e->fs_id = t->fs_id;
+	e->has_files_shared = e->has_fs_shared = e->has_dead = e->has_sid = e->has_pgid = true;
+	e->files_shared = t->files_shared;
+	e->fs_shared = t->fs_shared;
+	e->dead = t->state == TASK_ZOMBIE;
+	e->sid = t->sid;
+	e->pgid = t->pgid;
+}
+
+int rebuild_ask(struct job *job, struct fault *f)
+{
+	AUTO_FREE RestoreTask *tasks = xcalloc(job->ntasks, sizeof(*tasks));
+	AUTO_FREE RestoreTask **list = xcalloc(job->ntasks, sizeof(*list));
+	MemPrepare mem = MEM_PREPARE__INIT;
+	FilesPrepare files = FILES_PREPARE__INIT;
+	Request req = REQUEST__INIT;
+	size_t i;
+
+	for (i = 0; i < job->ntasks; i++) {
+		fill_task(job->tasks[i], &tasks[i]);
+		list[i] = &tasks[i];
+	}
+	mem.task = files.task = list;
+	mem.n_task = files.n_task = job->ntasks;
+	req.body_case = REQUEST__BODY_MEM_PREPARE;
+	req.mem_prepare = &mem;
+	if (crew_send(job->crew, ROLE_MEM, STAGE__PREPARE, &req, NULL, 0, f) < 0)
+		return -1;
+	req.body_case = REQUEST__BODY_FILES_PREPARE;
+	req.files_prepare = &files;
+	return crew_send(job->crew, ROLE_FILES, STAGE__PREPARE, &req, NULL, 0, f);
+}
+
+static struct birth *birth_by_pid(struct job *job, size_t i, pid_t pid)
+{
+	struct task *t = i < job->ntasks && job->tasks[i]->pid == pid ? job->tasks[i] : tree_find(job, pid);
+
+	return t ? birth_of(t) : NULL;
+}
+
+static int learn_memory(struct job *job, MemPrepared *m, struct fault *f)
+{
+	struct births *p = births_of(job);
+	struct birth *b;
+	size_t i;
+
+	p->gaps = m->gap;
+	p->ngaps = m->n_gap;
+	for (i = 0; i < m->n_task; i++) {
+		const MemNeeds *n = m->task[i];
+
+		b = birth_by_pid(job, i, n->pid);
+		if (!b || n->n_file_id != n->n_file_flags)
+			return fault(f, -EPROTO, "the mem worker tells of task %u, which is not in the tree",
+				     n->pid);
+		b->fill_first = n->has_fill_before_fork && n->fill_before_fork;
+		b->inherits = n->has_inherits && n->inherits;
+		b->nmapped = n->n_file_id;
+		b->mapped_id = n->file_id;
+		b->mapped_flags = n->file_flags;
+		b->dumpable = n->has_dumpable ? n->dumpable : -1;
+		b->no_huge_pages = n->has_thp_disabled && n->thp_disabled;
+	}
+	return 0;
+}
+
+int rebuild_learn(struct job *job, struct fault *f)
+{
+	struct births *p = births_of(job);
+	Reply *rep = NULL;
+
+	if (crew_wait(job->crew, ROLE_MEM, &rep, f) < 0)
+		return -1;
+	p->prepared = rep;
+	if (rep->body_case != REPLY__BODY_MEM_PREPARED)
+		return fault(f, -EPROTO, "the mem worker's answer is not the one asked for");
+	if (learn_memory(job, rep->mem_prepared, f) < 0)
+		return -1;
+	return crew_wait(job->crew, ROLE_FILES, NULL, f);
+}
+
+/* ---- gates ---- */
+
+static void fill_place(const struct task *t, GatePlace *e)
+{
+	const struct gate_place *w = gate_place(t->gate);
+
+	gate_place__init(e);
+	e->pid = w->pid;
+	e->file_offset = w->file_offset;
+	e->address = w->base;
+	e->size = w->size;
+	e->nmailboxes = w->nmailboxes;
+}
+
+/* Tell the workers where the agents of these tasks are; they know of those told before. */
+static int tell_gates(struct job *job, struct task **tasks, size_t n, struct fault *f)
+{
+	struct births *p = births_of(job);
+	AUTO_FREE GatePlace *places = xcalloc(n, sizeof(*places));
+	AUTO_FREE GatePlace **list = xcalloc(n, sizeof(*list));
+	Gates gates = GATES__INIT;
+	Request req = REQUEST__INIT;
+	size_t i;
+	int role;
+
+	for (i = 0; i < n; i++) {
+		if (birth_of(tasks[i])->told || tasks[i]->state == TASK_ZOMBIE)
+			continue;
+		birth_of(tasks[i])->told = true;
+		list[gates.n_place] = &places[gates.n_place];
+		fill_place(tasks[i], list[gates.n_place++]);
+	}
+	if (!gates.n_place)
+		return 0;
+	gates.place = list;
+	gates.has_has_fd = true;
+	gates.has_fd = !p->told;
+	req.body_case = REQUEST__BODY_GATES;
+	req.gates = &gates;
+	for (role = ROLE_MEM; role <= ROLE_FILES; role++)
+		if (crew_send(job->crew, role, STAGE__FORKING, &req, &p->memory, p->told ? 0 : 1, f) < 0)
+			return -1;
+	p->told = true;
+	for (role = ROLE_MEM; role <= ROLE_FILES; role++)
+		if (crew_wait(job->crew, role, NULL, f) < 0)
+			return -1;
+	return 0;
+}
+
+/* ---- memory ---- */
+
+static int install_mapped(struct job *job, struct task **tasks, size_t n, struct fault *f)
+{
+	AUTO_FREE MappedWant *wants = xcalloc(n, sizeof(*wants));
+	AUTO_FREE MappedWant **list = xcalloc(n, sizeof(*list));
+	FilesInstallMapped msg = FILES_INSTALL_MAPPED__INIT;
+	Request req = REQUEST__INIT;
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		const struct birth *b = birth_of(tasks[i]);
+
+		mapped_want__init(&wants[i]);
+		wants[i].pid = tasks[i]->pid;
+		wants[i].first_fd = FIRST_FD;
+		wants[i].file_id = b->mapped_id;
+		wants[i].flags = b->mapped_flags;
+		wants[i].n_file_id = wants[i].n_flags = b->nmapped;
+		list[i] = &wants[i];
+	}
+	msg.want = list;
+	msg.n_want = n;
+	req.body_case = REQUEST__BODY_FILES_INSTALL_MAPPED;
+	req.files_install_mapped = &msg;
+	return crew_ask(job->crew, ROLE_FILES, STAGE__RESTORE, &req, NULL, f);
+}
+
+static int build(struct job *job, struct task **tasks, size_t n, struct fault *f)
+{
+	AUTO_FREE MemBuildTask *builds = xcalloc(n, sizeof(*builds));
+	AUTO_FREE MemBuildTask **list = xcalloc(n, sizeof(*list));
+	MemBuild msg = MEM_BUILD__INIT;
+	Request req = REQUEST__INIT;
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		const struct birth *b = birth_of(tasks[i]);
+
+		mem_build_task__init(&builds[i]);
+		builds[i].pid = tasks[i]->pid;
+		builds[i].first_fd = FIRST_FD;
+		builds[i].has_inherited = true;
+		builds[i].inherited = b->inherits && b->maker && birth_of(b->maker)->built;
+		list[i] = &builds[i];
+	}
+	msg.task = list;
+	msg.n_task = n;
+	req.body_case = REQUEST__BODY_MEM_BUILD;
+	req.mem_build = &msg;
+	return crew_ask(job->crew, ROLE_MEM, STAGE__RESTORE, &req, NULL, f);
+}
+
+/*
+ * Descriptors on their way to mmap stand in the task's own table, so of the tasks that
+ * share a table one is built at a time. Returns how many are in the round.
+ */
+static size_t pick_round(struct task **tasks, size_t n, struct task **round)
+{
+	size_t i, k, picked = 0;
+
+	for (i = 0; i < n; i++) {
+		if (birth_of(tasks[i])->built || tasks[i]->state == TASK_ZOMBIE)
+			continue;
+		for (k = 0; k < picked; k++)
+			if (tasks[i]->files_shared && round[k]->files_id == tasks[i]->files_id)
+				break;
+		if (k == picked)
+			round[picked++] = tasks[i];
+	}
+	return picked;
+}
+
+int rebuild_memory(struct job *job, struct task **tasks, size_t n, struct fault *f)
+{
+	AUTO_FREE struct task **round = xcalloc(n, sizeof(*round));
+	size_t k;
+
+	if (tell_gates(job, tasks, n, f) < 0)
+		return -1;
+	while ((k = pick_round(tasks, n, round))) {
+		if (install_mapped(job, round, k, f) < 0 || build(job, round, k, f) < 0)
+			return -1;
+		while (k-- > 0)
+			birth_of(round[k])->built = true;
+	}
+	return 0;
+}
+
+/* ---- the rest ---- */
+
+int rebuild_files(struct job *job, struct fault *f)
+{
+	AUTO_FREE uint32_t *pids = xcalloc(job->ntasks, sizeof(*pids));
+	FilesRestore msg = FILES_RESTORE__INIT;
+	Request req = REQUEST__INIT;
+	size_t i;
+
+	for (i = 0; i < job->ntasks; i++)
+		if (job->tasks[i]->state != TASK_ZOMBIE)
+			pids[msg.n_pid++] = job->tasks[i]->pid;
+	msg.pid = pids;
+	req.body_case = REQUEST__BODY_FILES_RESTORE;
+	req.files_restore = &msg;
+	return crew_ask(job->crew, ROLE_FILES, STAGE__RESTORE, &req, NULL, f);
+}
+
+int rebuild_finish(struct job *job, struct fault *f)
+{
+	MemFinish mem = MEM_FINISH__INIT;
+	FilesFinish files = FILES_FINISH__INIT;
+	Request req = REQUEST__INIT;
+
+	req.body_case = REQUEST__BODY_MEM_FINISH;
+	req.mem_finish = &mem;
+	if (crew_send(job->crew, ROLE_MEM, STAGE__RELEASE, &req, NULL, 0, f) < 0)
+		return -1;
+	req.body_case = REQUEST__BODY_FILES_FINISH;
+	req.files_finish = &files;
+	if (crew_send(job->crew, ROLE_FILES, STAGE__RELEASE, &req, NULL, 0, f) < 0 ||
+	    crew_wait(job->crew, ROLE_MEM, NULL, f) < 0)
+		return -1;
+	return crew_wait(job->crew, ROLE_FILES, NULL, f);
+}

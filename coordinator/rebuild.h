@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * rebuild.h - what the coordinator asks of the mem and files workers during a restore.
+ */
+#ifndef STASIS_REBUILD_H
+#define STASIS_REBUILD_H
+
+#include "coordinator/job.h"
+
+/*
+ * Have them read and check all images. ask returns at once; learn waits and puts the answers
+ * into each task's struct birth.
+ */
+int rebuild_ask(struct job *job, struct fault *f);
+int rebuild_learn(struct job *job, struct fault *f);
+
+/* Map and fill these tasks' memory (a build_fn); those built already are left alone. */
+int rebuild_memory(struct job *job, struct task **tasks, size_t n, struct fault *f);
+
+/* Every descriptor, directory and umask. */
+int rebuild_files(struct job *job, struct fault *f);
+
+/* Everything stays: workers drop what only the restore needed. */
+int rebuild_finish(struct job *job, struct fault *f);
+
+#endif

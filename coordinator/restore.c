@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * restore.c - the restore: its stages, each with its undo.
+ *
+ * read      every image read and checked, by us and by the workers; no task exists yet
+ * root      the root task, running nothing but its agent
+ * fork      all others, in their sessions; parents that share pages with children are filled first
+ * groups    process groups, helpers gone
+ * threads   all threads, each in its agent
+ * memory    mappings and contents
+ * files     descriptors, directories
+ * zombies   dead tasks die, with their status
+ * state     signals, timers, limits, credentials
+ * stop      every thread stopped, agents out, registers loaded
+ * release   tasks run
+ *
+ * After a fault all tasks made so far are killed: nothing is left behind.
+ *
+ * Rights:   see fork_tree.c, task_restore.c, finish.c.
+ * Holds:    the tree traced with PTRACE_O_EXITKILL until "release".
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include "coordinator/births.h"
+#include "coordinator/crew.h"
+#include "coordinator/finish.h"
+#include "coordinator/fork_tree.h"
+#include "coordinator/rebuild.h"
+#include "coordinator/restore_stats.h"
+#include "coordinator/scripts.h"
+#include "coordinator/task_restore.h"
+#include "coordinator/threads_restore.h"
+#include "coordinator/tree_load.h"
+#include "coordinator/zombies.h"
+#include "proto/control/util.h"
+#include "workers/common/log.h"
+
+/* ---- read ---- */
+
+/*
+ * Descriptors are put at the numbers they had before the limits are: the new tasks start with as
+ * high a limit as we may have.
+ */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit l;
+
+	if (!getrlimit(RLIMIT_NOFILE, &l) && l.rlim_cur < l.rlim_max) {
+		l.rlim_cur = l.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &l);
+	}
+}
+
+static int read_images(struct job *job, struct fault *f)
+{
+	if (crew_start(job, 1u << ROLE_MEM | 1u << ROLE_FILES, f) < 0 || tree_load(job, f) < 0 ||
+	    births_plan(job, f) < 0 || rebuild_ask(job, f) < 0)
+		return -1;
+	if (tree_load_threads(job, f) < 0 || tree_ids_free(job, f) < 0)
+		return -1;
+	return rebuild_learn(job, f);
+}
+
+static void forget_images(struct job *job)
+{
+	births_free(job);
+}
+
+/* ---- processes ---- */
+
+static int make_root(struct job *job, struct fault *f)
+{
+	if (scripts_run(job, "pre-restore", f) < 0)
+		return -1;
+	job->timing.forking_us = job_elapsed_us(job);
+	if (fork_prepare(job, f) < 0 || fork_root(job, f) < 0) {
+		fork_undo(job);
+		return -1;
+	}
+	return 0;
+}
+
+static int make_others(struct job *job, struct fault *f)
+{
+	if (fork_rest(job, rebuild_memory, f) < 0)
+		return -1;
+	job->timing.forking_us = job_elapsed_us(job) - job->timing.forking_us;
+	return 0;
+}
+
+static int fill_memory(struct job *job, struct fault *f)
+{
+	return rebuild_memory(job, job->tasks, job->ntasks, f);
+}
+
+static int end_zombies(struct job *job, struct fault *f)
+{
+	if (zombies_end(job, f) < 0)
+		return -1;
+	return fork_check_orphans(job, f);
+}
+
+/* ---- the end ---- */
+
+static int write_pidfile(struct job *job, struct fault *f)
+{
+	AUTO_CLOSE int fd = -1;
+
+	if (!job->opts->pidfile)
+		return 0;
+	fd = openat(job->work_dir, job->opts->pidfile, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0 || dprintf(fd, "%d", job->tasks[0]->pid) <= 0)
+		return fault(f, errno, "write the pidfile %s", job->opts->pidfile);
+	return 0;
+}
+
+static int stop_tasks(struct job *job, struct fault *f)
+{
+	if (scripts_run(job, "post-restore", f) < 0 || write_pidfile(job, f) < 0 ||
+	    rebuild_finish(job, f) < 0 || finish_seize(job, f) < 0)
+		return -1;
+	step(job, "all stopped");
+	if (finish_registers(job, f) < 0)
+		return -1;
+	job->timing.restore_us = job_elapsed_us(job);
+	return 0;
+}
+
+/* Scripts and statistics that fail now must not cost the tasks their lives. */
+static void degraded(struct fault *f)
+{
+	if (f->code)
+		log_warnx("%s", f->text);
+	*f = (struct fault){ 0 };
+}
+
+static int release(struct job *job, struct fault *f)
+{
+	struct fault own = { 0 };
+
+	scripts_run(job, "pre-resume", &own);
+	degraded(&own);
+	fork_release(job);
+	if (finish_release(job, f) < 0)
+		return -1;
+	restore_stats(job, &own);
+	degraded(&own);
+	scripts_run(job, "post-resume", &own);
+	degraded(&own);
+	return 0;
+}
+
+/* ---- the sequence ---- */
+
+static const struct stage stages[] = {
+	{ "read", read_images, forget_images },
+	{ "root", make_root, fork_undo },
+	{ "fork", make_others, NULL },
+	{ "groups", fork_groups, NULL },
+	{ "threads", threads_make, NULL },
+	{ "memory", fill_memory, NULL },
+	{ "files", rebuild_files, NULL },
+	{ "zombies", end_zombies, NULL },
+	{ "state", task_restore, NULL },
+	{ "stop", stop_tasks, NULL },
+	{ "release", release, NULL },
+};
+
+/* Not detached: stay as long as the root task and whatever else became our child. */
+static void await_tree(void)
+{
+	while (wait(NULL) >= 0 || errno == EINTR)
+		;
+}
+
+int restore(struct job *job, struct fault *f)
+{
+	raise_descriptor_limit();
+	if (run_stages(stages, ARRAY_LEN(stages), job, f) < 0)
+		return -1;
+	log_info("Restore finished successfully. Tasks resumed.");
+	births_free(job);
+	crew_stop(job->crew);
+	job->crew = NULL;
+	if (!job->opts->restore_detached)
+		await_tree();
+	return 0;
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * seal.h - the images that describe a dump as a whole: pstree, inventory, statistics.
+ */
+#ifndef STASIS_SEAL_H
+#define STASIS_SEAL_H
+
+#include "coordinator/core_dump.h"
+#include "coordinator/job.h"
+
+/* pstree.img; and timens-0.img, what the clocks showed: a restore may set them to go on from there. */
+int seal_tree(struct job *job, struct fault *f);
+int seal_clocks(struct job *job, const struct clocks *clocks, struct fault *f);
+
+/*
+ * inventory.img makes a directory of images a dump: it appears by rename(2), complete. A directory
+ * that held an older one loses it at the start (seal_break).
+ */
+int seal_inventory(struct job *job, struct fault *f);
+int seal_break(struct job *job, struct fault *f);
+
+/* stats-dump in the work directory; shown on stdout with --display-stats. */
+int seal_stats(struct job *job, struct fault *f);
+
+#endif

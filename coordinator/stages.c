@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * stages.c - run a stage table, undo it after a fault; the job and its tasks.
+ *
+ * Rights:   none.
+ * Holds:    nothing; the job is the caller's.
+ */
+#include "coordinator/job.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+
+#include "coordinator/crew.h"
+#include "proto/control/util.h"
+#include "workers/common/log.h"
+
+int run_stages(const struct stage *s, size_t n, struct job *job, struct fault *f)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		log_info("stage %s", s[i].name);
+		if (s[i].run(job, f) < 0)
+			break;
+		step(job, s[i].name);
+	}
+	if (i == n)
+		return 0;
+	log_error("%s: %s", s[i].name, f->text);
+	while (i-- > 0)
+		if (s[i].undo)
+			s[i].undo(job);
+	return -1;
+}
+
+struct task *job_add_task(struct job *job, struct task *parent)
+{
+	struct task *t = xcalloc(1, sizeof(*t)), **slot;
+
+	t->pidfd = -1;
+	t->parent = parent;
+	slot = grow(&job->tasks, job->ntasks, &job->tasks_cap, sizeof(*slot));
+	*slot = t;
+	job->ntasks++;
+	if (parent) {
+		slot = grow(&parent->children, parent->nchildren, &parent->children_cap,
+			    sizeof(*slot));
+		*slot = t;
+		parent->nchildren++;
+	}
+	return t;
+}
+
+void task_add_thread(struct task *t, pid_t tid, pid_t vtid)
+{
+	struct thread *th = grow(&t->threads, t->nthreads, &t->threads_cap, sizeof(*th));
+
+	th->tid = tid;
+	th->vtid = vtid;
+	t->nthreads++;
+}
+
+uint64_t job_elapsed_us(const struct job *job)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (now.tv_sec - job->start.tv_sec) * 1000000ull +
+	       (now.tv_nsec - job->start.tv_nsec) / 1000;
+}
+
+/* Tell a crash test how many steps there were. */
+static void report_steps(const char *path, unsigned steps, const char *what)
+{
+	AUTO_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+
+	if (fd >= 0)
+		dprintf(fd, "%u %s\n", steps, what);
+}
+
+void step(struct job *job, const char *what)
+{
+	const char *at = getenv("STASIS_KILL_AT"), *worker_at = getenv("STASIS_KILL_WORKER_AT");
+	const char *file = getenv("STASIS_STEPS_FILE");
+
+	job->steps++;
+	if (file)
+		report_steps(file, job->steps, what);
+	if (at && (unsigned)atoi(at) == job->steps)
+		raise(SIGKILL);
+	if (worker_at && (unsigned)atoi(worker_at) == job->steps && job->crew)
+		crew_kill(job->crew, job->steps % 2 ? ROLE_MEM : ROLE_FILES);
+}

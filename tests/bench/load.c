@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: MIT
+/*
+ * load.c - what the bench freezes: a task of a chosen size that only sleeps.
+ *
+ *   load READY [threads N] [descriptors N] [memory MiB]
+ *
+ * The descriptors are open files (half of them regular, the rest pipes' ends).
+ * Creates the file READY when all is in place. Linked statically, so that with
+ * no further words it is about the smallest process there is.
+ */
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+static void *sleeper(void *arg)
+{
+	(void)arg;
+	for (;;)
+		pause();
+	return NULL;
+}
+
+static int make_threads(long n)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, 64 * 1024);
+	while (n-- > 0)
+		if (pthread_create(&thread, &attr, sleeper, NULL) != 0)
+			return -1;
+	return 0;
+}
+
+static int make_descriptors(long n, const char *near)
+{
+	struct rlimit r = { n + 100, n + 100 };
+	char path[600];
+	int p[2];
+
+	if (setrlimit(RLIMIT_NOFILE, &r) < 0)
+		return -1;
+	for (long i = 0; i < n / 2; i++) {
+		snprintf(path, sizeof(path), "%s.f%ld", near, i);
+		if (open(path, O_RDWR | O_CREAT, 0600) < 0)
+			return -1;
+	}
+	for (long i = 0; i < (n - n / 2) / 2; i++)
+		if (pipe(p) < 0)
+			return -1;
+	return 0;
+}
+
+/* Every page differs, so nothing can be skipped as zero or equal. */
+static int make_memory(long mib)
+{
+	size_t size = (size_t)mib << 20;
+	uint64_t *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint64_t x = 88172645463325252ull;
+
+	if (p == MAP_FAILED)
+		return -1;
+	for (size_t i = 0; i < size / 8; i++) {
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		p[i] = x;
+	}
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	int r = 0, fd;
+
+	for (int i = 2; i + 1 < argc && r == 0; i += 2) {
+		if (!strcmp(argv[i], "threads"))
+			r = make_threads(atol(argv[i + 1]));
+		else if (!strcmp(argv[i], "descriptors"))
+			r = make_descriptors(atol(argv[i + 1]), argv[1]);
+		else if (!strcmp(argv[i], "memory"))
+			r = make_memory(atol(argv[i + 1]));
+		else
+			r = -1;
+	}
+	if (argc < 2 || r < 0) {
+		perror("load");
+		return 1;
+	}
+	fd = open(argv[1], O_WRONLY | O_CREAT, 0600);
+	if (fd < 0)
+		return 1;
+	close(fd);
+	for (;;)
+		pause();
+}

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: MIT
+/*
+ * case.c - main() of every program in tests/cr/.
+ *
+ *   NAME --options     print the options the dump needs
+ *   NAME --about       print the options, needs_root, criu_fails, proves (one a line)
+ *   NAME DIR           run: before(), create DIR/ready, wait for DIR/go,
+ *                      after(), write DIR/result ("ok", "skip: reason" or "failed")
+ *
+ * Failures are appended to DIR/failures as they happen. While it waits, the
+ * program holds nothing but its standard descriptors, so that a case has only
+ * what its before() made. Exit: 0 ok, 1 failed, 77 skipped.
+ *
+ * Alone:  build/tests/cr/NAME /tmp/dir & ... touch /tmp/dir/go; cat /tmp/dir/result
+ */
+#include "case.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static char case_dir[512];
+
+const char *case_path(const char *name)
+{
+	static _Thread_local char paths[4][1024];	/* for calls with several names */
+	static _Thread_local unsigned int next;
+	char *path = paths[next++ % 4];
+
+	snprintf(path, sizeof(paths[0]), "%s/%s", case_dir, name);
+	return path;
+}
+
+/* Write a whole file, seen by others only when it is complete. */
+static void publish(const char *name, const char *text)
+{
+	char tmp[1100];
+	int fd;
+
+	snprintf(tmp, sizeof(tmp), "%s/.%s.%d", case_dir, name, (int)getpid());
+	fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+	if (fd < 0 || write(fd, text, strlen(text)) < 0 || close(fd) < 0 ||
+	    rename(tmp, case_path(name)) < 0) {
+		fprintf(stderr, "cannot write %s: %s\n", tmp, strerror(errno));
+		exit(1);
+	}
+}
+
+bool check_that(bool ok, const char *text, const char *file, int line)
+{
+	char note[600];
+	int saved = errno, fd, n;
+
+	if (ok)
+		return true;
+	n = snprintf(note, sizeof(note), "%s:%d: %s (errno %d %s)\n", file, line, text,
+		     saved, strerror(saved));
+	fd = open(case_path("failures"), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+	if (fd < 0 || write(fd, note, n < (int)sizeof(note) ? n : (int)sizeof(note) - 1) < 0)
+		fprintf(stderr, "%s", note);
+	if (fd >= 0)
+		close(fd);
+	errno = saved;
+	return false;
+}
+
+static bool failed(void)
+{
+	return access(case_path("failures"), F_OK) == 0;
+}
+
+static bool exists(const char *name)
+{
+	return access(case_path(name), F_OK) == 0;
+}
+
+void case_skip(const char *reason)
+{
+	char text[300];
+
+	snprintf(text, sizeof(text), "skip: %s\n", reason);
+	publish("result", text);
+	exit(77);
+}
+
+void case_sleep_ms(int ms)
+{
+	struct timespec t = { ms / 1000, ms % 1000 * 1000000L };
+
+	while (nanosleep(&t, &t) < 0 && errno == EINTR)
+		;
+}
+
+void case_child_wait(void)
+{
+	while (!exists("release"))
+		case_sleep_ms(10);
+}
+
+void case_release(void)
+{
+	publish("release", "");
+}
+
+void case_child_ok(pid_t pid)
+{
+	int status = -1;
+	pid_t got;
+
+	do
+		got = waitpid(pid, &status, 0);
+	while (got < 0 && errno == EINTR);
+	CHECK(got == pid);
+	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+static int about(void)
+{
+	printf("%s\n%d\n%s\n%s\n", test_case.options ? test_case.options : "",
+	       test_case.needs_root, test_case.criu_fails ? test_case.criu_fails : "",
+	       test_case.proves);
+	return 0;
+}
+
+static int finish(void)
+{
+	bool bad = failed();
+
+	publish("result", bad ? "failed\n" : "ok\n");
+	return bad;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc != 2) {
+		fprintf(stderr, "usage: %s DIR | --options | --about\n%s\n", argv[0],
+			test_case.proves);
+		return 2;
+	}
+	if (!strcmp(argv[1], "--options"))
+		return puts(test_case.options ? test_case.options : "") < 0;
+	if (!strcmp(argv[1], "--about"))
+		return about();
+	if (!realpath(argv[1], case_dir)) {
+		perror(argv[1]);
+		return 2;
+	}
+	umask(022);
+	test_case.before();
+	if (failed())
+		return finish();
+	publish("ready", "");
+	while (!exists("go"))
+		case_sleep_ms(10);
+	test_case.after();
+	return finish();
+}

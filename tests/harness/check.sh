@@ -1,0 +1,79 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Run all tests of a build: check.sh BUILD [all]. Ends with "N passed, N failed, N skipped".
+# Each part prints its own such line (or is a unit test program); they are added up here.
+build=$1
+full=$2
+cd "$(dirname "$0")/../.." || exit 1
+stasis=$PWD/$build/stasis
+logs=$(mktemp -d /tmp/stasis-check-XXXXXX)
+passed=0 failed=0 skipped=0
+PATH=/usr/bin:/bin:/usr/sbin:/sbin
+export PATH
+
+# add PASSED FAILED SKIPPED
+add() {
+	passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
+}
+
+# part NAME SECONDS COMMAND...: a harness whose last line has the counts
+part() {
+	name=$1 limit=$2
+	shift 2
+	echo "== $name"
+	timeout -k 10 "$limit" "$@" >"$logs/part" 2>&1 </dev/null
+	code=$?
+	grep -E '^(FAIL|SKIP|skip|not ok)|: (FAIL|skip)' "$logs/part" | head -40
+	counts=$(grep -E '^[0-9]+ passed, [0-9]+ failed' "$logs/part" | tail -n 1)
+	if [ -z "$counts" ]; then
+		tail -n 15 "$logs/part"
+		echo "FAIL $name: ended with status $code and no count"
+		add 0 1 0
+		return
+	fi
+	echo "$name: $counts"
+	# shellcheck disable=SC2046
+	add $(echo "$counts" | sed -E 's/^([0-9]+) passed, ([0-9]+) failed(, ([0-9]+) skipped)?.*/\1 \2 0\4/')
+}
+
+# unit PROGRAM: one test; 77 is a skip with its reason printed
+unit() {
+	name=$(basename "$1")
+	timeout -k 10 300 "$1" >"$logs/part" 2>&1 </dev/null
+	code=$?
+	case $code in
+	0) add 1 0 0; echo "ok $name" ;;
+	77) add 0 0 1; echo "skip $name: $(tail -n 1 "$logs/part")" ;;
+	*) add 0 1 0; echo "FAIL $name (status $code)"; tail -n 25 "$logs/part" ;;
+	esac
+}
+
+echo "== unit tests"
+for t in "$build"/tests/unit/*_test; do
+	unit "$t"
+done
+cr=tests/harness/cr.py
+apps=tests/apps/apps.py
+part "cases, two cycles, as root" 900 $cr --stasis "$stasis"
+part "cases, two cycles, as another uid" 900 $cr --stasis "$stasis" --uid 12345
+part "programs, two cycles, as root" 900 $apps --stasis "$stasis"
+part "programs, two cycles, as another uid" 900 $apps --stasis "$stasis" --uid 12345
+if [ "$full" = all ]; then
+	part "crash safety" 3600 tests/harness/crash.py --stasis "$stasis" --random 1000
+	part "damaged images" 3600 tests/harness/badimages.py --stasis "$stasis" --cases 0
+else
+	part "crash safety" 900 tests/harness/crash.py --stasis "$stasis"
+	part "damaged images" 600 tests/harness/badimages.py --stasis "$stasis" --cases 400
+fi
+if [ -n "$CRIU" ]; then
+	for mode in stasis-criu criu-stasis; do
+		part "cases, $mode" 900 $cr --stasis "$stasis" --criu "$CRIU" --mode $mode
+		part "programs, $mode" 900 $apps --stasis "$stasis" --criu "$CRIU" --mode $mode
+	done
+else
+	echo "skip interoperability: set CRIU=path of a CRIU 4.2 binary"
+	add 0 0 1
+fi
+rm -rf "$logs"
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

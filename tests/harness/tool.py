@@ -1,0 +1,325 @@
+# SPDX-License-Identifier: MIT
+"""tool.py - what the harnesses share: the program under test, tasks, results.
+
+Nothing here knows a particular test. Debian's python3, standard library only.
+"""
+import ctypes
+import hashlib
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+OTHER_UID = 12345
+
+
+class Failure(Exception):
+    """A test failed; the text says what was expected of what."""
+
+
+class Skip(Exception):
+    """A test cannot run here; the text says why."""
+
+
+# -- where it runs ------------------------------------------------------------
+
+def enter_private_namespaces(argv):
+    """Run this program again as init of a new pid and mount namespace.
+
+    There killed and thawed tasks are our orphans to reap, pids of others cannot
+    collide with those of an image, nothing survives us, and /run is a tmpfs, so
+    that CRIU keeps its cache of kernel features.
+    """
+    if os.environ.get("STASIS_HARNESS_INSIDE") == str(os.getpid()) or os.getpid() == 1:
+        return
+    code = ("mount --make-rprivate / && mount -t tmpfs -o mode=755 run /run && "
+            'exec "$@"')
+    os.execvp("unshare", ["unshare", "--mount", "--pid", "--fork", "--mount-proc",
+                          "--kill-child", "sh", "-c", code, "sh", sys.executable] + argv)
+
+
+def become_subreaper():
+    """Outside of a namespace of our own: adopt what our children leave."""
+    pr_set_child_subreaper = 36
+    ctypes.CDLL(None).prctl(pr_set_child_subreaper, 1, 0, 0, 0)
+
+
+# -- tasks ----------------------------------------------------------------------
+
+def start(argv, cwd, uid=None, stdin=None, stdout=None, env=None):
+    """Start a target: own session, no descriptor but 0, 1, 2. Returns its pid."""
+    with open(os.path.join(cwd, "stderr"), "ab") as err:
+        child = subprocess.Popen(
+            argv, cwd=cwd, start_new_session=True, close_fds=True, user=uid, group=uid,
+            extra_groups=None if uid is None else [], env=env or clean_env(),
+            stdin=stdin or subprocess.DEVNULL, stdout=stdout or err, stderr=err)
+    child.returncode = 0		# reaped by reap(), not by subprocess
+    return child.pid
+
+
+def clean_env():
+    return {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "LANG": "C.UTF-8", "HOME": "/"}
+
+
+def reap():
+    """Collect dead children and orphans."""
+    while True:
+        try:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+
+
+def alive(pid):
+    """Whether there is a task with this pid that is no zombie."""
+    reap()
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def parents():
+    """pid -> parent pid of every task we can see."""
+    table = {}
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            with open(f"/proc/{name}/stat") as stat:
+                table[int(name)] = int(stat.read().rsplit(")", 1)[1].split()[1])
+        except OSError:
+            pass
+    return table
+
+
+def tree(root):
+    """The pids of a task and all its descendants, parents first."""
+    table, found = parents(), [root]
+    for pid in found:
+        found += sorted(child for child, parent in table.items() if parent == pid)
+    return found
+
+
+def kill_tree(root):
+    """Kill a target and all it has; in our own pid namespace simply everyone."""
+    victims = [p for p in parents() if p != 1] if os.getpid() == 1 else tree(root)
+    for pid in victims:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except OSError:
+            pass
+    wait_for(lambda: not [p for p in victims if alive(p)], 10)
+
+
+def wait_for(condition, seconds, step=0.01):
+    """Wait until condition() is true. Returns its last value."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value or time.monotonic() > end:
+            return value
+        time.sleep(step)
+
+
+# -- the program under test ------------------------------------------------------
+
+class Tool:
+    """A checkpointer: stasis, or CRIU, whose command line is the same."""
+
+    def __init__(self, path, timeout=120):
+        self.path = os.path.realpath(path)
+        self.timeout = timeout
+        if not os.access(self.path, os.X_OK):
+            sys.exit(f"{path} is not executable")
+
+    def run(self, action, images, log, options):
+        """Run one command. Returns its exit status; its output lands beside the log."""
+        argv = [self.path, action, "-D", images, "-o", log, "-v4"] + options
+        with open(os.path.join(images, action + ".out"), "wb") as out:
+            child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                                     cwd=images)
+            try:
+                return child.wait(self.timeout)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+                raise Failure(f"{action} took more than {self.timeout} s") from None
+
+    def dump(self, pid, images, options):
+        before = tree(pid)
+        status = self.run("dump", images, "dump.log", ["-t", str(pid)] + options)
+        if status:
+            raise Failure("dump: " + first_error(images, "dump", status))
+        if not wait_for(lambda: not [p for p in before if alive(p)], 10):
+            raise Failure(f"dump: left running: {[p for p in before if alive(p)]}")
+        reap()
+
+    def restore(self, pid, images, options):
+        status = self.run("restore", images, "restore.log", ["-d"] + options)
+        if status:
+            raise Failure("restore: " + first_error(images, "restore", status))
+        if not alive(pid):
+            raise Failure(f"restore: task {pid} is not there")
+
+
+def first_error(images, action, status):
+    """The sentence to show for a failed command."""
+    for name in (action + ".log", action + ".out"):
+        try:
+            with open(os.path.join(images, name), errors="replace") as log:
+                for line in log:
+                    # CRIU without CAP_SYS_RESOURCE prints this first, every time
+                    if "rror" in line and "RLIMIT_NOFILE for self" not in line:
+                        return line.strip()
+        except OSError:
+            pass
+    return f"exit status {status}, no error in {images}"
+
+
+def decode_all(crit, images):
+    """Every image must be read by crit, and encode again to the same bytes."""
+    for name in sorted(os.listdir(images)):
+        if not name.endswith(".img") or name.startswith(("pages-", "tmpfs-")):
+            continue
+        path = os.path.join(images, name)
+        text = subprocess.run([crit, "decode", "-i", path], capture_output=True, check=False)
+        if text.returncode:
+            raise Failure(f"crit decode {name}: " +
+                          text.stderr.decode(errors="replace").strip().split("\n")[-1])
+
+
+# -- a run of many tests -----------------------------------------------------------
+
+class Plan:
+    """How every test of a run is frozen and thawed."""
+
+    def __init__(self, args):
+        stasis = Tool(args.stasis)
+        criu = Tool(args.criu) if args.criu else None
+        if args.mode != "stasis" and not criu:
+            sys.exit(f"--mode {args.mode} needs --criu PATH")
+        self.dumper = criu if args.mode == "criu-stasis" else stasis
+        self.restorer = criu if args.mode == "stasis-criu" else stasis
+        self.uses_criu = (args.mode != "stasis" or
+                          "criu" in os.path.basename(stasis.path))
+        self.crit = args.crit
+        self.cycles = args.cycles
+        self.uid = args.uid
+
+    def cycle(self, pid, directory, number, options=(), restore_options=None):
+        """Freeze and thaw once, with fresh images."""
+        images = os.path.join(directory, f"images-{number}")
+        os.mkdir(images)
+        self.dumper.dump(pid, images, list(options))
+        if self.crit:
+            decode_all(self.crit, images)
+        self.restorer.restore(pid, images,
+                              list(options if restore_options is None else restore_options))
+
+    def new_directory(self, name, base):
+        directory = os.path.join(base, name)
+        os.mkdir(directory)
+        os.chmod(directory, 0o777)
+        return directory
+
+
+def add_options(parser):
+    """The options all harnesses know."""
+    default = next((p for p in ("build/stasis", "build/bin/stasis", "stasis")
+                    if os.path.isfile(os.path.join(ROOT, p))), "build/stasis")
+    parser.add_argument("--stasis", default=os.path.join(ROOT, default),
+                        help="the program under test (default: %(default)s)")
+    parser.add_argument("--criu", help="a CRIU 4.2 binary, for the mixed modes")
+    parser.add_argument("--mode", default="stasis",
+                        choices=["stasis", "stasis-criu", "criu-stasis"],
+                        help="who dumps and who restores")
+    parser.add_argument("--crit", help="check with this crit that every image can be read")
+    parser.add_argument("--cycles", type=int, default=2, help="freeze and thaw so many times")
+    parser.add_argument("--uid", type=int, help=f"run the target as this user ({OTHER_UID})")
+    parser.add_argument("--keep", action="store_true", help="keep the directories of passed tests")
+    parser.add_argument("--no-unshare", action="store_true",
+                        help="stay in the caller's pid and mount namespaces")
+    parser.add_argument("--list", action="store_true", help="only print the names")
+    parser.add_argument("names", nargs="*", help="run only these")
+
+
+def run_all(tests, args):
+    """Run (name, function) pairs; function(plan, directory). Returns the exit status."""
+    if os.getuid():
+        print("SKIP all: needs root")
+        return 77
+    os.umask(0o022)
+    plan = Plan(args)
+    if os.getpid() != 1:
+        become_subreaper()
+    base = tempfile.mkdtemp(prefix="stasis-test-")
+    os.chmod(base, 0o755)
+    counts = {"PASS": 0, "FAIL": 0, "SKIP": 0}
+    for name, function in tests:
+        began = time.monotonic()
+        directory = plan.new_directory(name, base)
+        word, why = run_one(function, plan, directory)
+        counts[word] += 1
+        print(f"{word} {name}" + (f": {why}" if why else f" ({time.monotonic() - began:.1f} s)"),
+              flush=True)
+        if word != "FAIL" and not args.keep:
+            shutil.rmtree(directory, ignore_errors=True)
+    if counts["FAIL"] or args.keep:
+        print(f"directories are kept in {base}")
+    else:
+        shutil.rmtree(base, ignore_errors=True)
+    print(f"{counts['PASS']} passed, {counts['FAIL']} failed, {counts['SKIP']} skipped")
+    return 1 if counts["FAIL"] else 0
+
+
+def run_one(function, plan, directory):
+    try:
+        function(plan, directory)
+    except Failure as failure:
+        return "FAIL", f"{failure} [{directory}]"
+    except Skip as skip:
+        return "SKIP", str(skip)
+    finally:
+        if os.getpid() == 1:
+            kill_tree(0)
+    return "PASS", None
+
+
+# -- building ------------------------------------------------------------------------
+
+CFLAGS = ["-O1", "-g", "-Wall", "-Wextra", "-Wshadow", "-Wmissing-prototypes", "-Werror",
+          "-D_GNU_SOURCE"]
+
+
+def build(name, sources, flags=("-pthread",)):
+    """Compile one test program unless it is newer than its sources. Returns its path."""
+    target = os.path.join(ROOT, "build", "tests", name)
+    paths = [os.path.join(ROOT, "tests", source) for source in sources]
+    headers = [p for p in paths if p.endswith(".h")]
+    newest = max(os.path.getmtime(p) for p in paths)
+    if not os.path.exists(target) or os.path.getmtime(target) < newest:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        argv = [os.environ.get("CC", "cc")] + CFLAGS + [p for p in paths if p not in headers]
+        subprocess.run(argv + list(flags) + ["-o", target + ".new"], check=True)
+        os.rename(target + ".new", target)
+    return target
+
+
+def digest(path):
+    """The sha256 of a file, in hex."""
+    with open(path, "rb") as data:
+        return hashlib.sha256(data.read()).hexdigest()
+
+
+def quote(argv):
+    return " ".join(shlex.quote(word) for word in argv)

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * gate_guard.c - an agent learns of our death, whatever kills us: robust futexes.
+ *
+ * When a thread dies, the kernel walks the list it registered (set_robust_list) and, for each node
+ * whose futex word holds that thread's id, sets GATE_DEATH_BIT and wakes one waiter. The word
+ * is `death` of the leader's mailbox, the node lies beside it in the shared page.
+ *
+ * Rights:   none.
+ * Holds:    per thread a list of guarded gates. Where it is, the kernel remembers:
+ *           get_robust_list; so there is no variable for it here.
+ * Relies on no robust pthread mutex being held: glibc's list of them is replaced while
+ * any gate is guarded and put back afterwards. Sharing it instead would need glibc's
+ * private node layout, and its writes into pages that a task can write to.
+ */
+#include <errno.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stddef.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "proto/control/util.h"
+#include "workers/common/gate_client.h"
+
+/* The kernel stops after 2048 nodes (ROBUST_LIST_LIMIT). */
+#define NODES_MAX 2000
+
+/* Word minus node. An odd place for a futex: also tells our list from any other. */
+#define FUTEX_OFFSET \
+	((long)offsetof(struct gate_mailbox, death) - (long)offsetof(struct gate_mailbox, pad2[1]))
+
+/*
+ * One thread's list. When it is full, `more` belongs to a helper thread that does nothing
+ * but hold the next one: a list's length is limited per thread.
+ */
+struct guard {
+	struct robust_list_head head;
+	struct guard *more;
+	struct gate **gates;
+	size_t n, cap;
+	pid_t tid;
+	pthread_t helper;
+	sem_t ready, end;
+	struct robust_list_head *old;	/* glibc's, of the first thread */
+	size_t old_size;
+};
+
+static struct robust_list *node_of(struct gate *g)
+{
+	return (struct robust_list *)((char *)&gate_mailbox(g, 0)->death - FUTEX_OFFSET);
+}
+
+/* This thread's list, or NULL. *other receives what is registered instead. */
+static struct guard *find_guard(struct robust_list_head **other, size_t *other_size)
+{
+	struct robust_list_head *head = NULL;
+
+	*other = NULL;
+	*other_size = sizeof(*head);
+	if (syscall(SYS_get_robust_list, 0, &head, other_size) < 0 || !head)
+		return NULL;
+	if (head->futex_offset == FUTEX_OFFSET)
+		return (struct guard *)((char *)head - offsetof(struct guard, head));
+	*other = head;
+	return NULL;
+}
+
+/* Register the list for the calling thread. */
+static void adopt(struct guard *l)
+{
+	l->head.list.next = &l->head.list;
+	l->head.futex_offset = FUTEX_OFFSET;
+	l->tid = gettid();
+	if (syscall(SYS_set_robust_list, &l->head, sizeof(l->head)) < 0)
+		die("set_robust_list: errno %d", errno);
+}
+
+static void *hold(void *arg)
+{
+	struct guard *l = arg;
+
+	adopt(l);
+	sem_post(&l->ready);
+	while (sem_wait(&l->end) < 0 && errno == EINTR)
+		;
+	return NULL;
+}
+
+static struct guard *start_helper(struct fault *f)
+{
+	struct guard *l = xcalloc(1, sizeof(*l));
+	sigset_t all, old;
+	int r;
+
+	sem_init(&l->ready, 0, 0);
+	sem_init(&l->end, 0, 0);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	r = pthread_create(&l->helper, NULL, hold, l);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (r) {
+		fault(f, r, "start a thread to guard more than %d tasks", NODES_MAX);
+		free(l);
+		return NULL;
+	}
+	while (sem_wait(&l->ready) < 0)
+		;
+	return l;
+}
+
+static void end_helper(struct guard *l)
+{
+	sem_post(&l->end);
+	pthread_join(l->helper, NULL);
+	free(l->gates);
+	free(l);
+}
+
+int gate_guard(struct gate *g, struct fault *f)
+{
+	struct robust_list_head *other;
+	size_t other_size;
+	struct guard *l = find_guard(&other, &other_size);
+
+	if (!l) {
+		l = xcalloc(1, sizeof(*l));
+		l->old = other;
+		l->old_size = other_size;
+		adopt(l);
+	}
+	while (l->n == NODES_MAX) {
+		if (!l->more)
+			l->more = start_helper(f);
+		if (!l->more)
+			return -1;
+		l = l->more;
+	}
+	*(struct gate **)grow(&l->gates, l->n, &l->cap, sizeof(*l->gates)) = g;
+	l->n++;
+	__atomic_store_n(&gate_mailbox(g, 0)->death, l->tid, __ATOMIC_RELEASE);
+	node_of(g)->next = l->head.list.next;
+	__atomic_store_n(&l->head.list.next, node_of(g), __ATOMIC_RELEASE);
+	/* An agent that sleeps already looks at one word only: let it look again. */
+	syscall(SYS_futex, &gate_mailbox(g, 0)->request, FUTEX_WAKE, 1, NULL, NULL, 0);
+	return 0;
+}
+
+/* Take gate i out. The order is that of the array, last first; nodes themselves are never read. */
+static void unlink_gate(struct guard *l, size_t i)
+{
+	struct robust_list *after = i ? node_of(l->gates[i - 1]) : &l->head.list;
+	struct robust_list *before = i + 1 < l->n ? node_of(l->gates[i + 1]) : &l->head.list;
+	size_t k;
+
+	__atomic_store_n(&before->next, after, __ATOMIC_RELEASE);
+	l->n--;
+	for (k = i; k < l->n; k++)
+		l->gates[k] = l->gates[k + 1];
+}
+
+/* End the helpers behind l that have nothing left to hold. */
+static void shrink(struct guard *l)
+{
+	if (!l->more)
+		return;
+	shrink(l->more);
+	if (l->more->n || l->more->more)
+		return;
+	end_helper(l->more);
+	l->more = NULL;
+}
+
+/* Give the thread glibc's list back when ours is empty. */
+static void release(struct guard *l)
+{
+	shrink(l);
+	if (l->n || l->more)
+		return;
+	syscall(SYS_set_robust_list, l->old, l->old_size);
+	free(l->gates);
+	free(l);
+}
+
+void gate_unguard(struct gate *g)
+{
+	struct robust_list_head *other;
+	size_t other_size, i;
+	struct guard *first = g ? find_guard(&other, &other_size) : NULL, *l;
+
+	for (l = first; l; l = l->more)
+		for (i = l->n; i-- > 0;)
+			if (l->gates[i] == g) {
+				unlink_gate(l, i);
+				release(first);
+				return;
+			}
+}

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * facts.c - what can be known of a task's open files without its help.
+ *
+ * /proc/PID/fdinfo tells position, flags, close-on-exec, mount and locks; a real duplicate
+ * (pidfd_getfd) answers fstat, owner and signal, and is what contents are read from.
+ *
+ * Rights:   ptrace access to the task.
+ * Holds:    while a probe is open: a pidfd, two directories of /proc, one duplicate.
+ */
+#include "workers/files/facts.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "proto/control/util.h"
+#include "workers/files/fown.h"
+
+const char *facts_name(const struct facts *x, char *buf, size_t size)
+{
+	static const char *const places[] = {
+		[-FACTS_CWD] = "working directory",
+		[-FACTS_ROOT] = "root directory",
+		[-FACTS_MAPPED] = "mapped file",
+	};
+	const char *link = x->link ? x->link : "?";
+
+	if (x->fd >= 0)
+		snprintf(buf, size, "task %d, descriptor %d (%.300s)", x->pid, x->fd, link);
+	else
+		snprintf(buf, size, "task %d, %s (%.300s)", x->pid, places[-x->fd], link);
+	return buf;
+}
+
+bool link_deleted(const char *text, size_t *len)
+{
+	static const char suffix[] = " (deleted)";
+	size_t n = strlen(text);
+
+	if (n < sizeof(suffix) || strcmp(text + n - (sizeof(suffix) - 1), suffix) != 0)
+		return false;
+	if (len)
+		*len = n - (sizeof(suffix) - 1);
+	return true;
+}
+
+static int open_proc_dir(pid_t pid, const char *name, struct fault *f)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? fault(f, errno, "open %s", path) : fd;
+}
+
+int probe_open(struct probe *p, pid_t pid, struct fault *f)
+{
+	*p = (struct probe){ .pid = pid, .pidfd = -1, .fd_dir = -1, .info_dir = -1 };
+	p->x.dup = -1;
+	p->pidfd = syscall(SYS_pidfd_open, pid, 0);
+	if (p->pidfd < 0)
+		return fault(f, errno, "open task %d", pid);
+	p->fd_dir = open_proc_dir(pid, "fd", f);
+	p->info_dir = p->fd_dir < 0 ? -1 : open_proc_dir(pid, "fdinfo", f);
+	return p->info_dir < 0 ? -1 : 0;
+}
+
+/* Forget the last descriptor. */
+static void probe_reset(struct probe *p, int fd)
+{
+	auto_close(&p->x.dup);
+	p->x = (struct facts){ .pid = p->pid, .fd = fd, .dup = -1, .mnt_id = -1, .fown = &p->fown };
+	fown_entry__init(&p->fown);
+}
+
+void probe_close(struct probe *p)
+{
+	auto_close(&p->x.dup);
+	p->x.dup = -1;
+	auto_close(&p->pidfd);
+	auto_close(&p->fd_dir);
+	auto_close(&p->info_dir);
+	free(p->info);
+}
+
+static int by_number(const void *a, const void *b)
+{
+	return *(const int *)a - *(const int *)b;
+}
+
+int probe_list(struct probe *p, int **fds, size_t *n, struct fault *f)
+{
+	AUTO_CLOSEDIR DIR *dir = NULL;
+	AUTO_FREE int *list = NULL;
+	struct dirent *de;
+	size_t cap = 0;
+	int fd;
+
+	*n = 0;
+	fd = fcntl(p->fd_dir, F_DUPFD_CLOEXEC, 0);
+	dir = fd < 0 ? NULL : fdopendir(fd);
+	if (!dir)
+		return fault(f, errno, "list descriptors of task %d", p->pid);
+	rewinddir(dir);
+	while ((de = readdir(dir)) != NULL)
+		if (de->d_name[0] != '.')
+			*(int *)grow(&list, (*n)++, &cap, sizeof(int)) = atoi(de->d_name);
+	qsort(list, *n, sizeof(int), by_number);
+	*fds = take_ptr(&list);
+	return 0;
+}
+
+static int read_link(struct probe *p, int dir, const char *name, struct fault *f)
+{
+	ssize_t n = readlinkat(dir, name, p->link, sizeof(p->link) - 1);
+
+	if (n < 0)
+		return fault(f, errno, "read link %s of task %d", name, p->pid);
+	p->link[n] = '\0';
+	p->x.link = p->link;
+	return 0;
+}
+
+int probe_glance(struct probe *p, int fd, struct fault *f)
+{
+	struct fault gone = { 0 };
+	char name[16];
+
+	probe_reset(p, fd);
+	p->x.st.st_mode = S_IFREG;
+	p->x.st.st_nlink = 1;
+	snprintf(name, sizeof(name), "%d", fd);
+	if (read_link(p, p->fd_dir, name, &gone) < 0) {
+		if (gone.code == ENOENT || gone.code == ESRCH)
+			return 0;
+		return fault(f, gone.code, "read the descriptors of task %d", p->pid);
+	}
+	if (strncmp(p->link, "/dev/", 5) == 0 || link_deleted(p->link, NULL))
+		if (fstatat(p->fd_dir, name, &p->x.st, 0) < 0)
+			return 0;
+	return 1;
+}
+
+/* Read all of /proc/PID/fdinfo/N into p->info. */
+static int read_info(struct probe *p, const char *name, struct fault *f)
+{
+	AUTO_CLOSE int fd = openat(p->info_dir, name, O_RDONLY | O_CLOEXEC);
+	size_t len = 0;
+	ssize_t n = 1;
+
+	if (fd < 0)
+		return fault(f, errno, "open /proc/%d/fdinfo/%s", p->pid, name);
+	while (n > 0) {
+		if (len + 2048 > p->info_cap) {
+			p->info_cap = (len + 2048) * 2;
+			p->info = xrealloc(p->info, p->info_cap, 1);
+		}
+		n = read(fd, p->info + len, p->info_cap - len - 1);
+		if (n < 0)
+			return fault(f, errno, "read /proc/%d/fdinfo/%s", p->pid, name);
+		len += n;
+		p->info[len] = '\0';
+		/* A short read is the end: seq_file fills the buffer when there is more. */
+		if (len + 1024 < p->info_cap)
+			break;
+	}
+	return 0;
+}
+
+/* The number behind "key:" in fdinfo text; the base is told by its form. */
+static int info_number(struct probe *p, const char *key, uint64_t *value, struct fault *f)
+{
+	const char *at = strstr(p->info, key);
+
+	if (!at)
+		return fault(f, EPROTO, "/proc/%d/fdinfo/%d has no \"%s\"", p->pid, p->x.fd, key);
+	*value = strtoull(at + strlen(key), NULL, 0);
+	return 0;
+}
+
+static int parse_info(struct probe *p, struct fault *f)
+{
+	uint64_t flags, mnt_id;
+
+	if (info_number(p, "pos:", &p->x.pos, f) < 0 || info_number(p, "flags:", &flags, f) < 0 ||
+	    info_number(p, "mnt_id:", &mnt_id, f) < 0)
+		return -1;
+	p->x.flags = flags & ~(uint64_t)O_CLOEXEC;
+	p->x.cloexec = flags & O_CLOEXEC;
+	p->x.mnt_id = mnt_id;
+	return 0;
+}
+
+int probe_fd(struct probe *p, int fd, struct fault *f)
+{
+	char name[16];
+
+	probe_reset(p, fd);
+	snprintf(name, sizeof(name), "%d", fd);
+	if (read_info(p, name, f) < 0 || parse_info(p, f) < 0)
+		return -1;
+	p->x.dup = syscall(SYS_pidfd_getfd, p->pidfd, fd, 0);
+	if (p->x.dup < 0)
+		return fault(f, errno, "duplicate descriptor %d of task %d", fd, p->pid);
+	if (fstat(p->x.dup, &p->x.st) < 0)
+		return fault(f, errno, "stat descriptor %d of task %d", fd, p->pid);
+	return fown_read(p->x.dup, p->x.flags, &p->fown, f);
+}
+
+int probe_link(struct probe *p, struct fault *f)
+{
+	char name[16];
+
+	snprintf(name, sizeof(name), "%d", p->x.fd);
+	return read_link(p, p->fd_dir, name, f);
+}
+
+int probe_path(struct probe *p, enum facts_place place, const char *name, struct fault *f)
+{
+	struct statx stx;
+	char path[96];
+
+	probe_reset(p, place);
+	snprintf(path, sizeof(path), "/proc/%d/%s", p->pid, name);
+	p->x.dup = open(path, O_PATH | O_CLOEXEC);
+	if (p->x.dup < 0)
+		return fault(f, errno, "open %s", path);
+	if (fstat(p->x.dup, &p->x.st) < 0 ||
+	    statx(p->x.dup, "", AT_EMPTY_PATH, STATX_MNT_ID, &stx) < 0)
+		return fault(f, errno, "stat %s", path);
+	if (stx.stx_mask & STATX_MNT_ID)
+		p->x.mnt_id = stx.stx_mnt_id;
+	return read_link(p, AT_FDCWD, path, f);
+}

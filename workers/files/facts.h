@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * facts.h - find out about the open files of a task from outside.
+ */
+#ifndef STASIS_FILES_FACTS_H
+#define STASIS_FILES_FACTS_H
+
+#include <limits.h>
+
+#include "workers/files/type.h"
+
+/* Where the descriptors of one task are looked at; made once per task. */
+struct probe {
+	pid_t pid;
+	int pidfd;
+	int fd_dir;		/* /proc/PID/fd */
+	int info_dir;		/* /proc/PID/fdinfo */
+	struct facts x;		/* of the descriptor asked for last */
+	FownEntry fown;
+	char link[PATH_MAX + 16];
+	char *info;		/* text of its fdinfo, NUL at the end */
+	size_t info_cap;
+};
+
+/* Close with probe_close (AUTO_PROBE does). */
+int probe_open(struct probe *p, pid_t pid, struct fault *f);
+void probe_close(struct probe *p);
+
+#define AUTO_PROBE __attribute__((cleanup(probe_close)))
+
+/* All descriptor numbers of the task, ascending; *fds is freed by the caller. */
+int probe_list(struct probe *p, int **fds, size_t *n, struct fault *f);
+
+/*
+ * While the task runs: x.link, and x.st for paths below /dev or deleted. 1, or 0 when the
+ * descriptor is gone by now, or -1.
+ */
+int probe_glance(struct probe *p, int fd, struct fault *f);
+
+/* The task stands still: all of x but link and id; x.dup lives until the next call. */
+int probe_fd(struct probe *p, int fd, struct fault *f);
+/* x.link of the descriptor asked for. */
+int probe_link(struct probe *p, struct fault *f);
+
+/*
+ * Of a path below /proc/PID ("cwd", "exe", "map_files/..."): link, st and a duplicate that
+ * is good for paths only (O_PATH).
+ */
+int probe_path(struct probe *p, enum facts_place place, const char *name, struct fault *f);
+
+/* Does text end with " (deleted)"? Then *len receives its length without. */
+bool link_deleted(const char *text, size_t *len);
+
+#endif

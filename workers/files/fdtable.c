@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * fdtable.c - dump of descriptor tables.
+ *
+ * Before the freeze the links of /proc/PID/fd tell most of what cannot be dumped. With the
+ * tasks frozen each descriptor is probed, recognised (identity.c) and, when it is a file not
+ * seen before, given to the row of its type.
+ *
+ * Rights:   ptrace access to the tasks.
+ * Holds:    nothing between messages.
+ */
+#include "workers/files/fdtable.h"
+
+#include <errno.h>
+
+#include "proto/control/util.h"
+#include "workers/files/facts.h"
+#include "workers/files/files.h"
+#include "workers/files/identity.h"
+#include "workers/files/locks.h"
+
+/* The sentence about a file whose row refuses it. */
+static int refuse(const struct file_type *t, const struct facts *x, struct fault *f)
+{
+	char who[400];
+
+	return fault(f, -ENOTSUP, "%s is a %s: %s", facts_name(x, who, sizeof(who)), t->name,
+		     t->refuse);
+}
+
+static void add_obstacle(FilesPreflightDone *out, const struct fault *f)
+{
+	out->obstacle = xrealloc(out->obstacle, out->n_obstacle + 1, sizeof(char *));
+	out->obstacle[out->n_obstacle++] = xstrdup(f->text);
+}
+
+static void glance_at(struct files *fs, const struct facts *x, FilesPreflightDone *out)
+{
+	const struct file_type *t = type_of_facts(x);
+	struct fault why = { 0 };
+
+	if (t->needs_net)
+		out->needs_net = out->has_needs_net = true;
+	if (t->refuse)
+		refuse(t, x, &why);
+	else if (t->preflight)
+		t->preflight(fs, x, &why);
+	if (why.code)
+		add_obstacle(out, &why);
+}
+
+int fdtable_preflight(struct files *fs, pid_t pid, FilesPreflightDone *out, struct fault *f)
+{
+	AUTO_PROBE struct probe p;
+	AUTO_FREE int *fds = NULL;
+	size_t i, n;
+	int r;
+
+	if (probe_open(&p, pid, f) < 0 || probe_list(&p, &fds, &n, f) < 0)
+		return -1;
+	for (i = 0; i < n; i++) {
+		r = probe_glance(&p, fds[i], f);
+		if (r < 0)
+			return -1;
+		if (r > 0)
+			glance_at(fs, &p.x, out);
+	}
+	return 0;
+}
+
+/* The type is found anew for each descriptor: fdinfo names it, and a shared file has one only. */
+static int collect_fd(struct files *fs, struct probe *p, const DumpTask *task, int fd,
+		      struct image *img, struct fault *f)
+{
+	FdinfoEntry e = FDINFO_ENTRY__INIT;
+	const struct file_type *t;
+	int is_new;
+
+	if (probe_fd(p, fd, f) < 0 || probe_link(p, f) < 0)
+		return -1;
+	t = type_of_facts(&p->x);
+	if (t->refuse)
+		return refuse(t, &p->x, f);
+	is_new = identity_find(fs, &p->x, f);
+	if (is_new < 0)
+		return -1;
+	if (is_new && t->dump(fs, &p->x, f) < 0)
+		return -1;
+	if (locks_note(fs, &p->x, task, p->info, f) < 0)
+		return -1;
+	e.id = p->x.id;
+	e.flags = p->x.cloexec ? 1 : 0;
+	e.type = t->type;
+	e.fd = fd;
+	return image_write(img, &e.base, f);
+}
+
+int fdtable_collect(struct files *fs, const DumpTask *task, struct fault *f)
+{
+	AUTO_IMAGE struct image *img = NULL;
+	AUTO_PROBE struct probe p;
+	AUTO_FREE int *fds = NULL;
+	size_t i, n;
+
+	if (probe_open(&p, task->pid, f) < 0 || probe_list(&p, &fds, &n, f) < 0)
+		return -1;
+	img = image_create(files_image_dir(fs), IMG_FDINFO, task->files_id, f);
+	if (!img)
+		return -1;
+	for (i = 0; i < n; i++)
+		if (collect_fd(fs, &p, task, fds[i], img, f) < 0)
+			return -1;
+	return image_close(&img, f);
+}

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * files.c - the files worker: its handlers, its state, and the services for file types.
+ *
+ *	dump		preflight -> collect -> write -> seal (or rollback)
+ *	restore		prepare -> gates -> install_mapped, restore -> finish
+ *
+ * Rights:   see files_caps.
+ * Holds:    struct files, from the first message to the end.
+ */
+#include "workers/files/files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "proto/control/util.h"
+#include "workers/files/fdtable.h"
+#include "workers/files/fs.h"
+#include "workers/files/ghost.h"
+#include "workers/files/identity.h"
+#include "workers/files/install.h"
+#include "workers/files/locks.h"
+#include "workers/files/mapped.h"
+#include "workers/files/revive.h"
+
+static struct files state;
+
+/*
+ * What the tasks' files may take: to look into tasks of any uid and open map_files, to open any
+ * path and make nodes, to give files back their owners and modes, to name owners as other uids,
+ * to enter a root directory, and to exceed limits where the user has that right.
+ */
+static const cap_value_t files_caps[] = {
+	CAP_SYS_PTRACE, CAP_CHECKPOINT_RESTORE, CAP_SYS_ADMIN, CAP_DAC_OVERRIDE,
+	CAP_DAC_READ_SEARCH, CAP_CHOWN, CAP_FOWNER, CAP_FSETID, CAP_MKNOD, CAP_SETUID, CAP_SETGID,
+	CAP_LEASE, CAP_SYS_RESOURCE, CAP_SYS_CHROOT, CAP_SYS_TTY_CONFIG, CAP_KILL,
+};
+
+const Options *files_opts(const struct files *fs)
+{
+	return fs->worker->set.opts;
+}
+
+int files_image_dir(const struct files *fs)
+{
+	return fs->worker->set.image_dir;
+}
+
+uint32_t files_new_id(struct files *fs)
+{
+	return ++fs->last_id;
+}
+
+int files_write_entry(struct files *fs, const FileEntry *e, struct fault *f)
+{
+	if (!fs->files_img)
+		fs->files_img = image_append(files_image_dir(fs), IMG_FILES, 0, f);
+	return fs->files_img ? image_write(fs->files_img, &e->base, f) : -1;
+}
+
+static struct files *begin(struct call *c)
+{
+	struct files *fs = c->ctx;
+
+	fs->worker = c->worker;
+	return fs;
+}
+
+/* Dump */
+
+static int on_files_preflight(struct call *c, struct fault *f)
+{
+	const FilesPreflight *req = c->req->files_preflight;
+	struct files *fs = begin(c);
+	FilesPreflightDone *done = xcalloc(1, sizeof(*done));
+	size_t i;
+	int r = 0;
+
+	files_preflight_done__init(done);
+	for (i = 0; i < req->n_pid && r == 0; i++)
+		r = fdtable_preflight(fs, req->pid[i], done, f);
+	if (r < 0) {
+		files_preflight_done__free_unpacked(done, NULL);
+		return -1;
+	}
+	c->rep->body_case = REPLY__BODY_FILES_PREFLIGHT_DONE;
+	c->rep->files_preflight_done = done;
+	return 0;
+}
+
+static int collect(struct files *fs, const FilesCollect *req, struct fault *f)
+{
+	size_t i;
+
+	for (i = 0; i < req->n_task; i++) {
+		const DumpTask *t = req->task[i];
+
+		if (t->dead)
+			continue;
+		if (!t->files_shared && fdtable_collect(fs, t, f) < 0)
+			return -1;
+		if (fs_collect(fs, t, f) < 0)
+			return -1;
+	}
+	for (i = 0; file_types[i]; i++)
+		if (file_types[i]->dump_done && file_types[i]->dump_done(fs, f) < 0)
+			return -1;
+	return locks_write(fs, f);
+}
+
+static int on_files_collect(struct call *c, struct fault *f)
+{
+	return collect(begin(c), c->req->files_collect, f);
+}
+
+static int on_files_write(struct call *c, struct fault *f)
+{
+	const FilesWrite *req = c->req->files_write;
+	struct files *fs = begin(c);
+
+	if (mapped_dump(fs, req->mapped, req->n_mapped, f) < 0 || ghost_flush(fs, f) < 0)
+		return -1;
+	return image_close(&fs->files_img, f);
+}
+
+/* Drop all state; remove_links: also what a dump left beside the tasks' files. */
+static void end(struct files *fs, bool remove_links)
+{
+	size_t i;
+
+	for (i = 0; file_types[i]; i++)
+		if (file_types[i]->end)
+			file_types[i]->end(fs);
+	ghost_end(fs, remove_links);
+	identity_free(fs);
+	locks_end(fs);
+	revive_end(fs);
+	prepare_end(fs);
+	auto_image(&fs->files_img);
+	fs->last_id = 0;
+}
+
+/*
+ * The dump is good. Links to deleted files are needed by the restore when the tasks are killed;
+ * a task that runs on does not mind them either, and CRIU leaves them too.
+ */
+static int on_files_seal(struct call *c, struct fault *f)
+{
+	(void)f;
+	end(begin(c), false);
+	return 0;
+}
+
+static int on_files_rollback(struct call *c, struct fault *f)
+{
+	(void)f;
+	end(begin(c), true);
+	return 0;
+}
+
+/* Restore */
+
+static int on_files_prepare(struct call *c, struct fault *f)
+{
+	const FilesPrepare *req = c->req->files_prepare;
+	struct files *fs = begin(c);
+	FilesPrepared *done;
+	size_t i;
+
+	if (prepare(fs, req, f) < 0)
+		return -1;
+	done = xcalloc(1, sizeof(*done));
+	files_prepared__init(done);
+	done->task = xcalloc(req->n_task, sizeof(*done->task));
+	for (i = 0; i < req->n_task; i++) {
+		const struct task_files *t = prepare_task(fs, req->task[i]->pid);
+		FilesNeeds *n;
+
+		if (!t)
+			continue;
+		n = xcalloc(1, sizeof(*n));
+		files_needs__init(n);
+		n->pid = t->pid;
+		n->max_fd = t->table->max_fd;
+		done->task[done->n_task++] = n;
+	}
+	c->rep->body_case = REPLY__BODY_FILES_PREPARED;
+	c->rep->files_prepared = done;
+	return 0;
+}
+
+static int on_gates(struct call *c, struct fault *f)
+{
+	const Gates *req = c->req->gates;
+	struct files *fs = begin(c);
+	int fd = -1;
+
+	if (req->has_fd && worker_recv_fds(c->worker, &fd, 1, f) < 0)
+		return -1;
+	return prepare_gates(fs, req, fd, f);
+}
+
+static int on_files_install_mapped(struct call *c, struct fault *f)
+{
+	const FilesInstallMapped *req = c->req->files_install_mapped;
+
+	return mapped_install(begin(c), req->want, req->n_want, f);
+}
+
+static int on_files_restore(struct call *c, struct fault *f)
+{
+	const FilesRestore *req = c->req->files_restore;
+
+	return install(begin(c), req->pid, req->n_pid, f);
+}
+
+static int on_files_finish(struct call *c, struct fault *f)
+{
+	struct files *fs = begin(c);
+
+	if (install_owners(fs, f) < 0 || locks_restore(fs, f) < 0 || revive_finish(fs, f) < 0)
+		return -1;
+	end(fs, false);
+	return 0;
+}
+
+static const struct handler handlers[] = {
+	[REQUEST__BODY_FILES_PREFLIGHT] = { STAGE__PREPARE, on_files_preflight },
+	[REQUEST__BODY_FILES_COLLECT] = { STAGE__COLLECT, on_files_collect },
+	[REQUEST__BODY_FILES_WRITE] = { STAGE__WRITE, on_files_write },
+	[REQUEST__BODY_FILES_SEAL] = { STAGE__SEAL, on_files_seal },
+	[REQUEST__BODY_FILES_ROLLBACK] = { STAGE__SEAL, on_files_rollback },
+	[REQUEST__BODY_FILES_PREPARE] = { STAGE__PREPARE, on_files_prepare },
+	[REQUEST__BODY_GATES] = { STAGE__FORKING, on_gates },
+	[REQUEST__BODY_FILES_INSTALL_MAPPED] = { STAGE__RESTORE, on_files_install_mapped },
+	[REQUEST__BODY_FILES_RESTORE] = { STAGE__RESTORE, on_files_restore },
+	[REQUEST__BODY_FILES_FINISH] = { STAGE__RESTORE, on_files_finish },
+};
+
+struct worker files_worker = {
+	.name = "files",
+	.caps = files_caps,
+	.ncaps = ARRAY_LEN(files_caps),
+	.handlers = handlers,
+	.nhandlers = ARRAY_LEN(handlers),
+	.ctx = &state,
+};

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * files.h - the files worker: descriptor tables and every file that is neither socket nor device.
+ */
+#ifndef STASIS_FILES_H
+#define STASIS_FILES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "proto/control/control.pb-c.h"
+#include "proto/control/fault.h"
+#include "proto/images/image.h"
+#include "workers/common/worker.h"
+
+extern struct worker files_worker;
+
+/*
+ * All state of this worker. Each pointer belongs to the file named behind it, which
+ * makes it when it is first needed; nobody else looks inside.
+ */
+struct files {
+	const struct worker *worker;	/* options and directories: worker->set */
+
+	/* dump */
+	struct image *files_img;	/* files.img, open for appending */
+	uint32_t last_id;		/* given out in files.img */
+	struct identity *identity;	/* identity.c */
+	struct pipes *pipes;		/* pipe.c, both directions */
+	struct locks *locks;		/* locks.c, both directions */
+	struct ghosts *ghosts;		/* ghost.c */
+	struct ttys *ttys;		/* tty.c */
+
+	/* restore */
+	struct restore *restore;	/* prepare.c */
+	struct revivals *revivals;	/* revive.c */
+	struct terms *terms;		/* tty_restore.c */
+};
+
+const Options *files_opts(const struct files *fs);
+int files_image_dir(const struct files *fs);
+
+#endif

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * identity.c - recognise the same open file in many descriptors.
+ *
+ * Only kcmp can tell whether two descriptors are one struct file, and it costs a system
+ * call. What must be equal anyway (inode, position, flags, mount) sorts descriptors into
+ * groups; inside a group they are kept in the order kcmp defines, so that a new one is placed
+ * by a binary search.
+ *
+ * Rights:   ptrace access to the tasks (kcmp).
+ * Holds:    the groups of one dump.
+ */
+#include "workers/files/identity.h"
+
+#include <errno.h>
+#include <linux/kcmp.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "proto/control/util.h"
+#include "workers/files/files.h"
+
+#define BUCKETS 4096
+
+struct key {
+	uint64_t dev, ino, pos;
+	int64_t flags, mnt_id;
+};
+
+struct member {
+	pid_t pid;
+	int fd;
+	uint32_t id;
+};
+
+struct group {
+	struct key key;
+	struct group *next;
+	struct member *members;		/* by the order of kcmp */
+	size_t n, cap;
+};
+
+struct identity {
+	struct group *bucket[BUCKETS];
+};
+
+static size_t hash(const struct key *k)
+{
+	uint64_t h = k->dev * 31 + k->ino;
+
+	h = (h ^ k->pos * 0x9e3779b97f4a7c15ull) * 31 + k->flags + k->mnt_id;
+	h *= 0x9e3779b97f4a7c15ull;
+	return h >> 52;
+}
+
+static struct group *find_group(struct files *fs, const struct key *k)
+{
+	struct group **at, *g;
+
+	if (!fs->identity)
+		fs->identity = xcalloc(1, sizeof(*fs->identity));
+	at = &fs->identity->bucket[hash(k) % BUCKETS];
+	for (g = *at; g; g = g->next)
+		if (memcmp(&g->key, k, sizeof(*k)) == 0)
+			return g;
+	g = xcalloc(1, sizeof(*g));
+	g->key = *k;
+	g->next = *at;
+	*at = g;
+	return g;
+}
+
+static void insert(struct group *g, size_t at, const struct facts *x)
+{
+	struct member *m;
+
+	grow(&g->members, g->n, &g->cap, sizeof(*m));
+	m = g->members + at;
+	memmove(m + 1, m, (g->n - at) * sizeof(*m));
+	*m = (struct member){ .pid = x->pid, .fd = x->fd, .id = x->id };
+	g->n++;
+}
+
+int identity_find(struct files *fs, struct facts *x, struct fault *f)
+{
+	const struct key k = { x->st.st_dev, x->st.st_ino, x->pos, x->flags, x->mnt_id };
+	struct group *g = find_group(fs, &k);
+	size_t low = 0, high = g->n;
+
+	while (low < high) {
+		size_t mid = (low + high) / 2;
+		const struct member *m = g->members + mid;
+		int r = syscall(SYS_kcmp, x->pid, m->pid, KCMP_FILE, x->fd, m->fd);
+
+		if (r < 0)
+			return fault(f, errno, "compare descriptor %d of task %d with %d of %d (kcmp)",
+				     x->fd, x->pid, m->fd, m->pid);
+		if (r == 0) {
+			x->id = m->id;
+			return 0;
+		}
+		if (r == 1)
+			high = mid;
+		else
+			low = mid + 1;
+	}
+	x->id = files_new_id(fs);
+	insert(g, low, x);
+	return 1;
+}
+
+bool identity_find_path(struct files *fs, struct facts *x)
+{
+	/* Negative flags: no descriptor has them, so the two kinds never share a group. */
+	const struct key k = { x->st.st_dev, x->st.st_ino, 0, -1, x->mnt_id };
+	struct group *g = find_group(fs, &k);
+
+	if (g->n) {
+		x->id = g->members[0].id;
+		return false;
+	}
+	x->id = files_new_id(fs);
+	insert(g, 0, x);
+	return true;
+}
+
+void identity_free(struct files *fs)
+{
+	struct group *g, *next;
+	size_t i;
+
+	for (i = 0; fs->identity && i < BUCKETS; i++) {
+		for (g = fs->identity->bucket[i]; g; g = next) {
+			next = g->next;
+			free(g->members);
+			free(g);
+		}
+	}
+	free(fs->identity);
+	fs->identity = NULL;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * revive.h - restore of open files whose name is gone.
+ */
+#ifndef STASIS_FILES_REVIVE_H
+#define STASIS_FILES_REVIVE_H
+
+#include "workers/files/type.h"
+
+/* Read remap-fpath.img and the ghost images' heads; check them against files.img. */
+int revive_prepare(struct files *fs, struct fault *f);
+
+/* Has this reg file a remap? Is it a ghost (made here, so nothing to validate)? */
+bool revive_has(struct files *fs, const struct file *file);
+bool revive_is_ghost(struct files *fs, const struct file *file);
+
+/*
+ * A descriptor of it, made when first asked for, good for files_reopen; the worker keeps it. -1
+ * with f set.
+ */
+int revive_anchor(struct files *fs, const struct file *file, struct fault *f);
+
+/* Everything is opened: owner, mode and times of ghosts; remove the links a dump left. */
+int revive_finish(struct files *fs, struct fault *f);
+
+void revive_end(struct files *fs);
+
+#endif

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * type.c - the table of file types, and the rows that only refuse.
+ *
+ * Rights:   none.
+ * Holds:    nothing.
+ */
+#include "workers/files/type.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "workers/files/pipe.h"
+#include "workers/files/regular.h"
+#include "workers/files/tty.h"
+
+static bool starts(const struct facts *x, const char *prefix)
+{
+	return x->link && strncmp(x->link, prefix, strlen(prefix)) == 0;
+}
+
+static bool match_socket(const struct facts *x)
+{
+	return starts(x, "socket:[");
+}
+
+static bool match_anonymous(const struct facts *x)
+{
+	return starts(x, "anon_inode:") || starts(x, "pidfd:");
+}
+
+static bool match_memory(const struct facts *x)
+{
+	return starts(x, "/memfd:") || starts(x, "/dmabuf:") || starts(x, "/SYSV") ||
+	       starts(x, "/anon_hugepage");
+}
+
+static bool match_namespace(const struct facts *x)
+{
+	return x->link && x->link[0] != '/' && strstr(x->link, ":[");
+}
+
+static bool match_device(const struct facts *x)
+{
+	return S_ISCHR(x->st.st_mode) || S_ISBLK(x->st.st_mode);
+}
+
+static bool match_any(const struct facts *x)
+{
+	return x != NULL;
+}
+
+static const struct file_type socket_row = {
+	.name = "socket",
+	.match = match_socket,
+	.needs_net = true,
+	.refuse = "sockets cannot be dumped yet: close it, or start the program without network"
+		  " and with its standard streams on files, pipes or a terminal",
+};
+
+static const struct file_type anonymous_row = {
+	.name = "descriptor of a kernel service",
+	.match = match_anonymous,
+	.refuse = "event, timer, signal, poll, watch and similar descriptors cannot be dumped yet:"
+		  " dump before the program opens it",
+};
+
+static const struct file_type memory_row = {
+	.name = "memory file",
+	.match = match_memory,
+	.refuse = "files of memory without a path cannot be dumped yet: dump before the program"
+		  " opens it",
+};
+
+static const struct file_type namespace_row = {
+	.name = "namespace",
+	.match = match_namespace,
+	.refuse = "descriptors of namespaces cannot be dumped yet: close it",
+};
+
+static const struct file_type device_row = {
+	.name = "device",
+	.match = match_device,
+	.refuse = "the state of this device is not known: close it, or take it away with a plugin",
+};
+
+static const struct file_type unknown_row = {
+	.name = "file of unknown type",
+	.match = match_any,
+	.refuse = "its type is not known: close it",
+};
+
+const struct file_type *const file_types[] = {
+	&socket_row,
+	&anonymous_row,
+	&memory_row,
+	&pipe_type,
+	&fifo_type,
+	&regular_type,
+	&tty_type,
+	&namespace_row,
+	&device_row,
+	&unknown_row,
+	NULL
+};
+
+const struct file_type *type_of_facts(const struct facts *x)
+{
+	size_t i = 0;
+
+	while (!file_types[i]->match || !file_types[i]->match(x))
+		i++;
+	return file_types[i];
+}
+
+const struct file_type *type_of_entry(FdTypes type)
+{
+	size_t i;
+
+	for (i = 0; file_types[i]; i++)
+		if (file_types[i]->type == type && type != FD_TYPES__UND)
+			return file_types[i];
+	return NULL;
+}

@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * collect.c - dump: tell what each mapping of a task is, and read the other facts of its
+ * address space.
+ *
+ * Every mapping becomes a VmaEntry as CRIU 4.2 writes it, or a fault that names it. Two
+ * differences: shared anonymous memory is written as such (CRIU's older form, which it still
+ * reads), not as a memfd; protection keys are recorded in a field of our own.
+ *
+ * Rights:   CAP_SYS_PTRACE and CAP_CHECKPOINT_RESTORE (map_files) over the task.
+ * Holds:    nothing.
+ * Relies on the task being stopped.
+ */
+#include "workers/mem/collect.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include "proto/control/util.h"
+#include "workers/common/procfs.h"
+#include "workers/mem/maps.h"
+#include "workers/mem/vma.h"
+
+/* What is needed while one task is looked at. */
+struct view {
+	struct space *s;
+	struct collection *all;
+	int map_files;			/* directory */
+	dev_t shmem_dev;		/* of shared anonymous memory, memfds and SysV segments */
+};
+
+static const struct {
+	uint32_t flag;
+	int advice;
+} advices[] = {
+	{ MAPF_SEQUENTIAL, MADV_SEQUENTIAL }, { MAPF_RANDOM, MADV_RANDOM },
+	{ MAPF_DONTFORK, MADV_DONTFORK },     { MAPF_DONTDUMP, MADV_DONTDUMP },
+	{ MAPF_MERGEABLE, MADV_MERGEABLE },   { MAPF_HUGEPAGE, MADV_HUGEPAGE },
+	{ MAPF_NOHUGEPAGE, MADV_NOHUGEPAGE }, { MAPF_WIPEONFORK, MADV_WIPEONFORK },
+};
+
+static const struct {
+	uint32_t flag;
+	uint32_t mmap_flag;
+} mmap_flags[] = {
+	{ MAPF_GROWSDOWN, MAP_GROWSDOWN },
+	{ MAPF_LOCKED, MAP_LOCKED },
+	{ MAPF_NORESERVE, MAP_NORESERVE },
+	{ MAPF_DROPPABLE, MAP_DROPPABLE },
+};
+
+VmaEntry *space_add(struct space *s, uint64_t start, uint64_t end)
+{
+	VmaEntry *e = grow(&s->vma, s->n++, &s->cap, sizeof(*e));
+
+	vma_entry__init(e);
+	e->start = start;
+	e->end = end;
+	e->fd = -1;
+	return e;
+}
+
+void space_free(struct space *s)
+{
+	free(s->vma);
+}
+
+static int refuse(const struct view *v, const struct map *m, struct fault *f, const char *what)
+{
+	return fault(f, -ENOTSUP, "task %d: the mapping %" PRIx64 "-%" PRIx64 "%s%s is %s", v->s->pid,
+		     m->start, m->end, *m->name ? " " : "", m->name, what);
+}
+
+static bool starts_with(const char *s, const char *prefix)
+{
+	return !strncmp(s, prefix, strlen(prefix));
+}
+
+static bool is_vvar(const struct map *m)
+{
+	return !strcmp(m->name, "[vvar]") || !strcmp(m->name, "[vvar_vclock]");
+}
+
+/* What no kind of mapping may have. The kernel's own areas are exempt where it sets it itself. */
+static int check_flags(const struct view *v, const struct map *m, struct fault *f)
+{
+	bool special = is_vvar(m) || !strcmp(m->name, "[vdso]") || !strcmp(m->name, "[uprobes]");
+
+	if (m->flags & MAPF_HUGETLB)
+		return refuse(v, m, f, "of huge pages (hugetlb), which cannot be dumped yet; let the "
+				       "program use transparent huge pages");
+	if (m->flags & MAPF_UFFD)
+		return refuse(v, m, f, "registered with a userfaultfd, whose other end cannot be dumped; "
+				       "unregister it first");
+	if (m->flags & MAPF_SHADOW_STACK)
+		return refuse(v, m, f, "a shadow stack, which cannot be dumped yet; start the program "
+				       "with GLIBC_TUNABLES=glibc.cpu.x86_shstk=off");
+	if ((m->flags & MAPF_SEALED) && !special)
+		return refuse(v, m, f, "sealed (mseal), which no image can record");
+	if ((m->flags & MAPF_IO) && !special)
+		return refuse(v, m, f, "the memory of a device, which only a plugin could dump");
+	return 0;
+}
+
+static void set_flags(VmaEntry *e, const struct map *m)
+{
+	size_t i;
+
+	e->flags = m->shared ? MAP_SHARED : MAP_PRIVATE;
+	for (i = 0; i < ARRAY_LEN(mmap_flags); i++)
+		if (m->flags & mmap_flags[i].flag)
+			e->flags |= mmap_flags[i].mmap_flag;
+	if (e->flags & MAP_DROPPABLE)
+		e->flags &= ~MAP_PRIVATE;
+	for (i = 0; i < ARRAY_LEN(advices); i++)
+		if (m->flags & advices[i].flag)
+			e->madv |= 1ull << advices[i].advice;
+	e->has_madv = e->madv != 0;
+	e->pkey = m->pkey;
+	e->has_pkey = m->pkey != 0;
+}
+
+/* CRIU keeps neighbouring vvar areas as one entry; so do we. */
+static void add_vvar(struct view *v, const struct map *m)
+{
+	VmaEntry *e = v->s->n ? &v->s->vma[v->s->n - 1] : NULL;
+
+	if (e && vma_is(e, VMA_VVAR) && e->end == m->start) {
+		e->end = m->end;
+		return;
+	}
+	e = space_add(v->s, m->start, m->end);
+	set_flags(e, m);
+	e->prot = m->prot;
+	e->flags |= MAP_ANONYMOUS;
+	e->status = VMA_REGULAR | VMA_ANON_PRIVATE | VMA_VVAR;
+}
+
+static uint32_t anonymous_status(const struct map *m)
+{
+	if (!strcmp(m->name, "[vsyscall]"))
+		return VMA_ANON_PRIVATE | VMA_VSYSCALL;
+	if (!strcmp(m->name, "[vdso]"))
+		return VMA_REGULAR | VMA_ANON_PRIVATE | VMA_VDSO;
+	if (!strcmp(m->name, "[heap]"))
+		return VMA_REGULAR | VMA_ANON_PRIVATE | VMA_HEAP;
+	return VMA_REGULAR | VMA_ANON_PRIVATE;
+}
+
+/* Mappings of the kernel's own tmpfs: shared anonymous memory is the only kind supported. */
+static int classify_shmem(struct view *v, const struct map *m, VmaEntry *e, struct fault *f)
+{
+	struct shmem_seen seen = { .id = m->ino, .pid = v->s->pid, .start = m->start, .end = m->end };
+
+	if (starts_with(m->name, "/SYSV"))
+		return refuse(v, m, f, "a System V shared memory segment, which cannot be dumped yet");
+	if (starts_with(m->name, "/memfd:"))
+		return refuse(v, m, f, "a memfd, which cannot be dumped yet");
+	if (!starts_with(m->name, "/dev/zero") && !starts_with(m->name, "[anon_shmem:"))
+		return refuse(v, m, f, "memory of the kernel of an unknown kind");
+	if (!m->shared)
+		return refuse(v, m, f, "a private mapping of shared anonymous memory");
+	e->status = VMA_REGULAR | VMA_ANON_SHARED;
+	e->flags |= MAP_ANONYMOUS;
+	e->shmid = m->ino;
+	shmems_add(&v->all->shmems, &seen);
+	return 0;
+}
+
+/* Open flags the mapping's file was opened with: the kernel shows them as the link's mode. */
+static int link_flags(const struct view *v, const char *link, uint32_t *flags, struct fault *f)
+{
+	struct stat st;
+
+	if (fstatat(v->map_files, link, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return fault(f, errno, "task %d: look at map_files/%s", v->s->pid, link);
+	*flags = (st.st_mode & 0600) == 0600 ? O_RDWR : st.st_mode & 0200 ? O_WRONLY : O_RDONLY;
+	return 0;
+}
+
+static int check_file(const struct view *v, const struct map *m, const char *link, struct fault *f)
+{
+	struct stat st;
+
+	if (fstatat(v->map_files, link, &st, 0) < 0)
+		return fault(f, errno, "task %d: look at the file %s mapped at %" PRIx64, v->s->pid,
+			     m->name, m->start);
+	if (S_ISREG(st.st_mode) || (S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 5)))
+		return 0;
+	if (S_ISSOCK(st.st_mode))
+		return refuse(v, m, f, "the ring of a packet socket, which cannot be dumped yet");
+	if (S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode))
+		return refuse(v, m, f, "the memory of a device, which only a plugin could dump");
+	return refuse(v, m, f, "not a mapping of a regular file; which kernel object it is, is unknown");
+}
+
+static int classify_file(struct view *v, const struct map *m, VmaEntry *e, struct fault *f)
+{
+	struct mapped file = { .dev = m->dev, .ino = m->ino, .name = (char *)m->name,
+			       .pid = v->s->pid, .start = m->start, .end = m->end };
+	size_t known = v->all->mapped.n;
+	char link[40];
+
+	if (!strcmp(m->name, "/[aio]"))
+		return refuse(v, m, f, "a ring of asynchronous I/O (io_setup), which cannot be dumped yet");
+	if (starts_with(m->name, "anon_inode:"))
+		return refuse(v, m, f, "the ring of a kernel object that cannot be dumped");
+	snprintf(link, sizeof(link), "%" PRIx64 "-%" PRIx64, m->start, m->end);
+	if (link_flags(v, link, &file.flags, f) < 0)
+		return -1;
+	e->status = VMA_REGULAR | (m->shared ? VMA_FILE_SHARED : VMA_FILE_PRIVATE);
+	e->has_fdflags = true;
+	e->fdflags = file.flags;
+	e->shmid = mapped_id(&v->all->mapped, &file);
+	if (v->all->mapped.n > known && check_file(v, m, link, f) < 0)
+		return -1;
+	return 0;
+}
+
+static int classify(struct view *v, const struct map *m, struct fault *f)
+{
+	VmaEntry *e;
+
+	if (m->start >= v->s->region && m->end <= v->s->region_end)
+		return 0;
+	if (check_flags(v, m, f) < 0)
+		return -1;
+	if (is_vvar(m)) {
+		add_vvar(v, m);
+		return 0;
+	}
+	if (!strcmp(m->name, "[uprobes]")) {
+		if (v->all->allow_uprobes)
+			return 0;
+		return refuse(v, m, f, "of active uprobes; --allow-uprobes leaves it out");
+	}
+	e = space_add(v->s, m->start, m->end);
+	set_flags(e, m);
+	e->prot = m->prot;
+	e->pgoff = m->pgoff;
+	if (m->ino || m->dev)
+		return m->dev == v->shmem_dev ? classify_shmem(v, m, e, f) : classify_file(v, m, e, f);
+	e->flags |= MAP_ANONYMOUS;
+	e->status = anonymous_status(m);
+	return 0;
+}
+
+/*
+ * The vDSO of every task is the kernel's (unless the task changed its own), so ours tells where
+ * its last byte is. Behind it the stub may have been written: the image shall not have it.
+ */
+static void find_clean_tail(struct space *s, const struct map *m)
+{
+	const unsigned char *own = (void *)getauxval(AT_SYSINFO_EHDR);
+	uint64_t size = m->end - m->start;
+
+	if (!own)
+		return;
+	while (size && !own[size - 1])
+		size--;
+	s->clean = m->start + size;
+	s->clean_end = m->end;
+}
+
+/* Kernel rule: /proc/self/maps shows the device of the internal tmpfs; so does a memfd of ours. */
+static int find_shmem_dev(dev_t *dev, struct fault *f)
+{
+	AUTO_CLOSE int fd = memfd_create("stasis", MFD_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return fault(f, errno, "find the device of shared memory");
+	*dev = st.st_dev;
+	return 0;
+}
+
+static int collect_maps(struct view *v, struct fault *f)
+{
+	struct maps maps;
+	int r = maps_read(v->s->pid, &maps, f);
+	size_t i;
+
+	for (i = 0; r == 0 && i < maps.n; i++) {
+		r = classify(v, &maps.map[i], f);
+		if (!strcmp(maps.map[i].name, "[vdso]"))
+			find_clean_tail(v->s, &maps.map[i]);
+	}
+	maps_free(&maps);
+	return r;
+}
+
+static int collect_exe(struct view *v, struct fault *f)
+{
+	struct mapped exe = { .flags = O_RDONLY, .pid = v->s->pid };
+	char path[40], name[4096];
+	struct stat st;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/exe", v->s->pid);
+	n = readlink(path, name, sizeof(name) - 1);
+	if (n < 0 || stat(path, &st) < 0)
+		return fault(f, errno, "task %d: look at its executable", v->s->pid);
+	name[n] = '\0';
+	exe.dev = st.st_dev;
+	exe.ino = st.st_ino;
+	exe.name = name;
+	v->s->mm.exe_file_id = mapped_id(&v->all->mapped, &exe);
+	return 0;
+}
+
+/* CRIU refuses images with more than its array holds; what is cut off is the AT_NULL at the end. */
+static int collect_auxv(struct space *s, struct fault *f)
+{
+	AUTO_FREE char *text = NULL;
+	size_t len;
+
+	text = procfs_read(s->pid, 0, "auxv", &len, f);
+	if (!text)
+		return -1;
+	if (len > sizeof(s->auxv))
+		len = sizeof(s->auxv);
+	memcpy(s->auxv, text, len);
+	s->mm.mm_saved_auxv = s->auxv;
+	s->mm.n_mm_saved_auxv = len / sizeof(s->auxv[0]);
+	return 0;
+}
+
+/* Fields of /proc/PID/stat by their number in proc(5). */
+static int collect_stat(struct space *s, struct fault *f)
+{
+	uint64_t value[53] = { 0 };
+	AUTO_FREE char *text = NULL;
+	char *p;
+	int i;
+
+	text = procfs_read(s->pid, 0, "stat", NULL, f);
+	if (!text)
+		return -1;
+	p = strrchr(text, ')');
+	if (!p || strlen(p) < 4)
+		return fault(f, -EPROTO, "task %d: its stat is not understood", s->pid);
+	p += 3;				/* the state is one letter */
+	for (i = 4; i <= 52 && *p; i++)
+		value[i] = strtoull(p, &p, 10);
+	if (i <= 51)
+		return fault(f, -EPROTO, "task %d: its stat has only %d fields", s->pid, i);
+	s->mm.mm_start_code = value[26];
+	s->mm.mm_end_code = value[27];
+	s->mm.mm_start_stack = value[28];
+	s->mm.mm_start_data = value[45];
+	s->mm.mm_end_data = value[46];
+	s->mm.mm_start_brk = value[47];
+	s->mm.mm_arg_start = value[48];
+	s->mm.mm_arg_end = value[49];
+	s->mm.mm_env_start = value[50];
+	s->mm.mm_env_end = value[51];
+	return 0;
+}
+
+int collect_space(struct space *s, struct collection *all, struct fault *f)
+{
+	AUTO_CLOSE int map_files = -1;
+	struct view v = { .s = s, .all = all };
+	char path[40];
+
+	snprintf(path, sizeof(path), "/proc/%d/map_files", s->pid);
+	map_files = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (map_files < 0)
+		return fault(f, errno, "open %s", path);
+	v.map_files = map_files;
+	mm_entry__init(&s->mm);
+	if (find_shmem_dev(&v.shmem_dev, f) < 0 || collect_maps(&v, f) < 0 || collect_exe(&v, f) < 0 ||
+	    collect_auxv(s, f) < 0 || collect_stat(s, f) < 0)
+		return -1;
+	return 0;
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * collect.h - dump: what a task's address space consists of.
+ */
+#ifndef STASIS_MEM_COLLECT_H
+#define STASIS_MEM_COLLECT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "proto/control/fault.h"
+#include "proto/images/memory.pb-c.h"
+#include "workers/mem/mapped.h"
+#include "workers/mem/shmem_dump.h"
+
+struct space {
+	pid_t pid, vpid;
+	uint64_t region, region_end;	/* the agent's: left out */
+	VmaEntry *vma;
+	size_t n, cap;
+	uint64_t clean, clean_end;	/* behind the vDSO's last byte: reads as zeros in the image */
+	MmEntry mm;			/* all but vmas, brk, dumpable, thp_disabled */
+	uint64_t auxv[44];
+};
+
+/* What one dump gathers over all its tasks. */
+struct collection {
+	struct mapped_files mapped;
+	struct shmems shmems;
+	bool allow_uprobes;
+};
+
+/* Fill *s (pid, vpid and region are set). What cannot be dumped is a fault that names the mapping. */
+int collect_space(struct space *s, struct collection *all, struct fault *f);
+
+/* Append an entry with everything but the address range zero. */
+VmaEntry *space_add(struct space *s, uint64_t start, uint64_t end);
+void space_free(struct space *s);
+
+#endif

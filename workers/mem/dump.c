@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * dump.c - dump: the two messages, and the images of each task.
+ *
+ * MemCollect reads what exists, while the coordinator asks the tasks themselves; MemWrite
+ * finds the pages and writes mm-PID.img, pagemap-PID.img and pages-N.img.
+ *
+ * Rights:   CAP_SYS_PTRACE and CAP_CHECKPOINT_RESTORE over the tasks; the image directory.
+ * Holds:    from MemCollect to MemWrite the descriptions of all address spaces.
+ * Relies on the tasks being stopped.
+ */
+#include "workers/mem/dump.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+
+#include "proto/control/util.h"
+#include "proto/images/image.h"
+#include "workers/common/log.h"
+#include "workers/mem/collect.h"
+#include "workers/mem/pagescan.h"
+#include "workers/mem/state.h"
+#include "workers/mem/vma.h"
+
+#define IOVS 256			/* runs read by one call; the kernel's limit is 1024 */
+
+struct dump {
+	struct space *space;
+	size_t n;
+	struct collection all;
+};
+
+void dump_free(struct dump *d)
+{
+	size_t i;
+
+	if (!d)
+		return;
+	for (i = 0; i < d->n; i++)
+		space_free(&d->space[i]);
+	free(d->space);
+	mapped_free(&d->all.mapped);
+	shmems_free(&d->all.shmems);
+	free(d);
+}
+
+/* ---- MemCollect ---- */
+
+static void report_mapped(const struct mapped_files *all, MemCollected *out)
+{
+	MappedFile *m;
+	size_t i;
+
+	out->mapped = xcalloc(all->n, sizeof(*out->mapped));
+	for (i = 0; i < all->n; i++) {
+		m = xcalloc(1, sizeof(*m));
+		mapped_file__init(m);
+		m->id = MAPPED_ID_FIRST + i;
+		m->pid = all->file[i].pid;
+		m->has_start = m->has_end = all->file[i].end != 0;
+		m->start = all->file[i].start;
+		m->end = all->file[i].end;
+		m->flags = all->file[i].flags;
+		out->mapped[out->n_mapped++] = m;
+	}
+}
+
+static void report_tasks(const struct dump *d, MemCollected *out)
+{
+	MemTaskInfo *t;
+	size_t i;
+
+	out->task = xcalloc(d->n, sizeof(*out->task));
+	for (i = 0; i < d->n; i++) {
+		t = xcalloc(1, sizeof(*t));
+		mem_task_info__init(t);
+		t->pid = d->space[i].pid;
+		t->exe_file_id = d->space[i].mm.exe_file_id;
+		out->task[out->n_task++] = t;
+	}
+}
+
+int on_mem_collect(struct call *c, struct fault *f)
+{
+	const MemCollect *m = c->req->mem_collect;
+	struct mem *mem = c->ctx;
+	struct dump *d;
+	struct space *s;
+	size_t i;
+
+	dump_free(mem->dump);
+	d = mem->dump = xcalloc(1, sizeof(*d));
+	d->all.allow_uprobes = c->worker->set.opts->allow_uprobes;
+	d->space = xcalloc(m->n_task, sizeof(*d->space));
+	for (i = 0; i < m->n_task; i++) {
+		if (m->task[i]->dead || m->task[i]->vm_shared)
+			continue;
+		s = &d->space[d->n++];
+		s->pid = m->task[i]->pid;
+		s->vpid = m->task[i]->vpid;
+		s->region = m->task[i]->region_base;
+		s->region_end = s->region + m->task[i]->region_size;
+		if (collect_space(s, &d->all, f) < 0)
+			return -1;
+	}
+	c->rep->body_case = REPLY__BODY_MEM_COLLECTED;
+	c->rep->mem_collected = xcalloc(1, sizeof(MemCollected));
+	mem_collected__init(c->rep->mem_collected);
+	report_mapped(&d->all.mapped, c->rep->mem_collected);
+	report_tasks(d, c->rep->mem_collected);
+	return 0;
+}
+
+/* ---- MemWrite ---- */
+
+/* Pages where stack pointers point, sorted; a lazy restore must have them at once. */
+struct stacks {
+	uint64_t *page;
+	size_t n, next;
+};
+
+static int compare_u64(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static void stacks_init(struct stacks *st, const MemTaskState *state)
+{
+	size_t i;
+
+	st->page = xcalloc(state->n_stack_pointer, sizeof(*st->page));
+	for (i = 0; i < state->n_stack_pointer; i++)
+		st->page[st->n++] = state->stack_pointer[i] & -STASIS_PAGE;
+	qsort(st->page, st->n, sizeof(*st->page), compare_u64);
+}
+
+static bool may_be_lazy(const VmaEntry *e)
+{
+	return (e->flags & MAP_ANONYMOUS) && (e->flags & MAP_PRIVATE) && !(e->flags & MAP_LOCKED) &&
+	       !(e->status & (VMA_VDSO | VMA_VVAR | VMA_VSYSCALL));
+}
+
+/* Add pages of one mapping; those with a live stack top are cut out of a lazy run. */
+static void add_pages(struct runs *runs, struct stacks *st, const VmaEntry *e, uint64_t start,
+		      uint64_t end)
+{
+	struct run r = { .start = start, .end = end, .force = !(e->prot & PROT_READ) };
+
+	if (may_be_lazy(e)) {
+		r.flags = PAGE_LAZY;
+		for (; st->next < st->n && st->page[st->next] < end; st->next++) {
+			uint64_t page = st->page[st->next];
+
+			if (page < r.start)
+				continue;
+			r.end = page;
+			if (r.start < r.end)
+				runs_add(runs, r);
+			runs_add(runs, (struct run){ page, page + STASIS_PAGE, 0, r.force });
+			r.start = page + STASIS_PAGE;
+		}
+		r.end = end;
+	}
+	if (r.start < r.end)
+		runs_add(runs, r);
+}
+
+static bool has_contents(const VmaEntry *e)
+{
+	return vma_is_private(e) && !(e->status & (VMA_VVAR | VMA_VDSO)) &&
+	       !(e->flags & MAP_DROPPABLE);
+}
+
+/* Lay the extents over the mappings: both are in address order. The vDSO is always stored whole. */
+static void choose_pages(const struct space *s, const struct extents *ex, struct stacks *st,
+			 struct runs *runs)
+{
+	size_t v, i = 0;
+
+	for (v = 0; v < s->n; v++) {
+		const VmaEntry *e = &s->vma[v];
+
+		if (vma_is(e, VMA_VDSO))
+			add_pages(runs, st, e, e->start, e->end);
+		if (!has_contents(e))
+			continue;
+		while (i < ex->n && ex->extent[i].end <= e->start)
+			i++;
+		for (; i < ex->n && ex->extent[i].start < e->end; i++) {
+			const struct extent *x = &ex->extent[i];
+
+			if (!x->guard)
+				add_pages(runs, st, e, x->start > e->start ? x->start : e->start,
+					  x->end < e->end ? x->end : e->end);
+			if (x->end > e->end)
+				break;		/* goes on in the next mapping */
+		}
+	}
+}
+
+static void add_guards(struct space *s, const struct extents *ex)
+{
+	size_t i;
+
+	for (i = 0; i < ex->n; i++)
+		if (ex->extent[i].guard)
+			space_add(s, ex->extent[i].start, ex->extent[i].end)->status = VMA_GUARD;
+}
+
+struct reader {
+	const struct space *s;
+	int mem;			/* /proc/PID/mem, -1 until it is needed */
+};
+
+static int read_forced(struct reader *r, const struct run *piece, char *buf, struct fault *f)
+{
+	size_t size = piece->end - piece->start;
+	char path[40];
+
+	snprintf(path, sizeof(path), "/proc/%d/mem", r->s->pid);
+	if (r->mem < 0)
+		r->mem = open(path, O_RDONLY | O_CLOEXEC);
+	if (r->mem < 0)
+		return fault(f, errno, "open %s", path);
+	if (pread(r->mem, buf, size, piece->start) != (ssize_t)size)
+		return fault(f, errno, "task %d: read its memory %" PRIx64 "-%" PRIx64, r->s->pid,
+			     piece->start, piece->end);
+	return 0;
+}
+
+static int read_pieces(const struct reader *r, const struct iovec *remote, size_t n, char *buf,
+		       size_t len, struct fault *f)
+{
+	struct iovec local = { buf, len };
+	ssize_t got;
+
+	if (!n)
+		return 0;
+	got = process_vm_readv(r->s->pid, &local, 1, remote, n, 0);
+	if (got == (ssize_t)len)
+		return 0;
+	return fault(f, got < 0 ? errno : EFAULT, "task %d: read %zu bytes of its memory from %p on",
+		     r->s->pid, len, remote[0].iov_base);
+}
+
+/* The vDSO's tail reads as the kernel made it: zeros. */
+static void clean_tail(const struct space *s, const struct run *piece, char *buf)
+{
+	uint64_t from = s->clean > piece->start ? s->clean : piece->start;
+	uint64_t to = s->clean_end < piece->end ? s->clean_end : piece->end;
+
+	if (from < to)
+		memset(buf + (from - piece->start), 0, to - from);
+}
+
+/* Readable runs go by one process_vm_readv; the others one by one, through the back door. */
+static long fill(void *ctx, const struct runs *runs, struct cursor *at, char *buf, size_t len,
+		 struct fault *f)
+{
+	struct reader *r = ctx;
+	struct iovec iov[IOVS];
+	struct cursor begin = *at;
+	struct run piece;
+	size_t n = 0, niov = 0, iov_from = 0;
+
+	while (n < len && niov < IOVS && runs_next(runs, at, len - n, &piece)) {
+		if (piece.force) {
+			if (read_pieces(r, iov, niov, buf + iov_from, n - iov_from, f) < 0 ||
+			    read_forced(r, &piece, buf + n, f) < 0)
+				return -1;
+			niov = 0;
+			iov_from = n + piece.end - piece.start;
+		} else {
+			iov[niov++] = (struct iovec){ (void *)piece.start, piece.end - piece.start };
+		}
+		n += piece.end - piece.start;
+	}
+	if (read_pieces(r, iov, niov, buf + iov_from, n - iov_from, f) < 0)
+		return -1;
+	for (n = 0; begin.run != at->run || begin.done != at->done; n += piece.end - piece.start) {
+		runs_next(runs, &begin, len - n, &piece);
+		clean_tail(r->s, &piece, buf + n);
+	}
+	return n;
+}
+
+static int write_pages(struct space *s, const struct runs *runs, struct page_writer *w,
+		       struct fault *f)
+{
+	struct reader r = { .s = s, .mem = -1 };
+	struct page_source src = { fill, &r };
+	int ret = pages_write(w, IMG_PAGEMAP, s->vpid, runs, &src, f);
+
+	auto_close(&r.mem);
+	return ret;
+}
+
+static int write_mm(struct space *s, const MemTaskState *state, int image_dir, struct fault *f)
+{
+	AUTO_IMAGE struct image *img = NULL;
+	AUTO_FREE VmaEntry **vmas = NULL;
+	size_t i;
+
+	vmas = xcalloc(s->n, sizeof(*vmas));
+	for (i = 0; i < s->n; i++)
+		vmas[i] = &s->vma[i];
+	s->mm.vmas = vmas;
+	s->mm.n_vmas = s->n;
+	s->mm.mm_brk = state->brk;
+	s->mm.has_dumpable = s->mm.has_thp_disabled = true;
+	s->mm.dumpable = state->dumpable;
+	s->mm.thp_disabled = state->thp_disabled;
+	img = image_create(image_dir, IMG_MM, s->vpid, f);
+	if (!img || image_write(img, &s->mm.base, f) < 0)
+		return -1;
+	return image_close(&img, f);
+}
+
+static int write_space(struct space *s, const MemTaskState *state, struct page_writer *w,
+		       struct fault *f)
+{
+	struct extents ex = { 0 };
+	struct runs runs = { 0 };
+	struct stacks st = { 0 };
+	int r = pagescan(s->pid, &ex, f);
+
+	if (r == 0) {
+		stacks_init(&st, state);
+		choose_pages(s, &ex, &st, &runs);
+		add_guards(s, &ex);
+		w->scanned += runs_bytes(&runs) / STASIS_PAGE + ex.n;
+		w->written += runs_bytes(&runs) / STASIS_PAGE;
+		log_debug("task %d: %zu mappings, %zu runs, %" PRIu64 " pages", s->pid, s->n, runs.n,
+			  runs_bytes(&runs) / STASIS_PAGE);
+		r = write_mm(s, state, w->image_dir, f) < 0 ? -1 : write_pages(s, &runs, w, f);
+	}
+	free(ex.extent);
+	free(runs.run);
+	free(st.page);
+	return r;
+}
+
+static const MemTaskState *find_state(const MemWrite *m, pid_t pid)
+{
+	size_t i;
+
+	for (i = 0; i < m->n_task; i++)
+		if (m->task[i]->pid == (uint32_t)pid)
+			return m->task[i];
+	return NULL;
+}
+
+static void report_written(const struct page_writer *w, Reply *rep)
+{
+	MemWritten *m = xcalloc(1, sizeof(*m));
+
+	mem_written__init(m);
+	m->has_pages_scanned = m->has_pages_written = m->has_shpages_scanned = true;
+	m->has_shpages_written = m->has_memdump_us = m->has_memwrite_us = true;
+	m->pages_scanned = w->scanned;
+	m->pages_written = w->written;
+	m->shpages_scanned = w->shared_scanned;
+	m->shpages_written = w->shared_written;
+	m->memdump_us = w->memdump_us;
+	m->memwrite_us = w->memwrite_us;
+	rep->body_case = REPLY__BODY_MEM_WRITTEN;
+	rep->mem_written = m;
+}
+
+int on_mem_write(struct call *c, struct fault *f)
+{
+	struct page_writer w = { .image_dir = c->worker->set.image_dir };
+	struct mem *mem = c->ctx;
+	const MemTaskState *state;
+	size_t i;
+
+	if (!mem->dump)
+		return fault(f, -EPROTO, "MemWrite came before MemCollect");
+	if (shmems_write(&mem->dump->all.shmems, &w, f) < 0)
+		return -1;
+	for (i = 0; i < mem->dump->n; i++) {
+		state = find_state(c->req->mem_write, mem->dump->space[i].pid);
+		if (!state)
+			return fault(f, -EPROTO, "MemWrite has no MemTaskState of task %d",
+				     mem->dump->space[i].pid);
+		if (write_space(&mem->dump->space[i], state, &w, f) < 0)
+			return -1;
+	}
+	report_written(&w, c->rep);
+	dump_free(mem->dump);
+	mem->dump = NULL;
+	return 0;
+}

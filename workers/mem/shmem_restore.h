@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * shmem_restore.h - restore: shared anonymous memory, each object made once, in this worker.
+ */
+#ifndef STASIS_MEM_SHMEM_RESTORE_H
+#define STASIS_MEM_SHMEM_RESTORE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proto/control/fault.h"
+#include "workers/mem/target.h"
+
+struct shmem {
+	uint64_t id;
+	uint64_t size;			/* bytes: the furthest that is mapped or stored */
+	struct stored_list stored;
+	struct pages_image pages;
+	int fd;				/* -1 until it is needed */
+};
+
+struct shmem_pool {
+	struct shmem *shmem;
+	size_t n, cap;
+};
+
+/* Note the objects that a task maps, and read and check their images. */
+int shmem_pool_add(struct shmem_pool *pool, const struct target *t, int image_dir, struct fault *f);
+void shmem_pool_free(struct shmem_pool *pool);
+
+/* A descriptor of the object, contents in place; the pool keeps it. -1 with f set. */
+int shmem_open(struct shmem_pool *pool, uint64_t id, struct fault *f);
+
+#endif
