@@ -30,6 +30,7 @@
 #include "coordinator/registers.h"
 #include "coordinator/scripts.h"
 #include "coordinator/seal.h"
+#include "coordinator/sleepers.h"
 #include "proto/control/util.h"
 #include "workers/common/log.h"
 #include "workers/common/procfs.h"
@@ -205,7 +206,8 @@ static int freeze(struct job *job, struct fault *f)
 	step(job, "frozen");
 	root = job->tasks[0];
 	if (preflight_session(root->vpid, root->sid, job->opts, f) < 0 ||
-	    check_new_tasks(job, f) < 0 || kids_assign(job, f) < 0) {
+	    check_new_tasks(job, f) < 0 || kids_assign(job, f) < 0 ||
+	    sleepers_measure(job, f) < 0) {
 		thaw_tree(job, THAW_RUN);
 		return -1;
 	}

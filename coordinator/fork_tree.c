@@ -165,7 +165,7 @@ static uint64_t clone_flags(const struct task *t)
 
 	if (birth_of(t)->helper || t->state == TASK_ZOMBIE)
 		return CLONE_FILES | CLONE_FS;
-	if (birth_of(maker)->helper)
+	if (!maker || birth_of(maker)->helper)
 		return 0;
 	if (t->files_id == maker->files_id && maker->state != TASK_ZOMBIE)
 		flags |= CLONE_FILES;

@@ -21,6 +21,7 @@
 #include <sys/uio.h>
 #include <sys/wait.h>
 
+#include "coordinator/restart.h"
 #include "coordinator/stops.h"
 #include "proto/control/util.h"
 #include "workers/common/log.h"
@@ -276,6 +277,10 @@ int freeze_take(struct task *t, struct thread *th, int status, struct fault *f)
 	if (ptrace(PTRACE_GETREGS, th->tid, NULL, &z->regs) < 0 ||
 	    ptrace(PTRACE_GETSIGMASK, th->tid, sizeof(z->sigmask), &z->sigmask) < 0)
 		return fault(f, errno, "read the registers of task %d, thread %d", t->pid, th->tid);
+	/* Calls that the stop itself ended (epoll_wait, ...) are made again: no EINTR for the program. */
+	if (restart_undo_eintr(&z->regs) &&
+	    ptrace(PTRACE_SETREGS, th->tid, NULL, &z->regs) < 0)
+		return fault(f, errno, "write the registers of task %d, thread %d", t->pid, th->tid);
 	/* Kernels before 5.13 cannot say; there a section in progress is not noticed. */
 	if (ptrace(PTRACE_GET_RSEQ_CONFIGURATION, th->tid, sizeof(z->rseq), &z->rseq) < 0)
 		memset(&z->rseq, 0, sizeof(z->rseq));

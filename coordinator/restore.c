@@ -10,6 +10,7 @@
  * memory    mappings and contents
  * files     descriptors, directories
  * zombies   dead tasks die, with their status
+ * finish    owners of files; workers are done
  * state     signals, timers, limits, credentials
  * stop      every thread stopped, agents out, registers loaded
  * release   tasks run
@@ -121,7 +122,7 @@ static int write_pidfile(struct job *job, struct fault *f)
 static int stop_tasks(struct job *job, struct fault *f)
 {
 	if (scripts_run(job, "post-restore", f) < 0 || write_pidfile(job, f) < 0 ||
-	    rebuild_finish(job, f) < 0 || finish_seize(job, f) < 0)
+	    finish_seize(job, f) < 0)
 		return -1;
 	step(job, "all stopped");
 	if (finish_registers(job, f) < 0)
@@ -165,6 +166,7 @@ static const struct stage stages[] = {
 	{ "memory", fill_memory, NULL },
 	{ "files", rebuild_files, NULL },
 	{ "zombies", end_zombies, NULL },
+	{ "finish", rebuild_finish, NULL },
 	{ "state", task_restore, NULL },
 	{ "stop", stop_tasks, NULL },
 	{ "release", release, NULL },

@@ -21,6 +21,7 @@
 #include "coordinator/creds.h"
 #include "coordinator/freeze.h"
 #include "coordinator/registers.h"
+#include "coordinator/restart.h"
 #include "coordinator/signals_dump.h"
 #include "proto/control/util.h"
 #include "workers/common/procfs.h"
@@ -86,6 +87,7 @@ static int dump_registers(const struct thread *th, CoreEntry *c, struct fault *f
 	thread_info_x86__init(c->thread_info);
 	if (registers_save(th->tid, &fz->regs, c->thread_info, f) < 0)
 		return -1;
+	restart_note_left(c->thread_info, fz->sleep_left_ns);
 	return dump_tls(th->tid, c->thread_info, f);
 }
 

@@ -54,7 +54,6 @@ struct world {
 	struct task_facts task[TASKS];	/* [1] is the child of [0] */
 	size_t n;
 	char dir[2][40];		/* images of the first and the second dump */
-	int plane;			/* the coordinator's end of the fd plane */
 	int files[64];			/* of the first dump, by id */
 	size_t nfiles;
 	MemPrepared *prepared;
@@ -64,6 +63,7 @@ struct world {
 };
 
 static Options options;
+static int plane[2];			/* the fd plane: ours, the worker's */
 
 static int ask(struct world *w, Request__BodyCase body, void *msg,
 	       int (*run)(struct call *, struct fault *), Reply *rep)
@@ -173,7 +173,7 @@ static int tell_gate(struct world *w, size_t i)
 	m.place = places;
 	m.n_place = 1;
 	m.has_fd = m.has_has_fd = i == 0;
-	if (m.has_fd && fdplane_send(w->plane, mem_worker.ticket, &w->memory, 1, &w->f) < 0)
+	if (m.has_fd && fdplane_send(plane[0], mem_worker.ticket, &w->memory, 1, &w->f) < 0)
 		return -1;
 	return ask(w, REQUEST__BODY_GATES, &m, on_gates, &rep);
 }
@@ -460,10 +460,32 @@ static bool same_vma(const VmaEntry *a, const VmaEntry *b)
 	       a->pkey == b->pkey && (shared || !a->shmid == !b->shmid);
 }
 
+/* The kernel joins neighbours that nothing tells apart any more; so does this. */
+static void join(MmEntry *mm)
+{
+	size_t i, n = 0;
+
+	for (i = 0; i < mm->n_vmas; i++) {
+		VmaEntry *e = mm->vmas[i], *last = n ? mm->vmas[n - 1] : NULL;
+
+		if (last && vma_is(e, VMA_ANON_PRIVATE) && last->end == e->start &&
+		    last->prot == e->prot && last->flags == e->flags && last->status == e->status &&
+		    last->madv == e->madv && last->pkey == e->pkey) {
+			last->end = e->end;
+			vma_entry__free_unpacked(e, NULL);
+		} else {
+			mm->vmas[n++] = e;
+		}
+	}
+	mm->n_vmas = n;
+}
+
 static void compare_vmas(const struct target *a, const struct target *b)
 {
 	size_t i;
 
+	join(a->mm);
+	join(b->mm);
 	if (!CHECK(a->mm->n_vmas == b->mm->n_vmas))
 		fprintf(stderr, "  %zu and %zu mappings\n", a->mm->n_vmas, b->mm->n_vmas);
 	for (i = 0; i < a->mm->n_vmas && i < b->mm->n_vmas; i++) {
@@ -512,8 +534,8 @@ static void compare_task(struct world *w, size_t task)
 			return;
 		close(dir);
 	}
-	compare_vmas(&t[0], &t[1]);
 	compare_pages(&t[0], &t[1]);
+	compare_vmas(&t[0], &t[1]);
 	CHECK(t[0].mm->mm_brk == t[1].mm->mm_brk && t[0].mm->mm_start_brk == t[1].mm->mm_start_brk);
 	CHECK(t[0].mm->mm_start_code == t[1].mm->mm_start_code);
 	CHECK(t[0].mm->mm_env_end == t[1].mm->mm_env_end);
@@ -693,7 +715,8 @@ static void shared_after_fork(void)
 	round_trip(&w, family, 2);
 	if (!w.f.code) {
 		CHECK(w.prepared->task[1]->inherits);
-		CHECK(private_kib(w.task[1].pid) < 1024);
+		if (!CHECK(private_kib(w.task[1].pid) < 1024))
+			fprintf(stderr, "  %lu KiB private\n", private_kib(w.task[1].pid));
 	}
 	end(&w);
 }
@@ -783,8 +806,6 @@ static void parses_smaps(void)
 
 int main(void)
 {
-	int plane[2];
-
 	check_run("smaps is understood", parses_smaps);
 	if (geteuid()) {
 		printf("skip - round trips: root is needed\n");

@@ -235,7 +235,7 @@ static const struct handler handlers[] = {
 	[REQUEST__BODY_GATES] = { STAGE__FORKING, on_gates },
 	[REQUEST__BODY_FILES_INSTALL_MAPPED] = { STAGE__RESTORE, on_files_install_mapped },
 	[REQUEST__BODY_FILES_RESTORE] = { STAGE__RESTORE, on_files_restore },
-	[REQUEST__BODY_FILES_FINISH] = { STAGE__RESTORE, on_files_finish },
+	[REQUEST__BODY_FILES_FINISH] = { STAGE__RELEASE, on_files_finish },
 };
 
 struct worker files_worker = {
