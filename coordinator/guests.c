@@ -81,7 +81,6 @@ static void note_facts(struct thread *th, const struct stub_record *r)
 	/* Whether it stands on that stack now is no setting. */
 	facts->sas_flags = (uint32_t)r->sas_flags & ~(uint32_t)SS_ONSTACK;
 	facts->pdeath_sig = r->pdeath_sig;
-	facts->securebits = r->securebits;
 }
 
 static int ask_leaders(struct job *job, struct fault *f)
@@ -99,10 +98,11 @@ static int ask_leaders(struct job *job, struct fault *f)
 		if (r == 0)
 			r = batch_wait(a[i].batch, SEAT_TIMEOUT_MS, f);
 		if (r == 0) {
-			struct stub_record *rec = batch_local(a[i].batch, a[i].at);
+			struct thread *leader = &job->tasks[i]->threads[0];
 
-			rec->securebits = batch_result(a[i].batch, 0, a[i].securebits);
-			note_facts(&job->tasks[i]->threads[0], rec);
+			note_facts(leader, batch_local(a[i].batch, a[i].at));
+			thread_frozen(leader)->facts.securebits =
+				batch_result(a[i].batch, 0, a[i].securebits);
 		}
 		batch_end(a[i].batch);
 	}
@@ -214,6 +214,17 @@ static int await_answer(struct task *t, struct thread *th, struct stub_record *r
 	return 0;
 }
 
+/* What the guest kept in r8. */
+static void note_register(struct thread *th, struct fault *f)
+{
+	struct user_regs_struct r;
+
+	if (ptrace(PTRACE_GETREGS, th->tid, NULL, &r) < 0)
+		fault(f, errno, "read the registers of thread %d", th->tid);
+	else
+		thread_frozen(th)->facts.securebits = (uint32_t)r.r8;
+}
+
 /* Bring every guest of a half home, also after a fault: away threads must not stay away. */
 static int fetch_half(struct job *job, struct tour *tour, int h, struct fault *f)
 {
@@ -236,6 +247,7 @@ static int fetch_half(struct job *job, struct tour *tour, int h, struct fault *f
 			continue;
 		if (seat_stop(t, th->tid, true, &why) == 0) {
 			step(job, "guest stopped");
+			note_register(th, &why);
 			seat_home(job, th, &why);
 		}
 	}

@@ -293,7 +293,9 @@ int stub_write(pid_t pid, int mem, const struct stub_room *room, const struct st
 #define RECORD(field) offsetof(struct stub_record, field)
 
 /*
- * r8 = the thread's record in the region, r9 = its slot. The pdeath signal comes last: it is
+ * r8 = the thread's record in the region, r9 = its slot. Only system calls write to the record: they
+ * fail when the region is gone, where an instruction would fault. So what comes back in a
+ * register stays in one, r8, for the tracer to read. The pdeath signal comes last: it is
  * one word, and its arrival is the answer.
  */
 static void ask_thread(struct code *c)
@@ -306,11 +308,11 @@ static void ask_thread(struct code *c)
 	call(c, SYS_prctl);
 	move(c, RDI, PR_GET_SECUREBITS);
 	call(c, SYS_prctl);
-	put(c, (uint8_t[]){ 0x41, 0x89, 0x40, RECORD(securebits) }, 4);	/* mov %eax, x(%r8) */
-	move(c, RDI, PR_GET_PDEATHSIG);
 	address(c, RSI, R8, RECORD(pdeath_sig));
+	put(c, (uint8_t[]){ 0x41, 0x89, 0xc0 }, 3);	/* mov %eax, %r8d */
+	move(c, RDI, PR_GET_PDEATHSIG);
 	call(c, SYS_prctl);
-	address(c, RDI, R8, RECORD(pdeath_sig));
+	put(c, (uint8_t[]){ 0x48, 0x89, 0xf7 }, 3);	/* mov %rsi, %rdi */
 	move(c, RSI, FUTEX_WAKE);
 	move(c, RDX, 1);
 	call(c, SYS_futex);

@@ -57,15 +57,15 @@ int stub_write(pid_t pid, int mem, const struct stub_room *room, const struct st
 	       const struct stub_home *leader, struct stub_layout *lay, struct fault *f);
 
 /*
- * The guests' code: writes what only the thread can tell to its record, wakes the waiter on
- * record->pdeath_sig, sleeps until the death word changes, then goes home.
+ * The guests' code: writes what only the thread can tell to its record (and keeps its securebits in
+ * r8), wakes the waiter on record->pdeath_sig, sleeps until the death word changes, then
+ * goes home.
  */
 struct stub_record {
 	uint64_t clear_tid_addr;
 	uint64_t sas_sp, sas_flags, sas_size;	/* stack_t */
 	uint32_t pdeath_sig;			/* written last */
-	uint32_t securebits;
-	uint32_t pad[6];
+	uint32_t pad[7];
 };
 
 #define STUB_UNANSWERED 0xffffffffu		/* pdeath_sig before the guest wrote it */

@@ -48,13 +48,15 @@ static int add_thread(struct ops *o, struct task *t, uint32_t k, struct fault *f
 
 static int add_threads(struct job *job, struct ops *o, struct task *t, struct fault *f)
 {
-	const TaskCoreEntry *tc = t->threads[0].core->tc;
-	const char *comm = t->threads[0].core->thread_core->comm;
+	const CoreEntry *core = t->threads[0].core;
+	const TaskCoreEntry *tc = core->tc;
+	const char *comm;
 	size_t k;
 
 	(void)job;
 	if (t->state == TASK_ZOMBIE)
 		return 0;
+	comm = core->thread_core->comm;
 	if (ops_reserve(o, 2, 64, f) < 0)
 		return -1;
 	ops_add(o, 0, "set its name", SYS_prctl, 2, gc(PR_SET_NAME), ops_put_str(o, comm ? comm : tc->comm));

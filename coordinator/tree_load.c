@@ -104,7 +104,8 @@ static int add_task(struct loader *l, const PstreeEntry *e, struct fault *f)
 
 	if (find_parent(l, e, &parent, f) < 0 || claim(l, e->pid, f) < 0 || check_group(e, f) < 0)
 		return -1;
-	if (!e->n_threads || e->threads[0] != e->pid)
+	/* CRIU leaves the single thread id of a zombie uninitialised. */
+	if (e->n_threads > 1 && e->threads[0] != e->pid)
 		return fault(f, -EINVAL, "pstree.img: the first thread of task %u is not its leader", e->pid);
 	for (i = 1; i < e->n_threads; i++)
 		if (claim(l, e->threads[i], f) < 0)
@@ -114,7 +115,8 @@ static int add_task(struct loader *l, const PstreeEntry *e, struct fault *f)
 	t->ppid = e->ppid;
 	t->pgid = e->pgid;
 	t->sid = e->sid;
-	for (i = 0; i < e->n_threads; i++)
+	task_add_thread(t, e->pid, e->pid);
+	for (i = 1; i < e->n_threads; i++)
 		task_add_thread(t, e->threads[i], e->threads[i]);
 	l->by_pid[e->pid] = t;
 	return 0;

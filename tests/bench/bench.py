@@ -1,4 +1,4 @@
-#!/usr/bin/python3
+#!/usr/bin/python3 -B
 # SPDX-License-Identifier: MIT
 """bench.py - dump, frozen and restore times, beside CRIU's when given one.
 

@@ -41,7 +41,7 @@ def enter_private_namespaces(argv):
     code = ("mount --make-rprivate / && mount -t tmpfs -o mode=755 run /run && "
             'exec "$@"')
     os.execvp("unshare", ["unshare", "--mount", "--pid", "--fork", "--mount-proc",
-                          "--kill-child", "sh", "-c", code, "sh", sys.executable] + argv)
+                          "--kill-child", "sh", "-c", code, "sh", sys.executable, "-B"] + argv)
 
 
 def become_subreaper():

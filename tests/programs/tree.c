@@ -11,7 +11,8 @@
  * all of that; a task with a fault writes one line to DIR/failures. The first
  * task collects the others and writes DIR/result: "ok N tasks N threads".
  *
- * Alone:  mkdir /tmp/d; build/tests/programs/tree /tmp/d & sleep 1; touch /tmp/d/go; cat /tmp/d/result
+ * Alone:  mkdir /tmp/d; build/tests/programs/tree /tmp/d &
+ *         sleep 1; touch /tmp/d/go; sleep 1; cat /tmp/d/result
  */
 #include <errno.h>
 #include <fcntl.h>

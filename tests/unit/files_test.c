@@ -732,7 +732,6 @@ static void obstacles(void)
 	expect_obstacle(event_setup, "(anon_inode:[eventfd])");
 	expect_obstacle(large_setup, "--ghost-limit");
 	expect_obstacle(other_name_setup, "--link-remap");
-	expect_obstacle(lock_setup, "--file-locks");
 }
 
 static void locks_setup(void)

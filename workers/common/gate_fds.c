@@ -42,29 +42,37 @@ struct inbox {
 	char *local_control;
 };
 
-/* Make the pair in the task; *far receives the number of the end meant for us. */
+/*
+ * Make the pair in the task; *far receives the number of the end meant for us. Both ends move above
+ * `park` first: the numbers socketpair gives may be `park` itself.
+ */
 static int make_pair(struct gate *g, int park, int *far, struct fault *f)
 {
 	AUTO_BATCH struct batch *b = batch_begin(g);
-	int pid = gate_place(g)->pid, last;
+	int pid = gate_place(g)->pid, near, theirs, placed;
 	void *pair;
 	uint64_t at = batch_alloc(b, 2 * sizeof(int), &pair);
+	const uint32_t stop = GATE_STOP_ON_ERROR;
 
 	if (!pair)
 		return fault(f, -ENOSPC, "task %d: its agent's arena is too small", pid);
-	batch_op(b, 0, GATE_STOP_ON_ERROR, SYS_socketpair, 4, gc(AF_UNIX),
-		 gc(SOCK_SEQPACKET | SOCK_CLOEXEC), gc(0), ga(at));
-	batch_op(b, 0, GATE_STOP_ON_ERROR, SYS_dup3, 3, gl32(at), gc(park), gc(O_CLOEXEC));
-	last = batch_op(b, 0, GATE_STOP_ON_ERROR, SYS_close, 1, gl32(at));
+	batch_op(b, 0, stop, SYS_socketpair, 4, gc(AF_UNIX), gc(SOCK_SEQPACKET | SOCK_CLOEXEC),
+		 gc(0), ga(at));
+	near = batch_op(b, 0, stop, SYS_fcntl, 3, gl32(at), gc(F_DUPFD_CLOEXEC), gc(park + 1));
+	theirs = batch_op(b, 0, stop, SYS_fcntl, 3, gl32(at + sizeof(int)), gc(F_DUPFD_CLOEXEC),
+			  gc(park + 1));
+	batch_op(b, 0, stop, SYS_close, 1, gl32(at));
+	batch_op(b, 0, stop, SYS_close, 1, gl32(at + sizeof(int)));
+	placed = batch_op(b, 0, stop, SYS_dup3, 3, gr(near), gc(park), gc(O_CLOEXEC));
+	batch_op(b, 0, stop, SYS_close, 1, gr(near));
 	if (batch_run(b, TIMEOUT_MS, f) < 0)
 		return -1;
 	if (batch_result(b, 0, 0) < 0)
 		return fault(f, -batch_result(b, 0, 0), "task %d: socketpair", pid);
-	if (batch_result(b, 0, last - 1) < 0)
-		return fault(f, -batch_result(b, 0, last - 1),
-			     "task %d: place a descriptor at %d (its RLIMIT_NOFILE may be too "
-			     "low)", pid, park);
-	*far = ((int *)pair)[1];
+	if (batch_executed(b, 0) <= placed || batch_result(b, 0, placed) < 0)
+		return fault(f, -EMFILE, "task %d: place a descriptor at %d (its RLIMIT_NOFILE "
+			     "may be too low)", pid, park);
+	*far = batch_result(b, 0, theirs);
 	return 0;
 }
 

@@ -1,0 +1,378 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""crash.py - kill stasis at any moment: a dumped task is never hurt, a restored one never half there.
+
+Alone:   sudo /usr/bin/python3 tests/harness/crash.py [options] [dump] [restore]
+         --stasis PATH           the program under test
+         --random 60             kills at random moments
+         --stride 1              kill after every Nth step only
+
+Dump:    programs/busy is dumped with --leave-running; the coordinator is killed after each single
+         step of the sequence (STASIS_KILL_AT), at random moments, and a worker is killed
+         after each step (STASIS_KILL_WORKER_AT). Each time the target must go on: every thread
+         makes progress, its own checks find nothing, same mappings, masks and threads, nobody
+         traces it, no process of stasis is left.
+Restore: a small tree is dumped, then restored with the same kills. Afterwards no task of the
+         tree may exist, unless the restore was over.
+The last line is "N passed, N failed, N skipped".
+"""
+import argparse
+import os
+import random
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+import tool
+
+PROGRAMS = "tests/programs"
+BUSY_WORKERS = 256		# offsets of programs/busy.h
+BUSY_WORKER = 64
+
+
+class Stasis:
+    """Runs of the program under test that may be killed."""
+
+    def __init__(self, path, directory):
+        self.path = os.path.realpath(path)
+        self.directory = directory
+
+    def start(self, action, images, options, env):
+        out = open(os.path.join(images, action + ".out"), "wb")
+        with out:
+            return subprocess.Popen(
+                [self.path, action, "-D", images, "-o", action + ".log", "-v4"] + options,
+                env={**tool.clean_env(), **env}, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                cwd=images, start_new_session=True)
+
+    def run(self, action, images, options, **env):
+        """Returns the exit status, negative when killed. All its processes must end with it."""
+        return self.finish(self.start(action, images, options, env))
+
+    def finish(self, child):
+        try:
+            status = child.wait(60)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            raise tool.Failure("stasis hangs") from None
+        if not tool.wait_for(lambda: not group_exists(child.pid), 5):
+            raise tool.Failure("a process of stasis is left")
+        return status
+
+
+def group_exists(pgid):
+    """Whether a process of this session leader's group is alive (zombies are ours to reap)."""
+    for pid in tool.parents():
+        try:
+            if os.getpgid(pid) == pgid and tool.alive(pid):
+                return True
+        except OSError:
+            pass
+    return False
+
+
+def fresh(path):
+    shutil.rmtree(path, ignore_errors=True)
+    os.mkdir(path)
+    return path
+
+
+def steps_of(path):
+    """The names of the steps a run noted in STASIS_STEPS_FILE."""
+    with open(path) as lines:
+        return [line.strip().split(" ", 1)[1] for line in lines]
+
+
+# -- the dumped task ------------------------------------------------------------
+
+class Busy:
+    """programs/busy and what it was like before."""
+
+    def __init__(self, directory):
+        self.page = os.path.join(directory, "page")
+        self.directory = directory
+        self.start()
+
+    def start(self):
+        with open(self.page, "wb"):
+            pass
+        program = os.path.join(tool.ROOT, "build", PROGRAMS, "busy")
+        self.pid = tool.start([program, self.page], self.directory)
+        if not tool.wait_for(lambda: self.read()[:8] == b"BUSYSIS!", 10):
+            raise tool.Failure("busy does not start")
+        time.sleep(0.05)
+        self.maps = self.text("maps")
+        self.threads = self.thread_states()
+
+    def stop(self):
+        tool.kill_tree(self.pid)
+        tool.reap()
+
+    def read(self):
+        with open(self.page, "rb") as page:
+            return page.read(4096)
+
+    def text(self, name):
+        with open(f"/proc/{self.pid}/{name}") as lines:
+            return lines.read()
+
+    def thread_states(self):
+        """tid -> (tracer, blocked signals)"""
+        states = {}
+        for tid in sorted(os.listdir(f"/proc/{self.pid}/task"), key=int):
+            fields = dict(line.split(":", 1) for line in
+                          self.text(f"task/{tid}/status").splitlines() if ":" in line)
+            states[tid] = (fields["TracerPid"].strip(), fields["SigBlk"].strip())
+        return states
+
+    def rounds(self):
+        page = self.read()
+        count = struct.unpack_from("<I", page, 12)[0]
+        return [struct.unpack_from("<Q", page, BUSY_WORKERS + i * BUSY_WORKER)[0]
+                for i in range(count)]
+
+    def check(self):
+        """Raise when it was altered."""
+        if not tool.alive(self.pid):
+            raise tool.Failure("the target died")
+        before = self.rounds()
+        if not tool.wait_for(lambda: all(b > a for a, b in zip(before, self.rounds())), 5, 0.002):
+            now = self.rounds()
+            raise tool.Failure("threads stand still: " +
+                               str([i for i, a in enumerate(before) if now[i] == a]))
+        page = self.read()
+        if struct.unpack_from("<Q", page, 16)[0]:
+            raise tool.Failure("the target noticed: " +
+                               page[24:224].split(b"\0")[0].decode(errors="replace"))
+        if not tool.wait_for(lambda: self.thread_states() == self.threads, 2):
+            raise tool.Failure(f"threads are not as before: {self.thread_states()}")
+        if not tool.wait_for(lambda: self.text("maps") == self.maps, 2):
+            raise tool.Failure("mappings are not as before")
+        if self.text("stat").rsplit(")", 1)[1].split()[0] in "Tt":
+            raise tool.Failure("the target is stopped")
+
+
+class Score:
+    """A row of the table for each way to kill."""
+
+    def __init__(self):
+        self.rows = []
+        self.failures = 0
+
+    def begin(self, name):
+        self.rows.append({"name": name, "runs": 0, "midway": 0, "harmed": 0})
+
+    def count(self, midway, failure=None):
+        row = self.rows[-1]
+        row["runs"] += 1
+        row["midway"] += midway
+        if failure:
+            row["harmed"] += 1
+            if row["harmed"] <= 5:
+                print(f"FAIL {row['name']}: {failure}", flush=True)
+
+    def finish(self):
+        print(f"{'':34}{'runs':>7}{'midway':>8}{'harmed':>8}")
+        for row in self.rows:
+            print(f"{row['name']:34}{row['runs']:7}{row['midway']:8}{row['harmed']:8}")
+        failed = sum(row["harmed"] > 0 for row in self.rows)
+        print(f"{len(self.rows) - failed} passed, {failed} failed, 0 skipped")
+        return 1 if failed else 0
+
+
+def judge(score, target, midway, what, ran):
+    """ran() is the run, or raises; then the target is looked at, and replaced when it was hurt."""
+    try:
+        status = ran()
+        target.check()
+        score.count(midway(status))
+    except (tool.Failure, OSError) as failure:
+        score.count(0, f"{what}: {failure}")
+        target.stop()
+        target.start()
+
+
+def dump_options(target):
+    return ["-t", str(target.pid), "--leave-running"]
+
+
+def measure_dump(stasis, target, images):
+    """The names of a dump's steps, and how long one takes."""
+    steps = os.path.join(images, "steps")
+    started = time.monotonic()
+    status = stasis.run("dump", fresh(images), dump_options(target))
+    duration = time.monotonic() - started
+    if status:
+        raise tool.Failure("dump: " + tool.first_error(images, "dump", status))
+    target.check()
+    stasis.run("dump", fresh(images), dump_options(target), STASIS_STEPS_FILE=steps)
+    names = steps_of(steps)
+    target.check()
+    return names, duration
+
+
+def kill_dump_steps(stasis, target, score, images, names, args):
+    score.begin("dump, coordinator, each step")
+    for n in range(1, len(names) + 1, args.stride):
+        judge(score, target, lambda status: status == -signal.SIGKILL,
+              f"step {n} ({names[n - 1]})",
+              lambda n=n: stasis.run("dump", fresh(images), dump_options(target),
+                                     STASIS_KILL_AT=str(n)))
+
+
+def kill_worker_steps(stasis, target, score, images, names, args):
+    score.begin("dump, worker, each step")
+    for n in range(1, len(names) + 1, args.stride):
+        judge(score, target, lambda status: status != 0, f"step {n} ({names[n - 1]})",
+              lambda n=n: stasis.run("dump", fresh(images), dump_options(target),
+                                     STASIS_KILL_WORKER_AT=str(n)))
+
+
+def kill_after(stasis, child, delay):
+    time.sleep(delay)
+    child.kill()
+    return stasis.finish(child)
+
+
+def kill_dump_anywhere(stasis, target, score, images, duration, args):
+    score.begin("dump, coordinator, random moments")
+    for n in range(args.random):
+        delay = random.uniform(0, duration * 1.2)
+
+        def ran():
+            child = stasis.start("dump", fresh(images), dump_options(target), {})
+            return kill_after(stasis, child, delay)
+        judge(score, target, lambda status: status == -signal.SIGKILL, f"kill {n}", ran)
+
+
+def test_dump(stasis, score, directory, args):
+    images = os.path.join(directory, "images")
+    target = Busy(directory)
+    try:
+        names, duration = measure_dump(stasis, target, images)
+        print(f"a dump has {len(names)} steps and takes {duration * 1000:.1f} ms", flush=True)
+        kill_dump_steps(stasis, target, score, images, names, args)
+        kill_worker_steps(stasis, target, score, images, names, args)
+        kill_dump_anywhere(stasis, target, score, images, duration, args)
+    finally:
+        target.stop()
+
+
+# -- the restored tree ----------------------------------------------------------
+
+def nobody_left(pids):
+    """Raise when a task of the tree exists."""
+    if tool.wait_for(lambda: not [p for p in pids if tool.alive(p)], 5):
+        tool.reap()
+        return
+    left = [p for p in pids if tool.alive(p)]
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    tool.wait_for(lambda: not [p for p in pids if tool.alive(p)], 5)
+    tool.reap()
+    raise tool.Failure(f"tasks are left: {left}")
+
+
+def end_tree(pids):
+    for pid in pids:
+        if tool.alive(pid):
+            os.kill(pid, signal.SIGKILL)
+    nobody_left(pids)
+
+
+def dump_tree(stasis, directory, images):
+    """Dump a small tree; returns its pids. It is gone afterwards."""
+    program = os.path.join(tool.ROOT, "build", PROGRAMS, "tree")
+    home = fresh(os.path.join(directory, "tree"))
+    root = tool.start([program, "-p", "4", "-t", "3", home], home)
+    if not tool.wait_for(lambda: os.path.exists(os.path.join(home, "ready")), 10):
+        raise tool.Failure("tree does not start")
+    pids = tool.tree(root)
+    status = stasis.run("dump", fresh(images), ["-t", str(root)])
+    if status:
+        raise tool.Failure("dump: " + tool.first_error(images, "dump", status))
+    end_tree(pids)
+    return pids
+
+
+def restore_once(stasis, images, pids, env, delay=None):
+    """A restore that is killed. Returns whether it was; raises when it left tasks behind."""
+    child = stasis.start("restore", images, ["-d"], env)
+    status = stasis.finish(child) if delay is None else kill_after(stasis, child, delay)
+    if status == 0:
+        end_tree(pids)
+        return False
+    nobody_left(pids)
+    return True
+
+
+def judge_restore(score, what, ran):
+    try:
+        score.count(ran())
+    except (tool.Failure, OSError) as failure:
+        score.count(0, f"{what}: {failure}")
+
+
+def kill_restores(stasis, score, images, pids, steps, duration, args):
+    for name, variable in (("coordinator", "STASIS_KILL_AT"), ("worker", "STASIS_KILL_WORKER_AT")):
+        score.begin(f"restore, {name}, each step")
+        for n in range(1, len(steps) + 1, args.stride):
+            judge_restore(score, f"step {n} ({steps[n - 1]})",
+                          lambda n=n, v=variable: restore_once(stasis, images, pids, {v: str(n)}))
+    score.begin("restore, coordinator, random")
+    for n in range(args.random):
+        judge_restore(score, f"kill {n}",
+                      lambda: restore_once(stasis, images, pids, {},
+                                           random.uniform(0, duration * 1.2)))
+
+
+def test_restore(stasis, score, directory, args):
+    images = os.path.join(directory, "tree-images")
+    pids = dump_tree(stasis, directory, images)
+    steps = os.path.join(directory, "steps")
+    started = time.monotonic()
+    status = stasis.run("restore", images, ["-d"], STASIS_STEPS_FILE=steps)
+    duration = time.monotonic() - started
+    if status:
+        raise tool.Failure("restore: " + tool.first_error(images, "restore", status))
+    end_tree(pids)
+    names = steps_of(steps)
+    print(f"a restore has {len(names)} steps and takes {duration * 1000:.1f} ms", flush=True)
+    kill_restores(stasis, score, images, pids, names, duration, args)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--stasis", default=os.path.join(tool.ROOT, "build", "stasis"))
+    parser.add_argument("--random", type=int, default=60)
+    parser.add_argument("--stride", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("what", nargs="*", choices=[[], "dump", "restore"])
+    args = parser.parse_args()
+    if os.getuid():
+        print("SKIP all: needs root")
+        print("0 passed, 0 failed, 1 skipped")
+        return 77
+    tool.enter_private_namespaces(sys.argv)
+    random.seed(args.seed)
+    print(f"seed {args.seed}")
+    score = Score()
+    with tempfile.TemporaryDirectory(prefix="stasis-crash-") as directory:
+        stasis = Stasis(args.stasis, directory)
+        for name, test in (("dump", test_dump), ("restore", test_restore)):
+            if args.what and name not in args.what:
+                continue
+            try:
+                test(stasis, score, directory, args)
+            except (tool.Failure, OSError) as failure:
+                score.begin(name)
+                score.count(0, failure)
+    return score.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
