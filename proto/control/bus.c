@@ -21,13 +21,16 @@
 struct bus {
 	int sock;
 	int recv_fd;
+	int send_fd;			/* readable when a message can be sent */
 	int peer;
 };
+
+#define SEND_TIMEOUT_MS 20000		/* for a peer that lives and takes nothing */
 
 struct bus *bus_open(const char *url, bool bind, struct fault *f)
 {
 	struct bus *b = xcalloc(1, sizeof(*b));
-	size_t len = sizeof(b->recv_fd);
+	size_t len = sizeof(b->recv_fd), send_len = sizeof(b->send_fd);
 	int no_limit = -1;
 
 	b->peer = -1;
@@ -39,6 +42,7 @@ struct bus *bus_open(const char *url, bool bind, struct fault *f)
 	}
 	if (nn_setsockopt(b->sock, NN_SOL_SOCKET, NN_RCVMAXSIZE, &no_limit, sizeof(no_limit)) < 0 ||
 	    nn_getsockopt(b->sock, NN_SOL_SOCKET, NN_RCVFD, &b->recv_fd, &len) < 0 ||
+	    nn_getsockopt(b->sock, NN_SOL_SOCKET, NN_SNDFD, &b->send_fd, &send_len) < 0 ||
 	    (bind ? nn_bind(b->sock, url) : nn_connect(b->sock, url)) < 0) {
 		fault(f, EIO, "%s %s: %s", bind ? "bind" : "connect to", url,
 		      nn_strerror(nn_errno()));
@@ -53,6 +57,38 @@ void bus_set_peer(struct bus *b, int pidfd)
 	b->peer = pidfd;
 }
 
+/* nn_send itself would wait for ever for a peer that is dead. */
+static int wait_writable(struct bus *b, const char *what, struct fault *f)
+{
+	struct pollfd p[2] = { { .fd = b->send_fd, .events = POLLIN },
+			       { .fd = b->peer, .events = POLLIN } };
+	int r;
+
+	do
+		r = poll(p, 2, SEND_TIMEOUT_MS);
+	while (r < 0 && errno == EINTR);
+	if (r < 0)
+		return fault(f, errno, "poll the bus");
+	if (p[0].revents)
+		return 0;
+	if (p[1].revents)
+		return fault(f, -ECONNRESET, "send %s: the peer is gone", what);
+	return fault(f, -ETIMEDOUT, "send %s: the peer takes no message", what);
+}
+
+static int send_buffer(struct bus *b, void *buf, const char *what, struct fault *f)
+{
+	while (nn_send(b->sock, &buf, NN_MSG, NN_DONTWAIT) < 0) {
+		if (nn_errno() == EINTR)
+			continue;
+		if (nn_errno() != EAGAIN)
+			return fault(f, EIO, "send %s: %s", what, nn_strerror(nn_errno()));
+		if (wait_writable(b, what, f) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 int bus_send(struct bus *b, const ProtobufCMessage *msg, struct fault *f)
 {
 	size_t len = protobuf_c_message_get_packed_size(msg);
@@ -61,12 +97,10 @@ int bus_send(struct bus *b, const ProtobufCMessage *msg, struct fault *f)
 	if (!buf)
 		die("out of memory (message of %zu bytes)", len);
 	protobuf_c_message_pack(msg, buf);
-	if (nn_send(b->sock, &buf, NN_MSG, 0) < 0) {
-		nn_freemsg(buf);
-		return fault(f, EIO, "send %s: %s", msg->descriptor->name,
-			     nn_strerror(nn_errno()));
-	}
-	return 0;
+	if (send_buffer(b, buf, msg->descriptor->name, f) == 0)
+		return 0;
+	nn_freemsg(buf);
+	return -1;
 }
 
 static int take_message(struct bus *b, const ProtobufCMessageDescriptor *desc,
