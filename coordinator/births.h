@@ -41,6 +41,7 @@ struct birth {
 	int dumpable;			/* -1: not known */
 	bool no_huge_pages;
 	bool told;			/* the workers know its gate */
+	unsigned int max_fd;		/* the highest descriptor number it will have */
 };
 
 /* All of the restore; job.priv. */

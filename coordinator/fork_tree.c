@@ -14,6 +14,7 @@
 #include "coordinator/fork_tree.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <linux/sched.h>
 #include <signal.h>
@@ -35,6 +36,7 @@
 
 #define READY_MS 10000
 #define UNDO_MS 2000
+#define TABLE_SPARE 16		/* descriptors that the restore uses above the program's own */
 #define MEMORY_FD 0		/* of the gate memory in every task */
 
 int fork_prepare(struct job *job, struct fault *f)
@@ -324,14 +326,30 @@ static int add_joining(struct job *job, struct ops *o, struct task *t, struct fa
 	return birth_of(t)->founds ? 0 : set_group(o, t, t->pgid, f);
 }
 
+/*
+ * A descriptor table that will not grow: in a task with threads each doubling waits for an RCU
+ * grace period (milliseconds). Where RLIMIT_NOFILE forbids it the files worker says so, later.
+ */
+static void add_big_table(struct ops *o, unsigned int max_fd)
+{
+	unsigned int top = max_fd + TABLE_SPARE;
+
+	if (top < 64)
+		return;
+	ops_try(o, 0, SYS_dup3, 3, gc(MEMORY_FD), gc(top), gc(O_CLOEXEC));
+	ops_try(o, 0, SYS_close, 1, gc(top));
+}
+
 /* Founders of a group that went elsewhere; and nobody forks any more. */
 static int add_leaving(struct job *job, struct ops *o, struct task *t, struct fault *f)
 {
 	(void)job;
-	if (set_group(o, t, t->pgid, f) < 0 || ops_reserve(o, 1, 0, f) < 0)
+	if (set_group(o, t, t->pgid, f) < 0 || ops_reserve(o, 3, 0, f) < 0)
 		return -1;
-	if (!(clone_flags(t) & CLONE_FILES))
-		ops_add(o, 0, "close the memory of the agents", SYS_close, 1, gc(MEMORY_FD));
+	if (clone_flags(t) & CLONE_FILES)
+		return 0;
+	add_big_table(o, birth_of(t)->max_fd);
+	ops_add(o, 0, "close the memory of the agents", SYS_close, 1, gc(MEMORY_FD));
 	return 0;
 }
 

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "coordinator/check.h"
@@ -71,6 +72,17 @@ static int add_option_fds(struct job *job, const struct cmdline *c, struct fault
 	return add_option_fd(job, 0, f);
 }
 
+/* Many descriptors of ours, and in restored tasks numbers up to what the hard limit allows. */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim) == 0) {
+		lim.rlim_cur = lim.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &lim);
+	}
+}
+
 /* Directories, log, descriptors. */
 static int prepare(struct job *job, const struct cmdline *c, struct fault *f)
 {
@@ -103,6 +115,7 @@ static int operate(const struct cmdline *c)
 
 	clock_gettime(CLOCK_MONOTONIC, &job.start);
 	signal(SIGPIPE, SIG_IGN);
+	raise_descriptor_limit();
 	r = prepare(&job, c, &f);
 	if (r == 0)
 		r = c->command == CMD_DUMP ? dump(&job, &f) : restore(&job, &f);

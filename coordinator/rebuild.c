@@ -92,6 +92,25 @@ static int learn_memory(struct job *job, MemPrepared *m, struct fault *f)
 	return 0;
 }
 
+static int learn_files(struct job *job, struct fault *f)
+{
+	const FilesPrepared *files;
+	Reply *rep = NULL;
+	size_t i;
+
+	if (crew_wait(job->crew, ROLE_FILES, &rep, f) < 0)
+		return -1;
+	files = rep->body_case == REPLY__BODY_FILES_PREPARED ? rep->files_prepared : NULL;
+	for (i = 0; files && i < files->n_task; i++) {
+		struct birth *b = birth_by_pid(job, i, files->task[i]->pid);
+
+		if (b)
+			b->max_fd = files->task[i]->max_fd;
+	}
+	reply__free_unpacked(rep, NULL);
+	return 0;
+}
+
 int rebuild_learn(struct job *job, struct fault *f)
 {
 	struct births *p = births_of(job);
@@ -104,7 +123,7 @@ int rebuild_learn(struct job *job, struct fault *f)
 		return fault(f, -EPROTO, "the mem worker's answer is not the one asked for");
 	if (learn_memory(job, rep->mem_prepared, f) < 0)
 		return -1;
-	return crew_wait(job->crew, ROLE_FILES, NULL, f);
+	return learn_files(job, f);
 }
 
 /* ---- gates ---- */

@@ -119,13 +119,16 @@ static void before(void)
 
 static void check_pieces(void)
 {
+	int bad = 0;
+
 	for (int i = 0; i < PIECES; i++) {
 		if (i % 4 == 1)
 			CHECK(mprotect(pieces + i * PAGE, PAGE, PROT_READ) == 0);
 		if (i % 4 != 2)
-			CHECK(pieces[i * PAGE] == 'a' + i % 26 &&
-			      pieces[i * PAGE + PAGE - 1] == 'a' + i % 26);
+			for (int j = 0; j < PAGE; j++)
+				bad += pieces[i * PAGE + j] != 'a' + i % 26;
 	}
+	CHECK(bad == 0);
 }
 
 static void check_files(void)

@@ -14,6 +14,11 @@ static volatile unsigned char *anon, *mem;
 static pid_t kids[KIDS];
 static int memfd;
 
+static unsigned char pattern(int i)
+{
+	return i * 13 + i / PAGE;
+}
+
 static void child_body(int n)
 {
 	anon[n * PAGE] = 50 + n;
@@ -33,7 +38,8 @@ static void before(void)
 	CHECK(fcntl(memfd, F_ADD_SEALS, F_SEAL_SHRINK) == 0);
 	mem = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, memfd, 0);
 	CHECK(mem != MAP_FAILED);
-	mem[5 * PAGE] = 55;
+	for (int i = 5 * PAGE; i < PAGES * PAGE; i++)
+		anon[i] = mem[i] = pattern(i);
 	for (int i = 0; i < KIDS; i++) {
 		kids[i] = fork();
 		if (kids[i] == 0)
@@ -45,8 +51,12 @@ static void before(void)
 static void after(void)
 {
 	unsigned char byte = 0;
+	int bad = 0;
 
-	CHECK(pread(memfd, &byte, 1, 5 * PAGE) == 1 && byte == 55 && mem[5 * PAGE] == 55);
+	for (int i = 5 * PAGE; i < PAGES * PAGE; i++)
+		bad += anon[i] != pattern(i) || mem[i] != pattern(i);
+	CHECK(bad == 0);
+	CHECK(pread(memfd, &byte, 1, 5 * PAGE) == 1 && byte == pattern(5 * PAGE));
 	CHECK(fcntl(memfd, F_GET_SEALS) == F_SEAL_SHRINK);
 	CHECK(ftruncate(memfd, PAGE) < 0);
 	anon[KIDS * PAGE] = 99;

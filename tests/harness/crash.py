@@ -299,15 +299,40 @@ def dump_tree(stasis, directory, images):
     return pids
 
 
+def is_whole(home):
+    """Let a restored tree check itself and end. Whether every task and thread was content."""
+    result = os.path.join(home, "result")
+    with open(os.path.join(home, "go"), "w"):
+        pass
+    tool.wait_for(lambda: os.path.exists(result) and os.path.getsize(result), 5)
+    try:
+        with open(result) as text:
+            return text.read().startswith("ok")
+    except OSError:
+        return False
+    finally:
+        for name in ("go", "result", "failures"):
+            if os.path.exists(os.path.join(home, name)):
+                os.unlink(os.path.join(home, name))
+
+
 def restore_once(stasis, images, pids, env, delay=None):
-    """A restore that is killed. Returns whether it was; raises when it left tasks behind."""
+    """A restore that is killed. Returns whether it was; raises when it left half a tree behind."""
+    home = os.path.join(stasis.directory, "tree")
     child = stasis.start("restore", images, ["-d"], env)
     status = stasis.finish(child) if delay is None else kill_after(stasis, child, delay)
-    if status == 0:
+    if status and tool.wait_for(lambda: not [p for p in pids if tool.alive(p)], 0.3):
+        tool.reap()
+        return True
+    if not all(tool.alive(pid) for pid in pids):
+        nobody_left(pids)
+        return True
+    try:		# it was over, or the kill came after the tasks were let go
+        if not is_whole(home):
+            raise tool.Failure("the restored tree is not whole")
+    finally:
         end_tree(pids)
-        return False
-    nobody_left(pids)
-    return True
+    return False
 
 
 def judge_restore(score, what, ran):

@@ -186,15 +186,20 @@ def first_error(images, action, status):
     return f"exit status {status}, no error in {images}"
 
 
-def decode_all(crit, images):
-    """Every image must be read by crit, and encode again to the same bytes."""
+def decode_all(crit, images, most=10):
+    """Every image must be read by crit; of a kind with many files, the first ten."""
+    seen = {}
     for name in sorted(os.listdir(images)):
         if not name.endswith(".img") or name.startswith(("pages-", "tmpfs-")):
             continue
-        path = os.path.join(images, name)
-        text = subprocess.run([crit, "decode", "-i", path], capture_output=True, check=False)
+        kind = name.split("-")[0]
+        seen[kind] = seen.get(kind, 0) + 1
+        if seen[kind] > most:
+            continue
+        text = subprocess.run([crit, "decode", "-i", os.path.join(images, name)],
+                              capture_output=True, check=False)
         if text.returncode:
-            raise Failure(f"crit decode {name}: " +
+            raise Failure(f"crit decode {name}: status {text.returncode} " +
                           text.stderr.decode(errors="replace").strip().split("\n")[-1])
 
 

@@ -13,12 +13,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <string.h>
 
 #include "proto/control/util.h"
+#include "workers/files/deliver.h"
 #include "workers/files/facts.h"
 #include "workers/files/files.h"
-#include "workers/files/install.h"
+#include "workers/files/openings.h"
 #include "workers/files/regular.h"
 
 /* Dump */
@@ -66,83 +66,45 @@ int mapped_dump(struct files *fs, MappedFile *const *m, size_t n, struct fault *
 
 /* Restore */
 
-/* What was opened for these wants: programs of one tree map the same files. */
-struct opened {
-	uint32_t id, flags;
-	int fd;
-};
-
-struct openings {
-	struct opened *list;
-	size_t n, cap;
-};
-
-static void close_openings(struct openings *o)
-{
-	size_t i;
-
-	for (i = 0; i < o->n; i++)
-		auto_close(&o->list[i].fd);
-	free(o->list);
-}
-
-/* A descriptor of the file, which o keeps. */
-static int open_once(struct files *fs, struct openings *o, uint32_t id, uint32_t flags, pid_t pid,
-		     struct fault *f)
-{
-	struct opened *e;
-	struct file *file;
-	char who[64];
-	size_t i;
-
-	for (i = 0; i < o->n; i++)
-		if (o->list[i].id == id && o->list[i].flags == flags)
-			return o->list[i].fd;
-	snprintf(who, sizeof(who), "mapped file of task %d", pid);
-	file = regular_find(fs, id, who, f);
-	if (!file)
-		return -1;
-	e = grow(&o->list, o->n, &o->cap, sizeof(*e));
-	e->id = id;
-	e->flags = flags;
-	e->fd = regular_open(fs, file, flags & O_ACCMODE, f);
-	if (e->fd < 0)
-		return fault_prefix(f, "%s", who);
-	o->n++;
-	return e->fd;
-}
-
-static int install_want(struct files *fs, struct openings *o, const MappedWant *w, struct fault *f)
+static int plan(struct files *fs, struct openings *o, const MappedWant *w, struct delivery *d,
+		struct fault *f)
 {
 	struct task_files *t = prepare_task(fs, w->pid);
-	AUTO_FREE struct placement *p = xcalloc(w->n_file_id, sizeof(*p));
+	char who[64];
 	size_t i;
 
 	if (!t || !t->gate || w->n_flags != w->n_file_id)
 		return fault(f, -EPROTO, "damaged list of mapped files for task %u", w->pid);
-	for (i = 0; i < w->n_file_id; i++) {
-		p[i].fd = open_once(fs, o, w->file_id[i], w->flags[i], w->pid, f);
-		p[i].at = w->first_fd + i;
-		if (p[i].fd < 0)
-			return -1;
-	}
+	snprintf(who, sizeof(who), "mapped file of task %u", w->pid);
 	if (t->mapped_end < w->first_fd + w->n_file_id)
 		t->mapped_end = w->first_fd + w->n_file_id;
-	if (!w->n_file_id)
-		return 0;
-	return install_fds(t, p, w->n_file_id, files_spare_fd(fs, w->pid), f);
+	*d = (struct delivery){ .task = t, .n = w->n_file_id, .root = -1 };
+	d->spare = files_spare_fd(fs, w->pid);
+	d->p = xcalloc(d->n, sizeof(*d->p));
+	for (i = 0; i < d->n; i++) {
+		d->p[i].fd = openings_get(fs, o, w->file_id[i], w->flags[i] & O_ACCMODE, who, f);
+		d->p[i].at = w->first_fd + i;
+		if (d->p[i].fd < 0)
+			return -1;
+	}
+	return 0;
 }
 
 int mapped_install(struct files *fs, MappedWant *const *w, size_t n, struct fault *f)
 {
-	struct openings o = { 0 };
+	AUTO_FREE struct delivery *d = xcalloc(n, sizeof(*d));
+	AUTO_OPENINGS struct openings o = { 0 };
+	size_t i, k = 0;
 	int r = 0;
-	size_t i;
 
 	if (!fs->restore)
 		return fault(f, -EPROTO, "nothing is prepared to be restored");
 	for (i = 0; i < n && r == 0; i++)
-		r = install_want(fs, &o, w[i], f);
-	close_openings(&o);
+		if (w[i]->n_file_id)
+			r = plan(fs, &o, w[i], &d[k++], f);
+	if (r == 0)
+		r = deliver(fs, d, k, f);
+	while (k-- > 0)
+		free(d[k].p);
 	return r;
 }

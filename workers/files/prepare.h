@@ -27,6 +27,7 @@ struct task_files {
 	struct gate *gate;		/* NULL until Gates */
 	uint32_t mapped_end;		/* first number above its mapped files */
 	uint32_t allowed;		/* numbers below this fit its RLIMIT_NOFILE; 0: not known */
+	bool later;			/* its table was filled for another task */
 };
 
 struct restore {
@@ -37,6 +38,7 @@ struct restore {
 	struct task_files *task;	/* by pid */
 	size_t ntasks;
 	int gate_memory;
+	bool no_fetch;			/* tasks may not take descriptors from us: see deliver.c */
 };
 
 /* Read and check all images; fills fs->restore. */
