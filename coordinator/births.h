@@ -61,6 +61,7 @@ struct births {
 	size_t ngaps;
 	Reply *prepared;		/* owned */
 	bool told;			/* the workers have the descriptor */
+	bool creating;			/* files has been asked to create its objects */
 };
 
 static inline struct birth *birth_of(const struct task *t)

@@ -248,6 +248,28 @@ static size_t pick_round(struct task **tasks, size_t n, struct task **round)
 	return picked;
 }
 
+static int ask_create(struct job *job, struct fault *f)
+{
+	FilesCreate msg = FILES_CREATE__INIT;
+	Request req = REQUEST__INIT;
+
+	req.body_case = REQUEST__BODY_FILES_CREATE;
+	req.files_create = &msg;
+	births_of(job)->creating = true;
+	return crew_send(job->crew, ROLE_FILES, STAGE__RESTORE, &req, NULL, 0, f);
+}
+
+/* Is this round of k the last of all? */
+static bool is_last(const struct job *job, size_t k)
+{
+	size_t i;
+
+	for (i = 0; i < job->ntasks; i++)
+		if (!birth_of(job->tasks[i])->built && job->tasks[i]->state != TASK_ZOMBIE && !k--)
+			return false;
+	return true;
+}
+
 int rebuild_memory(struct job *job, struct task **tasks, size_t n, struct fault *f)
 {
 	AUTO_FREE struct task **round = xcalloc(n, sizeof(*round));
@@ -256,7 +278,12 @@ int rebuild_memory(struct job *job, struct task **tasks, size_t n, struct fault 
 	if (tell_gates(job, tasks, n, f) < 0)
 		return -1;
 	while ((k = pick_round(tasks, n, round))) {
-		if (install_mapped(job, round, k, f) < 0 || build(job, round, k, f) < 0)
+		if (install_mapped(job, round, k, f) < 0)
+			return -1;
+		/* No more maps to install: files creates while mem builds. */
+		if (is_last(job, k) && ask_create(job, f) < 0)
+			return -1;
+		if (build(job, round, k, f) < 0)
 			return -1;
 		while (k-- > 0)
 			birth_of(round[k])->built = true;
@@ -279,6 +306,8 @@ int rebuild_files(struct job *job, struct fault *f)
 	msg.pid = pids;
 	req.body_case = REQUEST__BODY_FILES_RESTORE;
 	req.files_restore = &msg;
+	if (births_of(job)->creating && crew_wait(job->crew, ROLE_FILES, NULL, f) < 0)
+		return -1;
 	return crew_ask(job->crew, ROLE_FILES, STAGE__RESTORE, &req, NULL, f);
 }
 

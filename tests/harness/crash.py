@@ -54,14 +54,26 @@ class Stasis:
         return self.finish(self.start(action, images, options, env))
 
     def finish(self, child):
-        try:
-            status = child.wait(60)
-        except subprocess.TimeoutExpired:
+        status = reap_until(child.pid, 60)
+        if status is None:
             child.kill()
-            raise tool.Failure("stasis hangs") from None
+            raise tool.Failure("stasis hangs")
+        child.returncode = status
         if not tool.wait_for(lambda: not group_exists(child.pid), 5):
             raise tool.Failure("a process of stasis is left")
         return status
+
+
+def reap_until(wanted, seconds):
+    """Wait for a child, and be init for orphans meanwhile (stasis waits until they are reaped)."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid == wanted:
+            return os.waitstatus_to_exitcode(status)
+        if pid == 0:
+            time.sleep(0.001)
+    return None
 
 
 def group_exists(pgid):
@@ -291,7 +303,7 @@ def dump_tree(stasis, directory, images):
     root = tool.start([program, "-p", "4", "-t", "3", home], home)
     if not tool.wait_for(lambda: os.path.exists(os.path.join(home, "ready")), 10):
         raise tool.Failure("tree does not start")
-    pids = tool.tree(root)
+    pids = [pid for pid in tool.tree(root) if tool.alive(pid)]		# there may be a zombie
     status = stasis.run("dump", fresh(images), ["-t", str(root)])
     if status:
         raise tool.Failure("dump: " + tool.first_error(images, "dump", status))

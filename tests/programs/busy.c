@@ -6,10 +6,11 @@
  *
  * THREADS (default 6, at least 6) are: nanosleep, poll, futex, signal receiver,
  * and compute threads in turn (general registers, vector registers); a sender
- * of signals is added and the leader only pauses. Each checks its own invariants every round and publishes
- * its progress in the page of busy.h. Any EINTR is an error: a checkpoint that
- * leaves the task running must not be seen. With -t (tolerant: the task will be
- * restored) EINTR from a relative sleep is allowed, as it is after CRIU.
+ * of signals is added and the leader only pauses. Each checks its own invariants
+ * every round and publishes its progress in the page of busy.h. Any EINTR is an
+ * error: a checkpoint that leaves the task running must not be seen. With -t
+ * (tolerant: the task will be restored) EINTR from a relative sleep is allowed,
+ * as it is after CRIU.
  *
  * Alone:  build/tests/programs/busy /tmp/page &  sleep 1;  kill -9 $!
  */

@@ -46,6 +46,7 @@ struct tree {
 	Options opts;
 	int plane[2];
 	int memory;
+	bool weak;			/* the second pair of tasks has no capabilities */
 	struct gate *gate[TASKS];
 	struct fault f;
 };
@@ -80,7 +81,7 @@ static void pause_forever(int ready)
 static void start_tree(struct tree *t, setup parent, setup child)
 {
 	int ready[2], back[2];
-	char c[TASKS];
+	char c[TASKS + 1];		/* one more: the end of file says that both have closed it */
 
 	CHECK(pipe2(ready, O_CLOEXEC) == 0 && pipe2(back, O_CLOEXEC) == 0);
 	t->pid[0] = fork();
@@ -110,7 +111,7 @@ static void start_tree(struct tree *t, setup parent, setup child)
 	close(ready[1]);
 	close(back[1]);
 	CHECK(read_full(back[0], &t->pid[1], sizeof(pid_t)) == sizeof(pid_t));
-	CHECK(read_full(ready[0], c, TASKS) == TASKS);
+	CHECK(read_full(ready[0], c, TASKS + 1) == TASKS);
 	close(ready[0]);
 	close(back[0]);
 }
@@ -130,15 +131,15 @@ static void kill_tree(struct tree *t)
 	}
 }
 
-static noreturn void become_agent(int memory, uint64_t offset, size_t size)
+static noreturn void become_agent(const struct tree *t, uint64_t offset, size_t size)
 {
 	uint64_t all = ~0ull;
 	void *map;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	map = mmap((void *)BASE, size, PROT_READ | PROT_WRITE | PROT_EXEC,
-		   MAP_SHARED | MAP_FIXED_NOREPLACE, memory, offset);
-	if (map != (void *)BASE)
+		   MAP_SHARED | MAP_FIXED_NOREPLACE, t->memory, offset);
+	if (map != (void *)BASE || (t->weak && cap_set_proc(cap_init()) < 0))
 		_exit(99);
 	close_range(0, ~0u, 0);
 	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, 8);
@@ -162,7 +163,7 @@ static void start_agents(struct tree *t)
 		ca.set_tid = (uintptr_t)&t->pid[i];
 		t->gate[i] = gate_open(t->memory, &place, true, GATE_MODE_RESTORE, &t->f);
 		if (syscall(SYS_clone3, &ca, sizeof(ca)) == 0)
-			become_agent(t->memory, i * size, size);
+			become_agent(t, i * size, size);
 		CHECK(gate_wait_ready(t->gate[i], 0, 5000, &t->f) == 0);
 	}
 }
@@ -410,7 +411,7 @@ static void end_worker(struct tree *t)
 	CHECK(ask(t, &req, NULL) == 0);
 }
 
-static void round_trip(setup parent, setup child)
+static void round_trip_as(setup parent, setup child, bool weak)
 {
 	struct tree t;
 
@@ -419,6 +420,7 @@ static void round_trip(setup parent, setup child)
 		return;
 	}
 	begin(&t);
+	t.weak = weak;
 	start_tree(&t, parent, child);
 	CHECK(dump_tree(&t, 0) == 0);
 	kill_tree(&t);
@@ -426,6 +428,11 @@ static void round_trip(setup parent, setup child)
 	if (CHECK(restore_tree(&t) == 0) && CHECK(dump_tree(&t, 1) == 0))
 		compare_images(&t);
 	end(&t);
+}
+
+static void round_trip(setup parent, setup child)
+{
+	round_trip_as(parent, child, false);
 }
 
 static int make_file(const char *name, int flags, const char *text)
@@ -857,6 +864,11 @@ static void damaged_images(void)
 	end(&t);
 }
 
+static void weak_tasks(void)
+{
+	round_trip_as(many_setup, regular_child, true);
+}
+
 int main(void)
 {
 	prctl(PR_SET_CHILD_SUBREAPER, 1);	/* the tasks' child becomes ours */
@@ -870,6 +882,7 @@ int main(void)
 	check_run("what cannot be dumped is named before the freeze", obstacles);
 	check_run("locks are held again", locks);
 	check_run("many descriptors come back", many_descriptors);
+	check_run("tasks that may not fetch descriptors get them sent", weak_tasks);
 	check_run("damaged images are refused, not believed", damaged_images);
 	return check_done();
 }

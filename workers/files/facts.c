@@ -170,52 +170,49 @@ static int read_info(struct probe *p, const char *name, struct fault *f)
 	return 0;
 }
 
-/* The number behind "key:" in fdinfo text; the base is told by its form. */
-static int info_number(struct probe *p, const char *key, uint64_t *value, struct fault *f)
+/* The number behind "key:" in fdinfo text; the base is told by its form. False: not there. */
+static bool info_number(const struct probe *p, const char *key, uint64_t *value)
 {
 	const char *at = strstr(p->info, key);
 
-	if (!at)
-		return fault(f, EPROTO, "/proc/%d/fdinfo/%d has no \"%s\"", p->pid, p->x.fd, key);
-	*value = strtoull(at + strlen(key), NULL, 0);
-	return 0;
+	if (at)
+		*value = strtoull(at + strlen(key), NULL, 0);
+	return at != NULL;
 }
 
-static int parse_info(struct probe *p, struct fault *f)
+int probe_info(struct probe *p, int fd, struct fault *f)
 {
-	uint64_t flags, mnt_id;
+	uint64_t flags, mnt_id, ino = 0;
+	char name[16];
 
-	if (info_number(p, "pos:", &p->x.pos, f) < 0 || info_number(p, "flags:", &flags, f) < 0 ||
-	    info_number(p, "mnt_id:", &mnt_id, f) < 0)
+	probe_reset(p, fd);
+	snprintf(name, sizeof(name), "%d", fd);
+	if (read_info(p, name, f) < 0)
 		return -1;
+	if (!info_number(p, "pos:", &p->x.pos) || !info_number(p, "flags:", &flags) ||
+	    !info_number(p, "mnt_id:", &mnt_id))
+		return fault(f, EPROTO, "/proc/%d/fdinfo/%d has not the form expected", p->pid, fd);
+	info_number(p, "\nino:", &ino);	/* since Linux 5.14 */
+	p->x.st.st_ino = ino;
 	p->x.flags = flags & ~(uint64_t)O_CLOEXEC;
 	p->x.cloexec = flags & O_CLOEXEC;
 	p->x.mnt_id = mnt_id;
 	return 0;
 }
 
-int probe_fd(struct probe *p, int fd, struct fault *f)
+int probe_file(struct probe *p, struct fault *f)
 {
 	char name[16];
 
-	probe_reset(p, fd);
-	snprintf(name, sizeof(name), "%d", fd);
-	if (read_info(p, name, f) < 0 || parse_info(p, f) < 0)
-		return -1;
-	p->x.dup = syscall(SYS_pidfd_getfd, p->pidfd, fd, 0);
+	p->x.dup = syscall(SYS_pidfd_getfd, p->pidfd, p->x.fd, 0);
 	if (p->x.dup < 0)
-		return fault(f, errno, "duplicate descriptor %d of task %d", fd, p->pid);
+		return fault(f, errno, "duplicate descriptor %d of task %d", p->x.fd, p->pid);
 	if (fstat(p->x.dup, &p->x.st) < 0)
-		return fault(f, errno, "stat descriptor %d of task %d", fd, p->pid);
-	return fown_read(p->x.dup, p->x.flags, &p->fown, f);
-}
-
-int probe_link(struct probe *p, struct fault *f)
-{
-	char name[16];
-
+		return fault(f, errno, "stat descriptor %d of task %d", p->x.fd, p->pid);
 	snprintf(name, sizeof(name), "%d", p->x.fd);
-	return read_link(p, p->fd_dir, name, f);
+	if (read_link(p, p->fd_dir, name, f) < 0)
+		return -1;
+	return fown_read(p->x.dup, p->x.flags, &p->fown, f);
 }
 
 int probe_path(struct probe *p, enum facts_place place, const char *name, struct fault *f)

@@ -37,10 +37,10 @@ int probe_list(struct probe *p, int **fds, size_t *n, struct fault *f);
  */
 int probe_glance(struct probe *p, int fd, struct fault *f);
 
-/* The task stands still: all of x but link and id; x.dup lives until the next call. */
-int probe_fd(struct probe *p, int fd, struct fault *f);
-/* x.link of the descriptor asked for. */
-int probe_link(struct probe *p, struct fault *f);
+/* The task stands still: what fdinfo tells (flags, pos, mnt_id, cloexec, the inode's number). */
+int probe_info(struct probe *p, int fd, struct fault *f);
+/* The rest of x but its id; x.dup lives until the next descriptor is asked for. */
+int probe_file(struct probe *p, struct fault *f);
 
 /*
  * Of a path below /proc/PID ("cwd", "exe", "map_files/..."): link, st and a duplicate that

@@ -68,29 +68,35 @@ int fdtable_preflight(struct files *fs, pid_t pid, FilesPreflightDone *out, stru
 	return 0;
 }
 
-/* The type is found anew for each descriptor: fdinfo names it, and a shared file has one only. */
-static int collect_fd(struct files *fs, struct probe *p, const DumpTask *task, int fd,
-		      struct image *img, struct fault *f)
+/* A file not seen before. */
+static int collect_file(struct files *fs, struct probe *p, struct fault *f)
 {
-	FdinfoEntry e = FDINFO_ENTRY__INIT;
 	const struct file_type *t;
-	int is_new;
 
-	if (probe_fd(p, fd, f) < 0 || probe_link(p, f) < 0)
+	if (probe_file(p, f) < 0)
 		return -1;
 	t = type_of_facts(&p->x);
 	if (t->refuse)
 		return refuse(t, &p->x, f);
+	identity_set_type(fs, p->x.id, t->type);
+	return t->dump(fs, &p->x, f);
+}
+
+static int collect_fd(struct files *fs, struct probe *p, const DumpTask *task, int fd,
+		      struct image *img, struct fault *f)
+{
+	FdinfoEntry e = FDINFO_ENTRY__INIT;
+	int is_new;
+
+	if (probe_info(p, fd, f) < 0)
+		return -1;
 	is_new = identity_find(fs, &p->x, f);
-	if (is_new < 0)
-		return -1;
-	if (is_new && t->dump(fs, &p->x, f) < 0)
-		return -1;
-	if (locks_note(fs, &p->x, task, p->info, f) < 0)
+	if (is_new < 0 || (is_new && collect_file(fs, p, f) < 0) ||
+	    locks_note(fs, &p->x, task, p->info, f) < 0)
 		return -1;
 	e.id = p->x.id;
 	e.flags = p->x.cloexec ? 1 : 0;
-	e.type = t->type;
+	e.type = identity_type(fs, p->x.id);
 	e.fd = fd;
 	return image_write(img, &e.base, f);
 }

@@ -208,6 +208,11 @@ static int on_files_install_mapped(struct call *c, struct fault *f)
 	return mapped_install(begin(c), req->want, req->n_want, f);
 }
 
+static int on_files_create(struct call *c, struct fault *f)
+{
+	return install_create(begin(c), f);
+}
+
 static int on_files_restore(struct call *c, struct fault *f)
 {
 	const FilesRestore *req = c->req->files_restore;
@@ -219,7 +224,7 @@ static int on_files_finish(struct call *c, struct fault *f)
 {
 	struct files *fs = begin(c);
 
-	if (install_owners(fs, f) < 0 || locks_restore(fs, f) < 0 || revive_finish(fs, f) < 0)
+	if (locks_restore(fs, f) < 0 || install_owners(fs, f) < 0 || revive_finish(fs, f) < 0)
 		return -1;
 	end(fs, false);
 	return 0;
@@ -234,6 +239,7 @@ static const struct handler handlers[] = {
 	[REQUEST__BODY_FILES_PREPARE] = { STAGE__PREPARE, on_files_prepare },
 	[REQUEST__BODY_GATES] = { STAGE__FORKING, on_gates },
 	[REQUEST__BODY_FILES_INSTALL_MAPPED] = { STAGE__RESTORE, on_files_install_mapped },
+	[REQUEST__BODY_FILES_CREATE] = { STAGE__RESTORE, on_files_create },
 	[REQUEST__BODY_FILES_RESTORE] = { STAGE__RESTORE, on_files_restore },
 	[REQUEST__BODY_FILES_FINISH] = { STAGE__RELEASE, on_files_finish },
 };

@@ -3,7 +3,7 @@
  * identity.c - recognise the same open file in many descriptors.
  *
  * Only kcmp can tell whether two descriptors are one struct file, and it costs a system
- * call. What must be equal anyway (inode, position, flags, mount) sorts descriptors into
+ * call. What must be equal anyway (inode number, position, flags, mount) sorts descriptors into
  * groups; inside a group they are kept in the order kcmp defines, so that a new one is placed
  * by a binary search.
  *
@@ -23,7 +23,7 @@
 #define BUCKETS 4096
 
 struct key {
-	uint64_t dev, ino, pos;
+	uint64_t ino, pos;
 	int64_t flags, mnt_id;
 };
 
@@ -42,13 +42,15 @@ struct group {
 
 struct identity {
 	struct group *bucket[BUCKETS];
+	FdTypes *type;			/* by id */
+	size_t ntypes;
 };
 
 static size_t hash(const struct key *k)
 {
-	uint64_t h = k->dev * 31 + k->ino;
+	uint64_t h = k->ino ^ k->pos * 0x9e3779b97f4a7c15ull;
 
-	h = (h ^ k->pos * 0x9e3779b97f4a7c15ull) * 31 + k->flags + k->mnt_id;
+	h = h * 31 + k->flags * 7 + k->mnt_id;
 	h *= 0x9e3779b97f4a7c15ull;
 	return h >> 52;
 }
@@ -83,7 +85,7 @@ static void insert(struct group *g, size_t at, const struct facts *x)
 
 int identity_find(struct files *fs, struct facts *x, struct fault *f)
 {
-	const struct key k = { x->st.st_dev, x->st.st_ino, x->pos, x->flags, x->mnt_id };
+	const struct key k = { x->st.st_ino, x->pos, x->flags, x->mnt_id };
 	struct group *g = find_group(fs, &k);
 	size_t low = 0, high = g->n;
 
@@ -112,7 +114,7 @@ int identity_find(struct files *fs, struct facts *x, struct fault *f)
 bool identity_find_path(struct files *fs, struct facts *x)
 {
 	/* Negative flags: no descriptor has them, so the two kinds never share a group. */
-	const struct key k = { x->st.st_dev, x->st.st_ino, 0, -1, x->mnt_id };
+	const struct key k = { x->st.st_ino, 0, -1, x->mnt_id };
 	struct group *g = find_group(fs, &k);
 
 	if (g->n) {
@@ -122,6 +124,22 @@ bool identity_find_path(struct files *fs, struct facts *x)
 	x->id = files_new_id(fs);
 	insert(g, 0, x);
 	return true;
+}
+
+void identity_set_type(struct files *fs, uint32_t id, FdTypes type)
+{
+	struct identity *s = fs->identity;
+
+	if (id >= s->ntypes) {
+		s->type = xrealloc(s->type, id * 2 + 64, sizeof(*s->type));
+		s->ntypes = id * 2 + 64;
+	}
+	s->type[id] = type;
+}
+
+FdTypes identity_type(const struct files *fs, uint32_t id)
+{
+	return fs->identity->type[id];
 }
 
 void identity_free(struct files *fs)
@@ -136,6 +154,8 @@ void identity_free(struct files *fs)
 			free(g);
 		}
 	}
+	if (fs->identity)
+		free(fs->identity->type);
 	free(fs->identity);
 	fs->identity = NULL;
 }

@@ -93,11 +93,13 @@ static long create_round(struct files *fs, size_t *made, struct fault *f)
 	return left;
 }
 
-static int create_all(struct files *fs, struct fault *f)
+int install_create(struct files *fs, struct fault *f)
 {
 	size_t made;
 	long left;
 
+	if (!fs->restore)
+		return fault(f, -EPROTO, "nothing is prepared to be restored");
 	do {
 		made = 0;
 		left = create_round(fs, &made, f);
@@ -192,9 +194,7 @@ int install(struct files *fs, const uint32_t *pids, size_t n, struct fault *f)
 	AUTO_FREE struct task_files **t = xcalloc(n, sizeof(*t));
 	size_t i;
 
-	if (!fs->restore)
-		return fault(f, -EPROTO, "nothing is prepared to be restored");
-	if (create_all(fs, f) < 0)
+	if (install_create(fs, f) < 0)
 		return -1;
 	for (i = 0; i < n; i++) {
 		t[i] = prepare_task(fs, pids[i]);

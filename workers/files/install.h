@@ -7,8 +7,11 @@
 
 #include "workers/files/prepare.h"
 
+/* Every task exists: create every file that has a user. */
+int install_create(struct files *fs, struct fault *f);
+
 /*
- * Create every file that has a user, fill the tables of these tasks (once per table), set
+ * Create what is missing, fill the tables of these tasks (once per table), set
  * their directories and umask.
  */
 int install(struct files *fs, const uint32_t *pids, size_t n, struct fault *f);

@@ -14,9 +14,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 #include "proto/control/util.h"
 #include "proto/images/image.h"
@@ -26,14 +28,15 @@
 #include "workers/files/prepare.h"
 
 #define GATE_TIMEOUT_MS 10000
+#define BREAKING 4			/* in type: another task waits for this lease; the rest is what
+					 * it has to become */
 
 enum kind { KIND_POSIX = 1, KIND_FLOCK = 2, KIND_OFD = 4, KIND_LEASE = 8 };
 
 struct lock {
 	FileLockEntry entry;
 	uint32_t file_id;		/* dump: flock, OFD and leases belong to a file, */
-	dev_t dev;			/* POSIX locks to a table and an inode */
-	ino_t ino;
+	char inode[48];			/* POSIX locks to a table and an inode ("fe:01:456") */
 };
 
 struct locks {
@@ -64,19 +67,16 @@ void locks_end(struct files *fs)
 
 /* Dump */
 
-/* The words of "1: POSIX  ADVISORY  WRITE 123 fe:01:456 0 EOF", as in /proc/locks too. */
+/* The words of "1: POSIX  ADVISORY  WRITE 123 fe:01:456 0 EOF". */
 struct words {
-	char kind[16], mode[16], type[16], end[24];
-	int pid;
+	char kind[16], mode[16], type[16], inode[48], end[24];
 	long long start;
 };
 
 static int split(const char *text, struct words *w)
 {
-	unsigned long long major, minor, ino;
-
-	return sscanf(text, " %*d: %15s %15s %15s %d %llx:%llx:%llu %lld %23s", w->kind, w->mode,
-		      w->type, &w->pid, &major, &minor, &ino, &w->start, w->end) == 9;
+	return sscanf(text, " %*d: %15s %15s %15s %*d %47s %lld %23s", w->kind, w->mode, w->type,
+		      w->inode, &w->start, w->end) == 6;
 }
 
 static int kind_of(const char *word)
@@ -96,21 +96,32 @@ static int kind_of(const char *word)
 	return -1;
 }
 
-static int parse_lock(const char *text, FileLockEntry *e)
+static int type_of(const char *word)
 {
-	struct words w;
-	int kind;
+	if (strcmp(word, "READ") == 0)
+		return F_RDLCK;
+	if (strcmp(word, "WRITE") == 0)
+		return F_WRLCK;
+	return strcmp(word, "UNLCK") == 0 ? F_UNLCK : -1;
+}
 
-	if (!split(text, &w) || (kind = kind_of(w.kind)) < 0)
-		return -1;
-	if (strcmp(w.type, "WRITE") != 0 && strcmp(w.type, "READ") != 0)
-		return -1;
-	if (strcmp(w.mode, "BREAKING") == 0 || strcmp(w.mode, "BREAKER") == 0)
+static int parse_lock(const char *text, struct lock *l)
+{
+	FileLockEntry *e = &l->entry;
+	struct words w;
+	int kind, type;
+
+	if (!split(text, &w) || (kind = kind_of(w.kind)) < 0 || (type = type_of(w.type)) < 0)
 		return -1;
 	e->flag = kind;
-	e->type = w.type[0] == 'W' ? F_WRLCK : F_RDLCK;
+	e->type = type;
+	if (strcmp(w.mode, "BREAKING") == 0)
+		e->type |= BREAKING;
+	else if (type == F_UNLCK)
+		return -1;
 	e->start = w.start;
 	e->len = strcmp(w.end, "EOF") == 0 ? 0 : strtoll(w.end, NULL, 10) + 1 - w.start;
+	memcpy(l->inode, w.inode, sizeof(l->inode));
 	return 0;
 }
 
@@ -120,7 +131,7 @@ static bool same_lock(const struct lock *a, const struct lock *b)
 	    a->entry.len != b->entry.len || a->entry.type != b->entry.type)
 		return false;
 	if (a->entry.flag == KIND_POSIX)
-		return a->entry.pid == b->entry.pid && a->dev == b->dev && a->ino == b->ino;
+		return a->entry.pid == b->entry.pid && strcmp(a->inode, b->inode) == 0;
 	return a->file_id == b->file_id;
 }
 
@@ -152,14 +163,12 @@ int locks_note(struct files *fs, const struct facts *x, const DumpTask *task, co
 		if (*at == '\n' || !*at)	/* of a task in a pid namespace we do not see */
 			continue;
 		file_lock_entry__init(&l.entry);
-		if (parse_lock(at, &l.entry) < 0)
+		if (parse_lock(at, &l) < 0)
 			return fault(f, -ENOTSUP, "%s has a lock that cannot be dumped: %.*s",
 				     facts_name(x, who, sizeof(who)), (int)strcspn(at, "\n"), at);
 		l.entry.pid = task->vpid;
 		l.entry.fd = x->fd;
 		l.file_id = x->id;
-		l.dev = x->st.st_dev;
-		l.ino = x->st.st_ino;
 		if (note_one(fs, &l, x, f) < 0)
 			return -1;
 	}
@@ -192,7 +201,9 @@ static int check_lock(struct files *fs, const FileLockEntry *e, struct fault *f)
 	if (e->flag != KIND_POSIX && e->flag != KIND_FLOCK && e->flag != KIND_OFD &&
 	    e->flag != KIND_LEASE)
 		return fault(f, -EBADMSG, "filelocks.img: lock of unknown kind %#x", e->flag);
-	if (e->type != F_RDLCK && e->type != F_WRLCK)
+	if (e->type != F_RDLCK && e->type != F_WRLCK &&
+	    (e->flag != KIND_LEASE || (e->type != (BREAKING | F_RDLCK) &&
+				       e->type != (BREAKING | F_UNLCK))))
 		return fault(f, -ENOTSUP, "filelocks.img: lock of type %#x cannot be restored", e->type);
 	if (e->start < 0 || e->len < 0)
 		return fault(f, -EBADMSG, "filelocks.img: lock of %lld bytes from %lld on",
@@ -228,8 +239,28 @@ int locks_prepare(struct files *fs, struct fault *f)
 	return r;
 }
 
+/* The descriptor of a lock, here in the worker. */
+static int own_fd(const struct task_files *t, const FileLockEntry *e)
+{
+	size_t i = 0;
+
+	while (t->table->entry[i]->fd != (uint32_t)e->fd)	/* it is there: check_lock */
+		i++;
+	return t->table->file[i]->fd;
+}
+
+/* The type to take. A lease that is being broken was one that stands in the breaker's way. */
+static int taken_type(const struct task_files *t, const FileLockEntry *e)
+{
+	if (!(e->type & BREAKING))
+		return e->type;
+	if (e->type == (BREAKING | F_RDLCK))
+		return F_WRLCK;
+	return (fcntl(own_fd(t, e), F_GETFL) & O_ACCMODE) == O_RDONLY ? F_RDLCK : F_WRLCK;
+}
+
 /* The system call that takes the lock again; false when the arena is full. */
-static bool add_op(struct batch *b, const FileLockEntry *e)
+static bool add_op(struct batch *b, const struct task_files *t, const FileLockEntry *e)
 {
 	struct flock fl = {
 		.l_whence = SEEK_SET, .l_type = e->type, .l_start = e->start, .l_len = e->len,
@@ -241,12 +272,13 @@ static bool add_op(struct batch *b, const FileLockEntry *e)
 		return batch_op(b, 0, 0, SYS_flock, 2, gc(e->fd),
 				gc((e->type == F_RDLCK ? LOCK_SH : LOCK_EX) | LOCK_NB)) >= 0;
 	if (e->flag == KIND_LEASE)
-		return batch_op(b, 0, 0, SYS_fcntl, 3, gc(e->fd), gc(F_SETLEASE), gc(e->type)) >= 0;
+		return batch_op(b, 0, 0, SYS_fcntl, 3, gc(e->fd), gc(F_SETLEASE),
+				gc(taken_type(t, e))) >= 0;
 	at = batch_put(b, &fl, sizeof(fl));
 	return at != UINT64_MAX && batch_op(b, 0, 0, SYS_fcntl, 3, gc(e->fd), gc(cmd), ga(at)) >= 0;
 }
 
-/* Run what was gathered; first: index in the list of the batch's first lock. */
+/* Run the batch of one task: count locks. */
 static int take_locks(struct batch *b, pid_t pid, int count, struct fault *f)
 {
 	int i;
@@ -260,6 +292,39 @@ static int take_locks(struct batch *b, pid_t pid, int count, struct fault *f)
 	return 0;
 }
 
+/*
+ * Ask for the file as the one did who waits for the lease. The kernel tells the holder by a
+ * signal; it had that before the dump, so it is taken away, unless one was pending anyway.
+ */
+static int break_again(struct batch *b, const struct task_files *t, const FileLockEntry *e,
+		       struct fault *f)
+{
+	const struct timespec none = { 0 };
+	const uint64_t sigio = 1ull << (SIGIO - 1);
+	int flags = e->type == (BREAKING | F_RDLCK) ? O_RDONLY : O_WRONLY;
+	struct fault refused = { 0 };
+	uint64_t pending_at, set_at, none_at, *pending;
+	AUTO_CLOSE int fd = -1;
+
+	pending_at = batch_alloc(b, sizeof(*pending), (void **)&pending);
+	set_at = batch_put(b, &sigio, sizeof(sigio));
+	none_at = batch_put(b, &none, sizeof(none));
+	batch_op(b, 0, 0, SYS_rt_sigpending, 2, ga(pending_at), gc(8));
+	if (batch_run(b, GATE_TIMEOUT_MS, f) < 0)
+		return -1;
+	fd = files_reopen(own_fd(t, e), flags, &refused);
+	if (fd >= 0 || refused.code != EWOULDBLOCK)
+		return fault(f, -EBADMSG, "task %d: nothing breaks the lease of descriptor %d", t->pid,
+			     e->fd);
+	if (!(*pending & sigio)) {
+		batch_op(b, 0, 0, SYS_rt_sigtimedwait, 4, ga(set_at), gc(0), ga(none_at), gc(8));
+		if (batch_run(b, GATE_TIMEOUT_MS, f) < 0)
+			return -1;
+	}
+	batch_reset(b);
+	return 0;
+}
+
 static int restore_task(struct files *fs, const struct task_files *t, struct fault *f)
 {
 	AUTO_BATCH struct batch *b = NULL;
@@ -268,22 +333,32 @@ static int restore_task(struct files *fs, const struct task_files *t, struct fau
 	size_t i;
 
 	for (i = 0; i < s->n; i++) {
-		if (s->list[i].entry.pid != t->pid)
+		const FileLockEntry *e = &s->list[i].entry;
+
+		if (e->pid != t->pid)
 			continue;
 		if (!b)
 			b = batch_begin(t->gate);
-		if (!add_op(b, &s->list[i].entry)) {
+		if (!add_op(b, t, e)) {
 			if (take_locks(b, t->pid, count, f) < 0)
 				return -1;
 			count = 0;
-			if (!add_op(b, &s->list[i].entry))
-				return fault(f, ENOMEM, "task %d: no room for a lock", t->pid);
+			add_op(b, t, e);
 		}
 		count++;
+		if (e->type & BREAKING) {
+			if (take_locks(b, t->pid, count, f) < 0 || break_again(b, t, e, f) < 0)
+				return -1;
+			count = 0;
+		}
 	}
 	return count ? take_locks(b, t->pid, count, f) : 0;
 }
 
+/*
+ * Before the owners of files are named: a lease makes its taker the owner of a file without one,
+ * and whom break_again signals is then known.
+ */
 int locks_restore(struct files *fs, struct fault *f)
 {
 	struct restore *r = fs->restore;

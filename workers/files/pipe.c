@@ -85,9 +85,12 @@ static int copy_contents(int fd, int size, unsigned char **bytes, size_t *n, str
 {
 	AUTO_FREE unsigned char *buf = NULL;
 	AUTO_CLOSE int out = -1, in = -1;
-	int copy[2];
+	int copy[2], inside = 0;
 	ssize_t r;
 
+	*n = 0;
+	if (ioctl(fd, FIONREAD, &inside) == 0 && !inside)
+		return 0;
 	if (pipe2(copy, O_CLOEXEC | O_NONBLOCK) < 0)
 		return fault(f, errno, "make a pipe");
 	out = copy[0];
@@ -97,7 +100,6 @@ static int copy_contents(int fd, int size, unsigned char **bytes, size_t *n, str
 	r = tee(fd, in, size, SPLICE_F_NONBLOCK);
 	if (r < 0 && errno != EAGAIN)
 		return fault(f, errno, "copy the contents");
-	*n = 0;
 	if (r <= 0)
 		return 0;
 	buf = xcalloc(r, 1);

@@ -59,7 +59,8 @@ static const struct {
 
 VmaEntry *space_add(struct space *s, uint64_t start, uint64_t end)
 {
-	VmaEntry *e = grow(&s->vma, s->n++, &s->cap, sizeof(*e));
+	struct space_vma *v = grow(&s->vma, s->n++, &s->cap, sizeof(*v));
+	VmaEntry *e = &v->e;
 
 	vma_entry__init(e);
 	e->start = start;
@@ -131,7 +132,7 @@ static void set_flags(VmaEntry *e, const struct map *m)
 /* CRIU keeps neighbouring vvar areas as one entry; so do we. */
 static void add_vvar(struct view *v, const struct map *m)
 {
-	VmaEntry *e = v->s->n ? &v->s->vma[v->s->n - 1] : NULL;
+	VmaEntry *e = v->s->n ? &v->s->vma[v->s->n - 1].e : NULL;
 
 	if (e && vma_is(e, VMA_VVAR) && e->end == m->start) {
 		e->end = m->end;
@@ -246,6 +247,7 @@ static int classify(struct view *v, const struct map *m, struct fault *f)
 	set_flags(e, m);
 	e->prot = m->prot;
 	e->pgoff = m->pgoff;
+	v->s->vma[v->s->n - 1].alone = m->alone;
 	if (m->ino || m->dev)
 		return m->dev == v->shmem_dev ? classify_shmem(v, m, e, f) : classify_file(v, m, e, f);
 	e->flags |= MAP_ANONYMOUS;

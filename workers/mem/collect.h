@@ -15,10 +15,15 @@
 #include "workers/mem/mapped.h"
 #include "workers/mem/shmem_dump.h"
 
+struct space_vma {
+	VmaEntry e;
+	bool alone;			/* no page of it is mapped elsewhere too */
+};
+
 struct space {
 	pid_t pid, vpid;
 	uint64_t region, region_end;	/* the agent's: left out */
-	VmaEntry *vma;
+	struct space_vma *vma;
 	size_t n, cap;
 	uint64_t clean, clean_end;	/* behind the vDSO's last byte: reads as zeros in the image */
 	MmEntry mm;			/* all but vmas, brk, dumpable, thp_disabled */

@@ -27,8 +27,6 @@
 #include "workers/mem/state.h"
 #include "workers/mem/vma.h"
 
-#define IOVS 256			/* runs read by one call; the kernel's limit is 1024 */
-
 struct dump {
 	struct space *space;
 	size_t n;
@@ -148,10 +146,11 @@ static bool may_be_lazy(const VmaEntry *e)
 }
 
 /* Add pages of one mapping; those with a live stack top are cut out of a lazy run. */
-static void add_pages(struct runs *runs, struct stacks *st, const VmaEntry *e, uint64_t start,
+static void add_pages(struct runs *runs, struct stacks *st, const struct space_vma *v, uint64_t start,
 		      uint64_t end)
 {
-	struct run r = { .start = start, .end = end, .force = !(e->prot & PROT_READ) };
+	const VmaEntry *e = &v->e;
+	struct run r = { .start = start, .end = end, .pin = v->alone && (e->prot & PROT_READ) };
 
 	if (may_be_lazy(e)) {
 		r.flags = PAGE_LAZY;
@@ -163,7 +162,7 @@ static void add_pages(struct runs *runs, struct stacks *st, const VmaEntry *e, u
 			r.end = page;
 			if (r.start < r.end)
 				runs_add(runs, r);
-			runs_add(runs, (struct run){ page, page + STASIS_PAGE, 0, r.force });
+			runs_add(runs, (struct run){ page, page + STASIS_PAGE, 0, r.pin });
 			r.start = page + STASIS_PAGE;
 		}
 		r.end = end;
@@ -185,10 +184,10 @@ static void choose_pages(const struct space *s, const struct extents *ex, struct
 	size_t v, i = 0;
 
 	for (v = 0; v < s->n; v++) {
-		const VmaEntry *e = &s->vma[v];
+		const VmaEntry *e = &s->vma[v].e;
 
 		if (vma_is(e, VMA_VDSO))
-			add_pages(runs, st, e, e->start, e->end);
+			add_pages(runs, st, &s->vma[v], e->start, e->end);
 		if (!has_contents(e))
 			continue;
 		while (i < ex->n && ex->extent[i].end <= e->start)
@@ -197,7 +196,7 @@ static void choose_pages(const struct space *s, const struct extents *ex, struct
 			const struct extent *x = &ex->extent[i];
 
 			if (!x->guard)
-				add_pages(runs, st, e, x->start > e->start ? x->start : e->start,
+				add_pages(runs, st, &s->vma[v], x->start > e->start ? x->start : e->start,
 					  x->end < e->end ? x->end : e->end);
 			if (x->end > e->end)
 				break;		/* goes on in the next mapping */
@@ -216,39 +215,8 @@ static void add_guards(struct space *s, const struct extents *ex)
 
 struct reader {
 	const struct space *s;
-	int mem;			/* /proc/PID/mem, -1 until it is needed */
+	int mem;			/* /proc/PID/mem */
 };
-
-static int read_forced(struct reader *r, const struct run *piece, char *buf, struct fault *f)
-{
-	size_t size = piece->end - piece->start;
-	char path[40];
-
-	snprintf(path, sizeof(path), "/proc/%d/mem", r->s->pid);
-	if (r->mem < 0)
-		r->mem = open(path, O_RDONLY | O_CLOEXEC);
-	if (r->mem < 0)
-		return fault(f, errno, "open %s", path);
-	if (pread(r->mem, buf, size, piece->start) != (ssize_t)size)
-		return fault(f, errno, "task %d: read its memory %" PRIx64 "-%" PRIx64, r->s->pid,
-			     piece->start, piece->end);
-	return 0;
-}
-
-static int read_pieces(const struct reader *r, const struct iovec *remote, size_t n, char *buf,
-		       size_t len, struct fault *f)
-{
-	struct iovec local = { buf, len };
-	ssize_t got;
-
-	if (!n)
-		return 0;
-	got = process_vm_readv(r->s->pid, &local, 1, remote, n, 0);
-	if (got == (ssize_t)len)
-		return 0;
-	return fault(f, got < 0 ? errno : EFAULT, "task %d: read %zu bytes of its memory from %p on",
-		     r->s->pid, len, remote[0].iov_base);
-}
 
 /* The vDSO's tail reads as the kernel made it: zeros. */
 static void clean_tail(const struct space *s, const struct run *piece, char *buf)
@@ -260,33 +228,39 @@ static void clean_tail(const struct space *s, const struct run *piece, char *buf
 		memset(buf + (from - piece->start), 0, to - from);
 }
 
-/* Readable runs go by one process_vm_readv; the others one by one, through the back door. */
+static int read_piece(const struct reader *r, const struct run *piece, char *buf, struct fault *f)
+{
+	size_t size = piece->end - piece->start;
+	struct iovec local = { buf, size }, remote = { (void *)piece->start, size };
+	ssize_t got;
+
+	if (piece->pin)
+		got = process_vm_readv(r->s->pid, &local, 1, &remote, 1, 0);
+	else
+		got = pread(r->mem, buf, size, piece->start);
+	if (got == (ssize_t)size)
+		return 0;
+	return fault(f, got < 0 ? errno : EFAULT, "task %d: read its memory %" PRIx64 "-%" PRIx64,
+		     r->s->pid, piece->start, piece->end);
+}
+
+/*
+ * /proc/PID/mem reads anything. process_vm_readv is faster, but reads only what the task may, and it
+ * pins the pages: the kernel gives every page that is shared with another task since a fork
+ * a copy of its own first (Linux 5.19, gup_must_unshare). A dump must not do that.
+ */
 static long fill(void *ctx, const struct runs *runs, struct cursor *at, char *buf, size_t len,
 		 struct fault *f)
 {
 	struct reader *r = ctx;
-	struct iovec iov[IOVS];
-	struct cursor begin = *at;
 	struct run piece;
-	size_t n = 0, niov = 0, iov_from = 0;
+	size_t n = 0;
 
-	while (n < len && niov < IOVS && runs_next(runs, at, len - n, &piece)) {
-		if (piece.force) {
-			if (read_pieces(r, iov, niov, buf + iov_from, n - iov_from, f) < 0 ||
-			    read_forced(r, &piece, buf + n, f) < 0)
-				return -1;
-			niov = 0;
-			iov_from = n + piece.end - piece.start;
-		} else {
-			iov[niov++] = (struct iovec){ (void *)piece.start, piece.end - piece.start };
-		}
-		n += piece.end - piece.start;
-	}
-	if (read_pieces(r, iov, niov, buf + iov_from, n - iov_from, f) < 0)
-		return -1;
-	for (n = 0; begin.run != at->run || begin.done != at->done; n += piece.end - piece.start) {
-		runs_next(runs, &begin, len - n, &piece);
+	while (n < len && runs_next(runs, at, len - n, &piece)) {
+		if (read_piece(r, &piece, buf + n, f) < 0)
+			return -1;
 		clean_tail(r->s, &piece, buf + n);
+		n += piece.end - piece.start;
 	}
 	return n;
 }
@@ -294,12 +268,16 @@ static long fill(void *ctx, const struct runs *runs, struct cursor *at, char *bu
 static int write_pages(struct space *s, const struct runs *runs, struct page_writer *w,
 		       struct fault *f)
 {
-	struct reader r = { .s = s, .mem = -1 };
+	AUTO_CLOSE int mem = -1;
+	struct reader r = { .s = s };
 	struct page_source src = { fill, &r };
-	int ret = pages_write(w, IMG_PAGEMAP, s->vpid, runs, &src, f);
+	char path[40];
 
-	auto_close(&r.mem);
-	return ret;
+	snprintf(path, sizeof(path), "/proc/%d/mem", s->pid);
+	mem = r.mem = open(path, O_RDONLY | O_CLOEXEC);
+	if (mem < 0)
+		return fault(f, errno, "open %s", path);
+	return pages_write(w, IMG_PAGEMAP, s->vpid, runs, &src, f);
 }
 
 static int write_mm(struct space *s, const MemTaskState *state, int image_dir, struct fault *f)
@@ -310,7 +288,7 @@ static int write_mm(struct space *s, const MemTaskState *state, int image_dir, s
 
 	vmas = xcalloc(s->n, sizeof(*vmas));
 	for (i = 0; i < s->n; i++)
-		vmas[i] = &s->vma[i];
+		vmas[i] = &s->vma[i].e;
 	s->mm.vmas = vmas;
 	s->mm.n_vmas = s->n;
 	s->mm.mm_brk = state->brk;

@@ -4,7 +4,7 @@
  *
  * maps has no VmFlags and PROCMAP_QUERY does not tell them either, so smaps is read although
  * the kernel walks page tables for its sums: 10 ms per GiB of small pages (measured), 0.4 ms
- * for a minimal process. Nothing but the first line, ProtectionKey and VmFlags is looked at.
+ * for a minimal process. Looked at are the first line, Shared_*, ProtectionKey and VmFlags.
  *
  * Rights:   CAP_SYS_PTRACE over the task.
  * Holds:    nothing.
@@ -90,10 +90,14 @@ static int parse_line(char *line, struct maps *maps, struct fault *f)
 
 	if (*line < 'A' || *line > 'Z') {
 		m = grow(&maps->map, maps->n++, &maps->cap, sizeof(*m));
+		m->alone = true;
 		if (!parse_head(line, m))
 			return fault(f, -EPROTO, "cannot understand the smaps line \"%s\"", line);
 	} else if (m && line[0] == 'V' && !strncmp(line, "VmFlags:", 8)) {
 		m->flags = parse_vm_flags(line + 8);
+	} else if (m && line[0] == 'S' && !strncmp(line, "Shared_", 7)) {
+		if (strtoul(line + strcspn(line, " "), NULL, 10))
+			m->alone = false;
 	} else if (m && line[0] == 'P' && !strncmp(line, "ProtectionKey:", 14)) {
 		m->pkey = strtoul(line + 14, NULL, 10);
 	}

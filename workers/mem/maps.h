@@ -39,6 +39,7 @@ struct map {
 	uint32_t flags;			/* enum map_flag */
 	uint32_t pkey;
 	bool shared;
+	bool alone;			/* no page of it is mapped elsewhere too */
 	dev_t dev;
 	uint64_t ino;
 	const char *name;		/* "" when there is none */

@@ -31,7 +31,8 @@ void runs_add(struct runs *r, struct run one)
 {
 	struct run *last = r->n ? &r->run[r->n - 1] : NULL;
 
-	if (last && last->end == one.start && last->flags == one.flags && last->force == one.force) {
+	if (last && last->end == one.start && last->flags == one.flags &&
+	    last->pin == one.pin) {
 		last->end = one.end;
 		return;
 	}

@@ -16,7 +16,7 @@
 struct run {
 	uint64_t start, end;		/* addresses, or offsets in a shared object */
 	uint32_t flags;			/* enum page_flags */
-	bool force;			/* the task itself may not read it */
+	bool pin;			/* process_vm_readv may be used (dump.c) */
 };
 
 struct runs {
