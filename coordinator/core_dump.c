@@ -334,12 +334,17 @@ void core_dump_free(struct core_dump *d)
 
 /* ---- seen from outside, the rest ---- */
 
+int core_dump_registers(struct core_dump *d, struct fault *f)
+{
+	return read_stopped(d, false, f);
+}
+
 int core_dump_gather(struct core_dump *d, struct fault *f)
 {
 	struct job *job = d->job;
 	size_t i;
 
-	if (read_stopped(d, false, f) < 0 || join_reading(d, f) < 0)
+	if (join_reading(d, f) < 0)
 		return -1;
 	for (i = 0; i < d->nrows; i++)
 		thread_dump_facts(d->row[i].thread);

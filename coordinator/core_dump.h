@@ -2,8 +2,8 @@
 /*
  * core_dump.h - everything core-*.img says of the frozen threads, and ids-*.img.
  *
- * Order: core_dump_begin, (agents in), core_dump_ask, core_dump_collect, core_dump_gather,
- * core_dump_write; core_dump_free at any point.
+ * Order: core_dump_begin, (agents in), core_dump_ask, core_dump_collect, core_dump_registers,
+ * core_dump_gather, core_dump_write; core_dump_free at any point.
  */
 #ifndef STASIS_CORE_DUMP_H
 #define STASIS_CORE_DUMP_H
@@ -28,7 +28,10 @@ int core_dump_ask(struct core_dump *d, struct fault *f);
 /* Take the agents' answers and free the gates. */
 int core_dump_collect(struct core_dump *d, struct fault *f);
 
-/* Fill thread->core with all that is seen from outside and what the threads were asked. */
+/* Registers and pending signals of all threads but the leaders. */
+int core_dump_registers(struct core_dump *d, struct fault *f);
+
+/* Fill thread->core with all else that is seen from outside and what the threads were asked. */
 int core_dump_gather(struct core_dump *d, struct fault *f);
 
 /* What the mem worker wants of that, after core_dump_collect: a message for it, the caller's to free. */

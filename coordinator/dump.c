@@ -5,8 +5,8 @@
  * prepare   workers up, everything refused that can be known beforehand
  * freeze    every thread stopped, who shares what
  * inject    agents in, threads asked what only they know
- * collect   workers learn what exists, the agents tell what only they know
- * write     all write images in parallel; we read the threads' state first
+ * collect   workers learn what exists; we read what needs the tracer or an agent
+ * write     all write images in parallel; before ours, what /proc tells is complete
  * seal      inventory.img appears: the dump is complete
  * release   agents out; tasks killed, left stopped or running
  *
@@ -326,7 +326,8 @@ static int collect(struct job *job, struct fault *f)
 	if (core_dump_ask(d->cores, f) < 0 || ask_collect(job, f) < 0)
 		return -1;
 	step(job, "collecting");
-	if (core_dump_collect(d->cores, f) < 0 || answer(job, ROLE_MEM, &d->collected, f) < 0)
+	if (core_dump_collect(d->cores, f) < 0 || core_dump_registers(d->cores, f) < 0 ||
+	    answer(job, ROLE_MEM, &d->collected, f) < 0)
 		return -1;
 	if (d->collected->body_case != REPLY__BODY_MEM_COLLECTED)
 		return fault(f, -EPROTO, "the mem worker's answer is not the one expected");

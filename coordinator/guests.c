@@ -9,7 +9,7 @@
  *
  * Dump:     COLLECT.
  * Rights:   the tracer's.
- * Holds:    threads that are away, until their half is fetched.
+ * Holds:    threads that are away, until they are fetched.
  * Relies on the agent being in: guests sleep on the word that tells it of our death.
  */
 #include <errno.h>
@@ -26,24 +26,19 @@
 #include "coordinator/stops.h"
 #include "proto/control/util.h"
 
-#define SLOTS_MAX 32			/* a half; records of both fit in their page */
+#define SLOT_SIZE 112			/* the longest that stub_guest_slot makes */
+#define SLOTS_MAX 32			/* with a record each in the page of records */
 #define SPIN 300
 #define SLICE_NS 20000000l
 
-/* The guests of one half of a task's slots. */
-struct half {
-	struct thread *guest[SLOTS_MAX];
-	struct stub_record *record[SLOTS_MAX];
-	size_t n;
-	bool running;
-};
-
-/* A task whose threads are being asked. */
+/*
+ * A task whose threads are being asked: numbers of threads, from 1. Those below `home` are home
+ * again, those below `called` are called back, those below `sent` are sent.
+ */
 struct tour {
 	struct task *task;
-	struct stub_region region;	/* with the death word's value */
-	size_t next;			/* thread not asked yet */
-	struct half half[2];
+	size_t nslots;
+	size_t home, called, sent;
 };
 
 /* ---- leaders ---- */
@@ -109,71 +104,48 @@ static int ask_leaders(struct job *job, struct fault *f)
 	return r;
 }
 
-/* ---- a wave ---- */
+/* ---- a guest ---- */
 
-/* The slots of half h. Both halves have the same size. */
-static uint64_t half_room(const struct seat *s)
+static uint64_t slot_address(const struct tour *tour, size_t i)
 {
-	return ((s->room.end - s->lay.free) / 2) & ~15ul;
+	return tour->task->seat->lay.free + i % tour->nslots * SLOT_SIZE;
 }
 
-static uint64_t half_start(const struct seat *s, int h)
+static struct stub_record *record_of(const struct tour *tour, size_t i)
 {
-	return s->lay.free + h * half_room(s);
+	return &tour->task->seat->records[i % tour->nslots];
 }
 
-static uint64_t record_address(const struct seat *s, const struct stub_record *r)
+static uint64_t record_address(const struct tour *tour, size_t i)
 {
-	return s->region.base + s->region.size - GATE_PAGE + (uint64_t)((const char *)r - (const char *)s->records);
+	const struct stub_region *r = &tour->task->seat->region;
+
+	return r->base + r->size - GATE_PAGE + i % tour->nslots * sizeof(struct stub_record);
 }
 
-/* Send one thread: its slot is written already. */
-static int send_guest(struct job *job, struct tour *tour, struct thread *th, struct stub_record *record,
-		      uint64_t slot, struct fault *f)
+/* Send thread i: first its way home, then itself. */
+static int send_guest(struct job *job, struct tour *tour, size_t i, struct fault *f)
 {
-	struct user_regs_struct r = thread_frozen(th)->regs;
+	struct thread *th = &tour->task->threads[i];
+	const struct frozen *z = thread_frozen(th);
+	const struct stub_home home = { &z->regs, z->sigmask };
+	struct user_regs_struct r = z->regs;
 	struct seat *s = tour->task->seat;
+	uint64_t at = slot_address(tour, i), entry;
+	uint8_t code[SLOT_SIZE];
+	size_t size = stub_guest_slot(code, sizeof(code), at, &home, &entry);
 
-	memset(record, 0, sizeof(*record));
-	record->pdeath_sig = STUB_UNANSWERED;
-	stub_guest_enter(&r, &s->lay, slot, record_address(s, record));
+	if (!size)
+		die("a slot needs more than %d bytes", SLOT_SIZE);
+	if (pwrite(s->mem, code, size, at) != (ssize_t)size)
+		return fault(f, errno, "write to the vDSO of task %d", tour->task->pid);
+	step(job, "slot");
+	*record_of(tour, i) = (struct stub_record){ .pdeath_sig = STUB_UNANSWERED };
+	stub_guest_enter(&r, &s->lay, entry, record_address(tour, i));
 	if (seat_away(job, th, &r, f) < 0)
 		return -1;
 	ptrace(PTRACE_CONT, th->tid, NULL, 0);
 	step(job, "guest runs");
-	return 0;
-}
-
-/* Fill a half with the next threads and set them going. */
-static int send_half(struct job *job, struct tour *tour, int h, struct fault *f)
-{
-	struct half *half = &tour->half[h];
-	struct task *t = tour->task;
-	struct seat *s = t->seat;
-	uint64_t at = half_start(s, h), room = half_room(s), entry[SLOTS_MAX];
-	uint8_t code[room];
-	size_t used = 0, size, i;
-
-	half->n = 0;
-	for (; half->n < SLOTS_MAX && tour->next < t->nthreads; half->n++, tour->next++) {
-		struct thread *th = &t->threads[tour->next];
-		const struct frozen *z = thread_frozen(th);
-		const struct stub_home home = { &z->regs, z->sigmask };
-
-		size = stub_guest_slot(code + used, room - used, at + used, &home, &entry[half->n]);
-		if (!size)
-			break;
-		used += size;
-		half->guest[half->n] = th;
-		half->record[half->n] = &s->records[h * SLOTS_MAX + half->n];
-	}
-	half->running = half->n > 0;
-	if (used && pwrite(s->mem, code, used, at) != (ssize_t)used)
-		return fault(f, errno, "write to the vDSO of task %d", t->pid);
-	step(job, "slots");
-	for (i = 0; i < half->n; i++)
-		if (send_guest(job, tour, half->guest[i], half->record[i], entry[i], f) < 0)
-			return -1;
 	return 0;
 }
 
@@ -214,49 +186,33 @@ static int await_answer(struct task *t, struct thread *th, struct stub_record *r
 	return 0;
 }
 
-/* What the guest kept in r8. */
-static void note_register(struct thread *th, struct fault *f)
+/* Take thread i's answer and call it back. It is called back after a fault too. */
+static int call_guest(struct job *job, struct tour *tour, size_t i, struct fault *f)
 {
-	struct user_regs_struct r;
+	struct thread *th = &tour->task->threads[i];
+	int r = await_answer(tour->task, th, record_of(tour, i), f);
 
-	if (ptrace(PTRACE_GETREGS, th->tid, NULL, &r) < 0)
-		fault(f, errno, "read the registers of thread %d", th->tid);
-	else
-		thread_frozen(th)->facts.securebits = (uint32_t)r.r8;
+	if (r == 0)
+		note_facts(th, record_of(tour, i));
+	ptrace(PTRACE_INTERRUPT, th->tid, NULL, NULL);
+	step(job, "guest called");
+	return r;
 }
 
-/* Bring every guest of a half home, also after a fault: away threads must not stay away. */
-static int fetch_half(struct job *job, struct tour *tour, int h, struct fault *f)
+/* It stands still, or soon will: put it back where it was. Its securebits it kept in r8. */
+static int fetch_guest(struct job *job, struct tour *tour, size_t i, struct fault *f)
 {
-	struct half *half = &tour->half[h];
-	struct task *t = tour->task;
-	struct fault why = { 0 };
-	struct thread *th;
-	size_t i;
+	struct thread *th = &tour->task->threads[i];
+	struct user_regs_struct r;
+	int status;
 
-	for (i = 0; i < half->n; i++)
-		if (thread_frozen(half->guest[i])->away && !why.code &&
-		    await_answer(t, half->guest[i], half->record[i], &why) == 0)
-			note_facts(half->guest[i], half->record[i]);
-	for (i = 0; i < half->n; i++)
-		if (thread_frozen(half->guest[i])->away)
-			ptrace(PTRACE_INTERRUPT, half->guest[i]->tid, NULL, NULL);
-	for (i = 0; i < half->n; i++) {
-		th = half->guest[i];
-		if (!thread_frozen(th)->away)
-			continue;
-		if (seat_stop(t, th->tid, true, &why) == 0) {
-			step(job, "guest stopped");
-			note_register(th, &why);
-			seat_home(job, th, &why);
-		}
-	}
-	half->n = 0;
-	half->running = false;
-	if (!why.code)
-		return 0;
-	*f = why;
-	return -1;
+	if (stop_wait_event(th->tid, SEAT_TIMEOUT_MS, &status) <= 0)
+		return fault(f, -ESRCH, "task %d, thread %d died or does not stop", tour->task->pid, th->tid);
+	step(job, "guest stopped");
+	if (ptrace(PTRACE_GETREGS, th->tid, NULL, &r) < 0)
+		return fault(f, errno, "read the registers of thread %d", th->tid);
+	thread_frozen(th)->facts.securebits = (uint32_t)r.r8;
+	return seat_home(job, th, f);
 }
 
 /* ---- all tasks ---- */
@@ -264,38 +220,75 @@ static int fetch_half(struct job *job, struct tour *tour, int h, struct fault *f
 static int begin_tour(struct tour *tour, struct task *t, struct fault *f)
 {
 	struct gate_mailbox *m = gate_mailbox(t->gate, 0);
+	struct stub_region region = t->seat->region;
 
-	tour->task = t;
-	tour->next = 1;
-	tour->region = t->seat->region;
 	/* With the waiters' bit the kernel wakes somebody; the agent sets it too. */
-	tour->region.death_value = __atomic_or_fetch(&m->death, GATE_WAITERS_BIT, __ATOMIC_SEQ_CST);
-	return stub_write_guest(t->pid, t->seat->mem, &t->seat->room, &tour->region, &t->seat->lay, f);
+	region.death_value = __atomic_or_fetch(&m->death, GATE_WAITERS_BIT, __ATOMIC_SEQ_CST);
+	if (stub_write_guest(t->pid, t->seat->mem, &t->seat->room, &region, &t->seat->lay, f) < 0)
+		return -1;
+	tour->task = t;
+	tour->home = tour->called = tour->sent = 1;
+	tour->nslots = (t->seat->room.end - t->seat->lay.free) / SLOT_SIZE;
+	if (tour->nslots > SLOTS_MAX)
+		tour->nslots = SLOTS_MAX;
+	if (!tour->nslots)
+		return fault(f, -ENOSPC, "the vDSO of task %d has too little unused room", t->pid);
+	return 0;
 }
 
-/* All tasks' half 0, then all tasks' half 1, and so on, so that they overlap. */
+/* Send one thread, call one back, fetch one. Returns 1 while there is more to do. */
+static int advance(struct job *job, struct tour *tour, struct fault *f)
+{
+	size_t n = tour->task->nthreads;
+	bool all_sent = tour->sent == n;
+
+	if ((tour->sent - tour->home == tour->nslots || (all_sent && tour->called == n)) &&
+	    tour->home < tour->called && fetch_guest(job, tour, tour->home++, f) < 0)
+		return -1;
+	if (!all_sent && tour->sent - tour->home < tour->nslots &&
+	    send_guest(job, tour, tour->sent++, f) < 0)
+		return -1;
+	if (tour->called < tour->sent && (all_sent || tour->sent - tour->called > tour->nslots / 2) &&
+	    call_guest(job, tour, tour->called++, f) < 0)
+		return -1;
+	return tour->home < n;
+}
+
 static int run_tours(struct job *job, struct tour *tours, size_t n, struct fault *f)
 {
-	bool left = true;
+	bool more = true;
 	size_t i;
-	int h;
+	int r;
 
-	for (h = 0; left; h ^= 1) {
-		left = false;
+	while (more) {
+		more = false;
 		for (i = 0; i < n; i++) {
-			if (tours[i].half[h].running && fetch_half(job, &tours[i], h, f) < 0)
+			r = tours[i].home < tours[i].task->nthreads ? advance(job, &tours[i], f) : 0;
+			if (r < 0)
 				return -1;
-			if (tours[i].next < tours[i].task->nthreads && send_half(job, &tours[i], h, f) < 0)
-				return -1;
-			left = left || tours[i].half[h].running || tours[i].half[h ^ 1].running;
+			more = more || r > 0;
 		}
 	}
 	return 0;
 }
 
-static int ask_guests(struct job *job, struct tour *tours, struct fault *f)
+/* After a fault: nobody may stay away. */
+static void end_tour(struct job *job, struct tour *tour)
 {
 	struct fault ignored;
+	struct thread *th;
+	size_t i;
+
+	for (i = 1; i < tour->sent; i++) {
+		th = &tour->task->threads[i];
+		ignored = (struct fault){ 0 };
+		if (thread_frozen(th)->away && seat_stop(tour->task, th->tid, true, &ignored) == 0)
+			seat_home(job, th, &ignored);
+	}
+}
+
+static int ask_guests(struct job *job, struct tour *tours, struct fault *f)
+{
 	size_t i, n = 0;
 
 	for (i = 0; i < job->ntasks; i++)
@@ -304,10 +297,8 @@ static int ask_guests(struct job *job, struct tour *tours, struct fault *f)
 			return -1;
 	if (run_tours(job, tours, n, f) == 0)
 		return 0;
-	for (i = 0; i < 2 * n; i++) {
-		ignored = (struct fault){ 0 };
-		fetch_half(job, &tours[i / 2], i % 2, &ignored);
-	}
+	for (i = 0; i < n; i++)
+		end_tour(job, &tours[i]);
 	return -1;
 }
 

@@ -251,7 +251,10 @@ static int apply(struct cmdline *c, const struct row *r, bool off, const char *a
 {
 	char *o = (char *)c->opts;
 
-	if (!(r->commands & FOR(c->command)))
+	/* As in CRIU: what only one of dump and restore uses, the other takes and ignores. */
+	unsigned commands = r->commands & BOTH ? r->commands | BOTH : r->commands;
+
+	if (!(commands & FOR(c->command)))
 		return fault(f, -EINVAL, "--%s has no meaning for this command", r->name);
 	switch (r->kind) {
 	case K_FLAG:

@@ -56,7 +56,7 @@ class Stasis:
     def finish(self, child):
         status = reap_until(child.pid, 60)
         if status is None:
-            child.kill()
+            os.kill(child.pid, signal.SIGKILL)
             raise tool.Failure("stasis hangs")
         child.returncode = status
         if not tool.wait_for(lambda: not group_exists(child.pid), 5):
@@ -246,7 +246,7 @@ def kill_worker_steps(stasis, target, score, images, names, args):
 
 def kill_after(stasis, child, delay):
     time.sleep(delay)
-    child.kill()
+    os.kill(child.pid, signal.SIGKILL)		# child.kill() might reap it
     return stasis.finish(child)
 
 

@@ -102,13 +102,14 @@ static struct gate *gate_of(struct files *fs, uint32_t sid, struct fault *f)
 
 int tty_session_set(struct files *fs, uint32_t sid, uint32_t pgrp, int fd, struct fault *f)
 {
-	const int at = files_spare_fd(fs, sid), flags = 0;
 	struct gate *g = gate_of(fs, sid, f);
 	struct gate_channel *c;
-	int r;
+	const int flags = 0;
+	int at, r;
 
 	if (!g)
 		return -1;
+	at = files_spare_fd(fs, sid);
 	c = gate_channel_open(g, at + FILES_SPARE - 1, f);
 	if (!c)
 		return -1;
