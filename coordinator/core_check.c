@@ -175,10 +175,9 @@ int core_check_thread(pid_t pid, pid_t tid, const CoreEntry *core, struct fault 
 		return bad(pid, tid, "the thread's name is too long", f);
 	if (t->has_pdeath_sig && t->pdeath_sig > SIGNALS)
 		return bad(pid, tid, "pdeath_sig is out of range", f);
-	if ((t->has_seccomp_mode && t->seccomp_mode != SECCOMP_MODE__disabled) ||
-	    (core->tc && core->tc->has_old_seccomp_mode &&
-	     core->tc->old_seccomp_mode != SECCOMP_MODE__disabled))
-		return bad(pid, tid, "the thread has a seccomp filter, which is not restored; "
-			   "run the program without one", f);
+	if (core->tc && core->tc->has_old_seccomp_mode &&
+	    core->tc->old_seccomp_mode != SECCOMP_MODE__disabled)
+		return bad(pid, tid, "its seccomp mode is noted in the way of old images, which is not "
+			   "restored", f);
 	return 0;
 }

@@ -20,6 +20,7 @@
 #include "coordinator/freeze.h"
 #include "coordinator/kids.h"
 #include "coordinator/parallel.h"
+#include "coordinator/seccomp.h"
 #include "coordinator/signals_dump.h"
 #include "coordinator/thread_dump.h"
 #include "coordinator/timers_dump.h"
@@ -60,6 +61,7 @@ struct row {
 struct core_dump {
 	struct job *job;
 	struct cgroup_sets *sets;
+	struct filters *filters;	/* seccomp */
 	struct row *row;
 	size_t nrows;
 	struct parallel *reading;	/* /proc */
@@ -100,14 +102,20 @@ static int read_outside(void *ctx, size_t i, struct fault *f)
 	return thread_dump_outside(d->row[i].task, d->row[i].thread, d->sets, f);
 }
 
-/* Registers of the leaders, or of all others. */
+/* What only a stopped thread shows: of the leaders, or of all others. */
 static int read_stopped(struct core_dump *d, bool leaders, struct fault *f)
 {
 	size_t i;
 
-	for (i = 0; i < d->nrows; i++)
-		if (is_leader(&d->row[i]) == leaders && thread_dump_stopped(d->row[i].thread, f) < 0)
+	for (i = 0; i < d->nrows; i++) {
+		struct row *r = &d->row[i];
+
+		if (is_leader(r) == leaders &&
+		    (thread_dump_stopped(r->thread, f) < 0 ||
+		     filters_dump(d->filters, r->task->pid, r->thread->tid,
+				  r->thread->core->thread_core, f) < 0))
 			return -1;
+	}
 	return 0;
 }
 
@@ -118,6 +126,7 @@ struct core_dump *core_dump_begin(struct job *job, struct cgroup_sets *sets, str
 
 	d->job = job;
 	d->sets = sets;
+	d->filters = filters_new();
 	make_rows(d);
 	for (i = 0; i < d->nrows; i++)
 		thread_dump_new(d->row[i].thread, is_leader(&d->row[i]));
@@ -327,6 +336,7 @@ void core_dump_free(struct core_dump *d)
 	for (i = 0; i < d->nasked; i++)
 		if (d->asked[i].batch)
 			batch_end(d->asked[i].batch);
+	filters_free(d->filters);
 	free(d->asked);
 	free(d->row);
 	free(d);
@@ -353,6 +363,8 @@ int core_dump_gather(struct core_dump *d, struct fault *f)
 
 		if ((t->state == TASK_ZOMBIE ? task_dump_zombie(t, f) : task_dump(t, f)) < 0)
 			return -1;
+		if (t->state != TASK_ZOMBIE)
+			filters_share(d->filters, t);
 	}
 	return 0;
 }
@@ -398,5 +410,5 @@ int core_dump_write(struct core_dump *d, struct fault *f)
 		r = t->state == TASK_ZOMBIE ? write_core(job->image_dir, &t->threads[0], f) :
 					      write_ids(job, t, f);
 	}
-	return r;
+	return r < 0 ? -1 : filters_write(d->filters, job->image_dir, f);
 }

@@ -28,7 +28,7 @@ int core_dump_ask(struct core_dump *d, struct fault *f);
 /* Take the agents' answers and free the gates. */
 int core_dump_collect(struct core_dump *d, struct fault *f);
 
-/* Registers and pending signals of all threads but the leaders. */
+/* Registers, pending signals and seccomp filters of all threads but the leaders. */
 int core_dump_registers(struct core_dump *d, struct fault *f);
 
 /* Fill thread->core with all else that is seen from outside and what the threads were asked. */
@@ -43,7 +43,7 @@ struct clocks {
 };
 const struct clocks *core_dump_clocks(const struct core_dump *d);
 
-/* Write core-*.img and ids-*.img. */
+/* Write core-*.img, ids-*.img and seccomp.img. */
 int core_dump_write(struct core_dump *d, struct fault *f);
 
 /* Ends what is still going on and unlocks gates. NULL is fine. */

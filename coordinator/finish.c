@@ -25,6 +25,7 @@
 
 #include "coordinator/registers.h"
 #include "coordinator/restart.h"
+#include "coordinator/seccomp.h"
 #include "coordinator/stops.h"
 #include "proto/control/util.h"
 
@@ -132,8 +133,8 @@ static int wait_stop(pid_t tid, struct fault *f)
 
 static int seize(struct task *t, struct thread *th, struct fault *f)
 {
-	(void)t;
-	if (!th->seized && ptrace(PTRACE_SEIZE, th->tid, NULL, TRACE_OPTIONS) < 0)
+	if (!th->seized && ptrace(PTRACE_SEIZE, th->tid, NULL,
+				  TRACE_OPTIONS | seccomp_trace_options(t)) < 0)
 		return fault(f, errno, "seize thread %d", th->tid);
 	th->seized = true;
 	if (ptrace(PTRACE_INTERRUPT, th->tid, NULL, NULL) < 0)
@@ -146,7 +147,8 @@ static int wait_seized(struct task *t, struct thread *th, struct fault *f)
 {
 	if (wait_stop(th->tid, f) < 0)
 		return -1;
-	if (th == t->threads && ptrace(PTRACE_SETOPTIONS, th->tid, NULL, TRACE_OPTIONS) < 0)
+	if (th == t->threads && ptrace(PTRACE_SETOPTIONS, th->tid, NULL,
+				       TRACE_OPTIONS | seccomp_trace_options(t)) < 0)
 		return fault(f, errno, "set trace options of thread %d", th->tid);
 	return 0;
 }

@@ -32,10 +32,12 @@
 #include "coordinator/tree_load.h"
 #include "coordinator/windows.h"
 #include "proto/control/util.h"
+#include "workers/common/log.h"
 #include "workers/common/procfs.h"
 
 #define READY_MS 10000
 #define UNDO_MS 2000
+#define ZOMBIE_MS 100
 #define TABLE_SPARE 16		/* descriptors that the restore uses above the program's own */
 #define MEMORY_FD 0		/* of the gate memory in every task */
 
@@ -454,24 +456,41 @@ static void end_task(struct task *t)
 		kill(t->pid, SIGKILL);
 }
 
-/* Traced tasks and the root are ours to reap; the others are init's. */
+static bool lives(pid_t pid)
+{
+	struct fault none = { 0 };
+	struct proc_stat st;
+
+	return procfs_stat(pid, 0, &st, &none) == 0 && st.state != 'Z' && st.state != 'X';
+}
+
+/*
+ * A traced task is reaped twice: as its tracer, then as the parent that we have become. With
+ * --restore-sibling our own parent must reap the root: a zombie of it may stay.
+ */
 static void await_end(struct task *t)
 {
 	const struct timespec pause = { .tv_nsec = 1000000 };
 	int i;
 
 	for (i = 0; i < UNDO_MS && id_in_use(t->pid); i++) {
-		if (waitpid(t->pid, NULL, __WALL | WNOHANG) == t->pid && !t->parent)
+		waitpid(t->pid, NULL, __WALL | WNOHANG);
+		if (i > ZOMBIE_MS && !lives(t->pid))
 			return;
-		nanosleep(&pause, NULL);
+		if (id_in_use(t->pid))
+			nanosleep(&pause, NULL);
 	}
+	if (i == UNDO_MS)
+		log_warnx("task %d does not die", t->pid);
 }
 
+/* Orphans become ours, so that no zombie is left to a lazy init. */
 void fork_undo(struct job *job)
 {
 	struct births *p = births_of(job);
 	size_t i;
 
+	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 	for (i = 0; i < p->nall; i++)
 		if (birth_of(p->all[i])->exists || p->all[i]->gate)
 			end_task(p->all[i]);

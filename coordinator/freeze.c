@@ -18,10 +18,8 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <sys/wait.h>
 
-#include "coordinator/restart.h"
 #include "coordinator/stops.h"
 #include "proto/control/util.h"
 #include "workers/common/log.h"
@@ -30,7 +28,6 @@
 #define ROUNDS_MAX 200		/* of looking for new tasks */
 #define TRIES_MAX 5		/* when the tree changes under us */
 #define MANY_THREADS 64		/* from here on one look at all of /proc is cheaper */
-#define USER_CS 0x33		/* 64-bit code; 32-bit code has 0x23 */
 
 /* One freeze on its way. */
 struct freezer {
@@ -228,65 +225,6 @@ static int scan_children(struct freezer *z, struct task *t, struct fault *f)
 }
 
 /* ---- waiting for the stops ---- */
-
-static int refuse_thread(const struct task *t, const struct thread *th, const struct frozen *z,
-			 struct fault *f)
-{
-	if (z->regs.cs != USER_CS)
-		return fault(f, -ENOTSUP, "task %d, thread %d runs 32-bit code (cs %#llx): only 64-bit "
-			     "programs can be dumped", t->pid, th->tid, z->regs.cs);
-	return 0;
-}
-
-/*
- * The kernel aborts an rseq critical section when its thread was scheduled away, on the way
- * back to user space. Registers are about to be replaced (stub, image), which would hide
- * the section from it: so the abort is made here. Sections hold no system calls.
- */
-static void abort_rseq(const struct thread *th, struct frozen *z)
-{
-	struct {
-		uint32_t version, flags;
-		uint64_t start, length, abort_ip;
-	} cs;
-	uint64_t at = 0;
-	struct iovec to = { &at, sizeof(at) };
-	struct iovec from = { (void *)(z->rseq.rseq_abi_pointer + 8), sizeof(at) };
-
-	if ((int64_t)z->regs.orig_rax >= 0 || !z->rseq.rseq_abi_pointer)
-		return;
-	if (process_vm_readv(th->tid, &to, 1, &from, 1, 0) != sizeof(at) || !at)
-		return;
-	to = (struct iovec){ &cs, sizeof(cs) };
-	from = (struct iovec){ (void *)at, sizeof(cs) };
-	if (process_vm_readv(th->tid, &to, 1, &from, 1, 0) != sizeof(cs))
-		return;
-	if (z->regs.rip - cs.start < cs.length)
-		z->regs.rip = cs.abort_ip;
-}
-
-int freeze_take(struct task *t, struct thread *th, int status, struct fault *f)
-{
-	struct frozen *z = th->regs ? th->regs : xcalloc(1, sizeof(*z));
-
-	th->regs = z;
-	if (WSTOPSIG(status) != SIGTRAP) {
-		t->state = TASK_STOPPED;
-		t->stop_signal = WSTOPSIG(status);
-	}
-	if (ptrace(PTRACE_GETREGS, th->tid, NULL, &z->regs) < 0 ||
-	    ptrace(PTRACE_GETSIGMASK, th->tid, sizeof(z->sigmask), &z->sigmask) < 0)
-		return fault(f, errno, "read the registers of task %d, thread %d", t->pid, th->tid);
-	/* Calls that the stop itself ended (epoll_wait, ...) are made again: no EINTR for the program. */
-	if (restart_undo_eintr(&z->regs) &&
-	    ptrace(PTRACE_SETREGS, th->tid, NULL, &z->regs) < 0)
-		return fault(f, errno, "write the registers of task %d, thread %d", t->pid, th->tid);
-	/* Kernels before 5.13 cannot say; there a section in progress is not noticed. */
-	if (ptrace(PTRACE_GET_RSEQ_CONFIGURATION, th->tid, sizeof(z->rseq), &z->rseq) < 0)
-		memset(&z->rseq, 0, sizeof(z->rseq));
-	abort_rseq(th, z);
-	return refuse_thread(t, th, z, f);
-}
 
 /* Wait for one thread. 1: stopped and noted, 0: not yet, -1: f set. A dead one is dropped. */
 static int collect_thread(struct freezer *z, struct task *t, struct thread *th, int timeout_ms,

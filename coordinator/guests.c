@@ -29,7 +29,7 @@
 #define SLOT_SIZE 112			/* the longest that stub_guest_slot makes */
 #define SLOTS_MAX 32			/* with a record each in the page of records */
 #define SPIN 300
-#define SLICE_NS 20000000l
+#define SLICE_NS 1000000l
 
 /*
  * A task whose threads are being asked: numbers of threads, from 1. Those below `home` are home
@@ -154,7 +154,7 @@ static bool answered(const struct stub_record *r)
 	return __atomic_load_n(&r->pdeath_sig, __ATOMIC_ACQUIRE) != STUB_UNANSWERED;
 }
 
-/* A SIGSTOP may have stopped the guest: let it take effect, and the guest go on. */
+/* A SIGSTOP, or that its task is stopped, may have stopped the guest: it must go on. */
 static int check_guest(struct task *t, struct thread *th, struct fault *f)
 {
 	int status, r;
@@ -175,13 +175,11 @@ static int await_answer(struct task *t, struct thread *th, struct stub_record *r
 	for (i = 0; i < SPIN && !answered(r); i++)
 		__builtin_ia32_pause();
 	while (!answered(r)) {
-		syscall(SYS_futex, &r->pdeath_sig, FUTEX_WAIT, STUB_UNANSWERED, &slice, NULL, 0);
-		if (answered(r))
-			break;
 		if (check_guest(t, th, f) < 0)
 			return -1;
 		if (stop_now_ms() > end)
 			return fault(f, -ETIMEDOUT, "task %d, thread %d does not answer", t->pid, th->tid);
+		syscall(SYS_futex, &r->pdeath_sig, FUTEX_WAIT, STUB_UNANSWERED, &slice, NULL, 0);
 	}
 	return 0;
 }

@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "coordinator/seccomp.h"
 #include "proto/control/util.h"
 #include "workers/common/procfs.h"
 
@@ -32,6 +33,7 @@ int preflight_begin(struct preflight *pf, pid_t root, struct fault *f)
 
 	pf->labels = access("/sys/kernel/security/apparmor", F_OK) == 0 ||
 		     access("/sys/fs/selinux", F_OK) == 0;
+	pf->can_suspend = seccomp_can_suspend();
 	if (procfs_namespaces(getpid(), pf->namespaces, f) < 0 ||
 	    procfs_namespaces(root, roots, f) < 0)
 		return -1;
@@ -130,21 +132,50 @@ static int check_label(const struct preflight *pf, pid_t pid, const char *comm, 
 		     "supported", pid, comm, label);
 }
 
-static int check_status(pid_t pid, const char *comm, struct fault *f)
+static int check_seccomp(const struct preflight *pf, pid_t pid, const char *comm, uint32_t mode,
+			 struct fault *f)
+{
+	if (!mode || pf->can_suspend)
+		return 0;
+	return fault(f, -EPERM, "task %d (%s) is under seccomp (mode %u): dumping it needs CAP_SYS_ADMIN and "
+		     "a stasis that is not under seccomp itself", pid, comm, mode);
+}
+
+/* Without the right to suspend filters a thread's must be known before it is made to do anything. */
+static int check_threads(const struct preflight *pf, pid_t pid, const char *comm, struct fault *f)
+{
+	AUTO_FREE pid_t *tids = NULL;
+	struct proc_status s;
+	size_t i, n;
+	int r = 0;
+
+	if (pf->can_suspend)
+		return 0;
+	if (procfs_threads(pid, &tids, &n, f) < 0)
+		return -1;
+	for (i = 0; i < n && r == 0; i++) {
+		if (procfs_status(pid, tids[i], &s, f) < 0)
+			return -1;
+		r = check_seccomp(pf, pid, comm, s.seccomp, f);
+		proc_status_free(&s);
+	}
+	return r;
+}
+
+static int check_status(const struct preflight *pf, pid_t pid, const char *comm, struct fault *f)
 {
 	struct proc_status s;
-	int r = 0;
+	int r;
 
 	if (procfs_status(pid, 0, &s, f) < 0)
 		return -1;
 	if (s.tracer && s.tracer != getpid())
 		r = fault(f, -EBUSY, "task %d (%s) is traced by task %d (a debugger, strace?): "
 			  "end that first", pid, comm, s.tracer);
-	else if (s.seccomp)
-		r = fault(f, -ENOTSUP, "task %d (%s) is under seccomp (mode %u): this is not "
-			  "supported", pid, comm, s.seccomp);
+	else
+		r = check_seccomp(pf, pid, comm, s.seccomp, f);
 	proc_status_free(&s);
-	return r;
+	return r < 0 ? -1 : check_threads(pf, pid, comm, f);
 }
 
 static int check_live(const struct preflight *pf, pid_t pid, const struct proc_stat *st,
@@ -152,7 +183,7 @@ static int check_live(const struct preflight *pf, pid_t pid, const struct proc_s
 {
 	if (st->flags & KERNEL_THREAD)
 		return fault(f, -EINVAL, "task %d (%s) is a thread of the kernel", pid, st->comm);
-	if (check_status(pid, st->comm, f) < 0 || check_namespaces(pf, pid, st->comm, f) < 0 ||
+	if (check_status(pf, pid, st->comm, f) < 0 || check_namespaces(pf, pid, st->comm, f) < 0 ||
 	    check_machine(pid, st->comm, f) < 0)
 		return -1;
 	return check_label(pf, pid, st->comm, f);

@@ -20,6 +20,7 @@
 struct preflight {
 	uint64_t namespaces[PROC_NAMESPACES];
 	bool labels;		/* AppArmor or SELinux is active */
+	bool can_suspend;	/* seccomp filters */
 };
 
 int preflight_begin(struct preflight *pf, pid_t root, struct fault *f);

@@ -33,6 +33,7 @@
 #include "coordinator/rebuild.h"
 #include "coordinator/restore_stats.h"
 #include "coordinator/scripts.h"
+#include "coordinator/seccomp.h"
 #include "coordinator/task_restore.h"
 #include "coordinator/threads_restore.h"
 #include "coordinator/tree_load.h"
@@ -61,7 +62,7 @@ static int read_images(struct job *job, struct fault *f)
 	if (crew_start(job, 1u << ROLE_MEM | 1u << ROLE_FILES, f) < 0 || tree_load(job, f) < 0 ||
 	    births_plan(job, f) < 0 || rebuild_ask(job, f) < 0)
 		return -1;
-	if (tree_load_threads(job, f) < 0 || tree_ids_free(job, f) < 0)
+	if (tree_load_threads(job, f) < 0 || seccomp_check(job, f) < 0 || tree_ids_free(job, f) < 0)
 		return -1;
 	return rebuild_learn(job, f);
 }
@@ -167,6 +168,7 @@ static const struct stage stages[] = {
 	{ "files", rebuild_files, NULL },
 	{ "zombies", end_zombies, NULL },
 	{ "finish", rebuild_finish, NULL },
+	{ "seccomp", seccomp_restore, NULL },
 	{ "state", task_restore, NULL },
 	{ "stop", stop_tasks, NULL },
 	{ "release", release, NULL },

@@ -13,6 +13,7 @@
 
 #include <asm/ldt.h>
 #include <errno.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -165,19 +166,19 @@ int thread_dump_outside(const struct task *t, struct thread *th, struct cgroup_s
 {
 	ThreadCoreEntry *tc = th->core->thread_core;
 	struct proc_status s;
-	int r = 0;
 
 	if (dump_sched(th->tid, tc, f) < 0 || dump_robust_list(th->tid, tc, f) < 0 ||
 	    procfs_status(t->pid, th->tid, &s, f) < 0)
 		return -1;
 	tc->comm = xstrdup(s.name);
 	tc->creds = creds_dump(&s);
-	if (s.seccomp)
-		r = fault(f, -ENOTSUP, "thread %d of task %d (%s) is under seccomp (mode %u): this is "
-			  "not supported", th->tid, t->pid, s.name, s.seccomp);
+	if (s.seccomp == SECCOMP_MODE_STRICT) {
+		tc->has_seccomp_mode = true;
+		tc->seccomp_mode = SECCOMP_MODE__strict;
+	}
 	proc_status_free(&s);
 	tc->has_cg_set = true;
-	tc->cg_set = r < 0 ? 0 : cgroup_sets_of(sets, t->pid, th->tid, f);
+	tc->cg_set = cgroup_sets_of(sets, t->pid, th->tid, f);
 	return tc->cg_set ? 0 : -1;
 }
 

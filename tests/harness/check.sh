@@ -58,6 +58,7 @@ part "cases, two cycles, as root" 900 $cr --stasis "$stasis"
 part "cases, two cycles, as another uid" 900 $cr --stasis "$stasis" --uid 12345
 part "programs, two cycles, as root" 900 $apps --stasis "$stasis"
 part "programs, two cycles, as another uid" 900 $apps --stasis "$stasis" --uid 12345
+part "workers that fail" 400 tests/harness/workers.py --stasis "$stasis"
 if [ "$full" = all ]; then
 	part "crash safety" 3600 tests/harness/crash.py --stasis "$stasis" --random 1000
 	part "damaged images" 3600 tests/harness/badimages.py --stasis "$stasis" --cases 0

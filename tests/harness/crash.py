@@ -215,12 +215,15 @@ def dump_options(target):
 def measure_dump(stasis, target, images):
     """The names of a dump's steps, and how long one takes."""
     steps = os.path.join(images, "steps")
-    started = time.monotonic()
-    status = stasis.run("dump", fresh(images), dump_options(target))
-    duration = time.monotonic() - started
-    if status:
-        raise tool.Failure("dump: " + tool.first_error(images, "dump", status))
-    target.check()
+    durations = []
+    for _ in range(5):
+        started = time.monotonic()
+        status = stasis.run("dump", fresh(images), dump_options(target))
+        durations.append(time.monotonic() - started)
+        if status:
+            raise tool.Failure("dump: " + tool.first_error(images, "dump", status))
+        target.check()
+    duration = min(durations)	# kills must come midway
     stasis.run("dump", fresh(images), dump_options(target), STASIS_STEPS_FILE=steps)
     names = steps_of(steps)
     target.check()
@@ -253,7 +256,7 @@ def kill_after(stasis, child, delay):
 def kill_dump_anywhere(stasis, target, score, images, duration, args):
     score.begin("dump, coordinator, random moments")
     for n in range(args.random):
-        delay = random.uniform(0, duration * 1.2)
+        delay = random.uniform(0, duration)
 
         def ran():
             child = stasis.start("dump", fresh(images), dump_options(target), {})
@@ -364,19 +367,24 @@ def kill_restores(stasis, score, images, pids, steps, duration, args):
     for n in range(args.random):
         judge_restore(score, f"kill {n}",
                       lambda: restore_once(stasis, images, pids, {},
-                                           random.uniform(0, duration * 1.2)))
+                                           random.uniform(0, duration)))
 
 
 def test_restore(stasis, score, directory, args):
     images = os.path.join(directory, "tree-images")
     pids = dump_tree(stasis, directory, images)
     steps = os.path.join(directory, "steps")
-    started = time.monotonic()
-    status = stasis.run("restore", images, ["-d"], STASIS_STEPS_FILE=steps)
-    duration = time.monotonic() - started
-    if status:
-        raise tool.Failure("restore: " + tool.first_error(images, "restore", status))
-    end_tree(pids)
+    durations = []
+    for _ in range(3):
+        if os.path.exists(steps):
+            os.unlink(steps)
+        started = time.monotonic()
+        status = stasis.run("restore", images, ["-d"], STASIS_STEPS_FILE=steps)
+        durations.append(time.monotonic() - started)
+        if status:
+            raise tool.Failure("restore: " + tool.first_error(images, "restore", status))
+        end_tree(pids)
+    duration = min(durations)
     names = steps_of(steps)
     print(f"a restore has {len(names)} steps and takes {duration * 1000:.1f} ms", flush=True)
     kill_restores(stasis, score, images, pids, names, duration, args)

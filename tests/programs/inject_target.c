@@ -263,13 +263,17 @@ static void run(enum target_work lead, enum target_kind kind)
 	sigaddset(&set, SIGRTMIN);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	for (i = 1; i < TARGET_THREADS; i++) {
-		static const enum target_work works[] = { 0, WORK_SLEEP, WORK_COMPUTE, WORK_POLL, WORK_FUTEX, WORK_RSEQ };
+		static const enum target_work works[TARGET_THREADS] = {
+			0, WORK_SLEEP, WORK_COMPUTE, WORK_POLL, WORK_FUTEX, WORK_RSEQ,
+		};
 
 		jobs[i] = (struct job_of){ works[i], i };
 		pthread_create(&t, NULL, thread, &jobs[i]);
 	}
 	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
-	usleep(5000);
+	for (i = 1; i < TARGET_THREADS; i++)	/* a filter must not meet what starts a thread */
+		while (!page->count[i])
+			usleep(1000);
 	page->ready = become(kind) ? 1 : 2;
 	work(lead, 0);
 }

@@ -36,7 +36,7 @@
 #include "workers/common/gate_client.h"
 #include "workers/files/files.h"
 
-#define BASE 0x200000000ul
+#define BASE 0x200000000000ul	/* not where a sanitizer keeps its shadow */
 #define TASKS 2
 
 struct tree {
@@ -292,6 +292,8 @@ static void blank_message(ProtobufCMessage *msg)
 
 		if (e->pipe)
 			e->pipe->pipe_id = 0;
+		if (e->fifo)
+			e->fifo->pipe_id = 0;
 		if (e->reg)	/* restored as an ordinary file */
 			e->reg->flags &= ~O_TMPFILE;
 	} else if (msg->descriptor == &pipe_data_entry__descriptor) {

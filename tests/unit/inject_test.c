@@ -393,6 +393,50 @@ static void stopped_target(void)
 	subject_end(&s);
 }
 
+static bool is_stopped(const struct subject *s)
+{
+	struct fault f = { 0 };
+	struct proc_stat st;
+	int i;
+
+	for (i = 0; i < 1000; i++) {
+		if (procfs_stat(s->pid, 0, &st, &f) == 0 && st.state == 'T')
+			return true;
+		usleep(1000);
+	}
+	return false;
+}
+
+/* SIGSTOP cannot be blocked: it reaches agents and guests too. Every other time we are killed. */
+static void stopped_meanwhile(void)
+{
+	struct subject s;
+	double end;
+	pid_t p;
+	int i, r;
+
+	CHECK(subject_start(&s, WORK_SLEEP, TARGET_PLAIN));
+	for (i = 0; i < random_kills; i++) {
+		p = start_sequence(s.pid, NULL);
+		end = now_us() + 4000.0 * rand() / RAND_MAX;
+		while (now_us() < end)
+			;
+		kill(s.pid, SIGSTOP);
+		if (i % 2) {
+			usleep(rand() % 1000);
+			kill(p, SIGKILL);
+		}
+		r = finish(p);
+		CHECK(r == RUN_OK || r == -SIGKILL);
+		CHECK(is_stopped(&s));
+		while (waitpid(s.pid, NULL, WUNTRACED | WNOHANG) > 0)
+			;
+		kill(s.pid, SIGCONT);
+		CHECK(unharmed(&s, "stop", i));
+	}
+	subject_end(&s);
+}
+
 int main(int argc, char **argv)
 {
 	if (geteuid()) {
@@ -413,5 +457,6 @@ int main(int argc, char **argv)
 	check_run("killed at random moments, nothing is altered", random_moments);
 	check_run("killed in a signal storm, no signal is lost", random_storm);
 	check_run("a stopped task stays stopped, and goes on later", stopped_target);
+	check_run("a stop that comes meanwhile takes effect, and alters nothing", stopped_meanwhile);
 	return check_done();
 }

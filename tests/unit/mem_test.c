@@ -19,6 +19,7 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/rseq.h>
+#include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -524,13 +525,14 @@ static void compare_pages(const struct target *a, const struct target *b)
 
 static void compare_task(struct world *w, size_t task)
 {
+	struct adoption adoption = { 0 };
 	struct target t[2] = { 0 };
 	int i, dir;
 
 	for (i = 0; i < 2; i++) {
 		t[i].pid = w->task[task].pid;
 		dir = open(w->dir[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		if (!CHECK(target_load(&t[i], dir, &w->f) == 0))
+		if (!CHECK(target_load(&t[i], dir, &adoption, &w->f) == 0))
 			return;
 		close(dir);
 	}
@@ -742,13 +744,14 @@ static void big_task(void)
 	end(&w);
 }
 
-static void memfd_mapped(int out)
+static void segment_mapped(int out)
 {
-	int fd = memfd_create("m", 0);
+	int id = shmget(IPC_PRIVATE, PAGE, 0600);
 
 	(void)out;
-	if (ftruncate(fd, PAGE) < 0 || mmap(NULL, PAGE, RW, MAP_SHARED, fd, 0) == MAP_FAILED)
+	if (id < 0 || shmat(id, NULL, 0) == (void *)-1)
 		_exit(2);
+	shmctl(id, IPC_RMID, NULL);
 }
 
 static void huge_mapped(int out)
@@ -762,7 +765,7 @@ static void refusals(void)
 	static const struct {
 		void (*setup)(int);
 		const char *says;
-	} cases[] = { { memfd_mapped, "memfd" }, { huge_mapped, "hugetlb" } };
+	} cases[] = { { segment_mapped, "System V" }, { huge_mapped, "hugetlb" } };
 	struct world w;
 	size_t i;
 

@@ -13,7 +13,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "proto/control/util.h"
 #include "proto/images/image.h"
@@ -235,17 +234,6 @@ static int add_task(struct files *fs, const RestoreTask *req, struct fault *f)
 	return t->table ? read_fs(fs, t, f) : -1;
 }
 
-/* One descriptor is held here for each file of the tree. */
-static void raise_own_limit(void)
-{
-	struct rlimit l;
-
-	if (getrlimit(RLIMIT_NOFILE, &l) < 0 || l.rlim_cur == l.rlim_max)
-		return;
-	l.rlim_cur = l.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &l);
-}
-
 int prepare(struct files *fs, const FilesPrepare *req, struct fault *f)
 {
 	struct restore *r;
@@ -256,7 +244,6 @@ int prepare(struct files *fs, const FilesPrepare *req, struct fault *f)
 	r = fs->restore = xcalloc(1, sizeof(*r));
 	r->gate_memory = -1;
 	r->task = xcalloc(req->n_task, sizeof(*r->task));
-	raise_own_limit();
 	if (read_files(fs, f) < 0 || check_files(fs, f) < 0)
 		return -1;
 	for (i = 0; i < req->n_task; i++)

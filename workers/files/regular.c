@@ -201,8 +201,10 @@ static int open_inherited(struct files *fs, const RegFileEntry *r, int flags, st
 
 	if (given < 0)
 		return -1;
-	if (r->ext)
-		return files_reopen(given, flags, f);
+	if (r->ext) {
+		given = files_reopen(given, flags, f);
+		return given < 0 || flags & O_PATH || files_set_flags(given, flags, f) == 0 ? given : -1;
+	}
 	given = fcntl(given, F_DUPFD_CLOEXEC, 0);
 	return given < 0 ? fault(f, errno, "duplicate the descriptor given for %s", r->name) : given;
 }

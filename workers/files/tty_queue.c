@@ -17,6 +17,7 @@
 
 #include <asm/termbits.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -31,6 +32,9 @@
 #define LINE_BUFFER 4095		/* what the line discipline takes; the rest waits before it */
 #define SETTLE_US 50			/* the kernel passes bytes on in the background */
 #define SETTLE_TRIES 4000
+#define LOCK_BYTE 0x7374617369l
+#define LOCK_WAIT_US 1000
+#define LOCK_TRIES 5000
 
 /* Bytes of one direction, with their lines. */
 struct queue {
@@ -249,12 +253,35 @@ static int copy_both(int master, int slave, const struct termios2 *t, struct cop
 	return put(master, slave, t, c, &c->f) < 0 ? -1 : r;
 }
 
+/*
+ * The child of a dump that was killed may still be at work on this pty. A lock on a byte that no
+ * program has a use for; it ends with the last descriptor of this opening.
+ */
+static int wait_for_others(int slave, struct fault *f)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = LOCK_BYTE, .l_len = 1 };
+	int tries = LOCK_TRIES;
+
+	while (fcntl(slave, F_OFD_SETLK, &lock) < 0) {
+		if (errno != EAGAIN || !tries--)
+			return fault(f, errno, "wait for another dump of the pty");
+		usleep(LOCK_WAIT_US);
+	}
+	return 0;
+}
+
 /* The child. In packet mode each read of a master begins with a byte that is no data: off. */
-static void copy_in_child(int master, int slave, const struct termios2 *t, struct copy *c)
+static void copy_in_child(int master, int slave, struct termios2 *t, struct copy *c)
 {
 	const int on = 1, off = 0;
 	int packet = 0;
 
+	c->r = wait_for_others(slave, &c->f);
+	if (c->r == 0 && ioctl(slave, TCGETS2, t) < 0)
+		c->r = fault(&c->f, errno, "read the modes of a pty");
+	if (c->r < 0)
+		return;
+	c->eof = t->c_cc[VEOF];
 	ioctl(master, TIOCGPKT, &packet);
 	if (packet && ioctl(master, TIOCPKT, &off) < 0) {
 		c->r = fault(&c->f, errno, "leave packet mode of a pty");
@@ -308,7 +335,6 @@ int tty_queues_copy(int master, int slave, struct tty_queues *q, struct fault *f
 	if (c == MAP_FAILED)
 		die("no memory for the bytes of a pty");
 	c->r = fault(&c->f, -EPIPE, "the process that copies unread bytes of a pty died");
-	c->eof = t.c_cc[VEOF];
 	pid = fork();
 	if (pid == 0) {
 		c->f.code = 0;

@@ -156,26 +156,6 @@ static uint32_t anonymous_status(const struct map *m)
 	return VMA_REGULAR | VMA_ANON_PRIVATE;
 }
 
-/* Mappings of the kernel's own tmpfs: shared anonymous memory is the only kind supported. */
-static int classify_shmem(struct view *v, const struct map *m, VmaEntry *e, struct fault *f)
-{
-	struct shmem_seen seen = { .id = m->ino, .pid = v->s->pid, .start = m->start, .end = m->end };
-
-	if (starts_with(m->name, "/SYSV"))
-		return refuse(v, m, f, "a System V shared memory segment, which cannot be dumped yet");
-	if (starts_with(m->name, "/memfd:"))
-		return refuse(v, m, f, "a memfd, which cannot be dumped yet");
-	if (!starts_with(m->name, "/dev/zero") && !starts_with(m->name, "[anon_shmem:"))
-		return refuse(v, m, f, "memory of the kernel of an unknown kind");
-	if (!m->shared)
-		return refuse(v, m, f, "a private mapping of shared anonymous memory");
-	e->status = VMA_REGULAR | VMA_ANON_SHARED;
-	e->flags |= MAP_ANONYMOUS;
-	e->shmid = m->ino;
-	shmems_add(&v->all->shmems, &seen);
-	return 0;
-}
-
 /* Open flags the mapping's file was opened with: the kernel shows them as the link's mode. */
 static int link_flags(const struct view *v, const char *link, uint32_t *flags, struct fault *f)
 {
@@ -223,6 +203,30 @@ static int classify_file(struct view *v, const struct map *m, VmaEntry *e, struc
 	e->shmid = mapped_id(&v->all->mapped, &file);
 	if (v->all->mapped.n > known && check_file(v, m, link, f) < 0)
 		return -1;
+	return 0;
+}
+
+/* Mappings of the kernel's own tmpfs. */
+static int classify_shmem(struct view *v, const struct map *m, VmaEntry *e, struct fault *f)
+{
+	struct shmem_seen seen = { .id = m->ino, .pid = v->s->pid, .start = m->start, .end = m->end };
+
+	if (starts_with(m->name, "/SYSV"))
+		return refuse(v, m, f, "a System V shared memory segment, which cannot be dumped yet");
+	if (starts_with(m->name, "/memfd:")) {
+		if (classify_file(v, m, e, f) < 0)
+			return -1;
+		e->status |= VMA_MEMFD;	/* its contents are the files worker's, as all of it */
+		return 0;
+	}
+	if (!starts_with(m->name, "/dev/zero") && !starts_with(m->name, "[anon_shmem:"))
+		return refuse(v, m, f, "memory of the kernel of an unknown kind");
+	if (!m->shared)
+		return refuse(v, m, f, "a private mapping of shared anonymous memory");
+	e->status = VMA_REGULAR | VMA_ANON_SHARED;
+	e->flags |= MAP_ANONYMOUS;
+	e->shmid = m->ino;
+	shmems_add(&v->all->shmems, &seen);
 	return 0;
 }
 

@@ -160,7 +160,7 @@ void cow_compare(struct target *t)
 	}
 	walk_range(&w, at, USER_END, false);
 	if (w.same) {
-		t->parent->has_heirs = true;
+		__atomic_store_n(&t->parent->has_heirs, true, __ATOMIC_RELAXED);
 		return;
 	}
 	t->nkept = t->differs.n = t->drop.n = 0;

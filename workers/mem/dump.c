@@ -23,9 +23,12 @@
 #include "proto/images/image.h"
 #include "workers/common/log.h"
 #include "workers/mem/collect.h"
+#include "workers/mem/lanes.h"
 #include "workers/mem/pagescan.h"
 #include "workers/mem/state.h"
 #include "workers/mem/vma.h"
+
+#define LANES_FROM 4			/* tasks that make a second thread worth its start */
 
 struct dump {
 	struct space *space;
@@ -352,26 +355,55 @@ static void report_written(const struct page_writer *w, Reply *rep)
 	rep->mem_written = m;
 }
 
+/* What the lanes share. Each task has a writer of its own: its id and figures. */
+struct writing {
+	struct dump *dump;
+	const MemWrite *request;
+	struct page_writer *writer;
+};
+
+static int write_one(void *ctx, size_t i, struct fault *f)
+{
+	struct writing *all = ctx;
+	struct space *s = &all->dump->space[i];
+	const MemTaskState *state = find_state(all->request, s->pid);
+
+	if (!state)
+		return fault(f, -EPROTO, "MemWrite has no MemTaskState of task %d", s->pid);
+	return write_space(s, state, &all->writer[i], f);
+}
+
+static void add_figures(struct page_writer *sum, const struct page_writer *one)
+{
+	sum->scanned += one->scanned;
+	sum->written += one->written;
+	sum->memdump_us += one->memdump_us;
+	sum->memwrite_us += one->memwrite_us;
+}
+
 int on_mem_write(struct call *c, struct fault *f)
 {
-	struct page_writer w = { .image_dir = c->worker->set.image_dir };
+	AUTO_FREE struct page_writer *writer = NULL;
+	struct page_writer sum = { .image_dir = c->worker->set.image_dir, .alone = true };
 	struct mem *mem = c->ctx;
-	const MemTaskState *state;
+	struct writing all = { .dump = mem->dump, .request = c->req->mem_write };
 	size_t i;
 
 	if (!mem->dump)
 		return fault(f, -EPROTO, "MemWrite came before MemCollect");
-	if (shmems_write(&mem->dump->all.shmems, &w, f) < 0)
+	if (shmems_write(&mem->dump->all.shmems, &sum, f) < 0)
 		return -1;
+	all.writer = writer = xcalloc(mem->dump->n, sizeof(*writer));
 	for (i = 0; i < mem->dump->n; i++) {
-		state = find_state(c->req->mem_write, mem->dump->space[i].pid);
-		if (!state)
-			return fault(f, -EPROTO, "MemWrite has no MemTaskState of task %d",
-				     mem->dump->space[i].pid);
-		if (write_space(&mem->dump->space[i], state, &w, f) < 0)
-			return -1;
+		writer[i].image_dir = sum.image_dir;
+		writer[i].last_id = sum.last_id + i;
+		writer[i].alone = mem->dump->n == 1;
 	}
-	report_written(&w, c->rep);
+	if (lanes_run(mem->dump->n, mem->dump->n >= LANES_FROM, write_one, &all, f) < 0)
+		return -1;
+	for (i = 0; i < mem->dump->n; i++)
+		add_figures(&sum, &writer[i]);
+	report_written(&sum, c->rep);
 	dump_free(mem->dump);
 	mem->dump = NULL;
 	return 0;

@@ -176,7 +176,7 @@ static int pump_alone(struct pump *p, const struct runs *runs, const struct page
 static int write_contents(struct page_writer *w, int fd, const struct runs *runs,
 			  const struct page_source *src, struct fault *f)
 {
-	bool threaded = runs_bytes(runs) > THREAD_FROM;
+	bool threaded = w->alone && runs_bytes(runs) > THREAD_FROM;
 	size_t size = CHUNK * (threaded ? NBUFFERS : 1);
 	struct pump p = { .fd = fd };
 	uint64_t start = now_us();

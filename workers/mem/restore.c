@@ -20,16 +20,19 @@
 #include "workers/mem/build.h"
 #include "workers/mem/cow.h"
 #include "workers/mem/gaps.h"
+#include "workers/mem/lanes.h"
 #include "workers/mem/state.h"
 #include "workers/mem/vdso.h"
 #include "workers/mem/vma.h"
 
 #define GAPS 16
+#define COMPARE_LANES_FROM (8ul << 20)	/* bytes that make a second thread worth its start */
 
 struct restore {
 	struct target **target;		/* parents before children */
 	size_t n;
 	struct shmem_pool shmems;
+	struct adoption adoption;
 	int gate_fd;			/* the gate memory of the whole tree */
 };
 
@@ -46,6 +49,7 @@ void restore_free(struct restore *r)
 	}
 	free(r->target);
 	shmem_pool_free(&r->shmems);
+	adoption_free(&r->adoption);
 	auto_close(&r->gate_fd);
 	free(r);
 }
@@ -81,7 +85,7 @@ static int load_target(struct restore *r, const RestoreTask *task, int image_dir
 	r->target[r->n++] = t;
 	t->pid = task->pid;
 	t->parent = task->ppid ? find(r, task->ppid) : NULL;
-	if (target_load(t, image_dir, f) < 0 || vdso_check(t, f) < 0 ||
+	if (target_load(t, image_dir, &r->adoption, f) < 0 || vdso_check(t, f) < 0 ||
 	    shmem_pool_add(&r->shmems, t, image_dir, f) < 0)
 		return -1;
 	if (t->redirect)
@@ -132,6 +136,25 @@ static void report_needs(const struct target *t, MemPrepared *out)
 	out->task[out->n_task++] = n;
 }
 
+static int compare_one(void *ctx, size_t i, struct fault *f)
+{
+	struct restore *r = ctx;
+
+	(void)f;
+	cow_compare(r->target[i]);
+	return 0;
+}
+
+static int compare_all(struct restore *r, struct fault *f)
+{
+	uint64_t bytes = 0;
+	size_t i;
+
+	for (i = 0; i < r->n; i++)
+		bytes += r->target[i]->parent ? r->target[i]->pages.size : 0;
+	return lanes_run(r->n, bytes >= COMPARE_LANES_FROM, compare_one, r, f);
+}
+
 int on_mem_prepare(struct call *c, struct fault *f)
 {
 	const MemPrepare *m = c->req->mem_prepare;
@@ -151,8 +174,8 @@ int on_mem_prepare(struct call *c, struct fault *f)
 		    load_target(r, m->task[i], c->worker->set.image_dir, f) < 0)
 			return -1;
 	}
-	for (i = 0; i < r->n; i++)
-		cow_compare(r->target[i]);
+	if (compare_all(r, f) < 0)
+		return -1;
 	out = xcalloc(1, sizeof(*out));
 	mem_prepared__init(out);
 	report_gaps(r, out);
@@ -219,12 +242,24 @@ int on_mem_build(struct call *c, struct fault *f)
 	return 0;
 }
 
+/*
+ * The tasks are about to run and need nothing of ours. The images stay mapped: to unmap a large tree's
+ * takes 0.2 s, which the end of this process costs anyway, but later.
+ */
 int on_mem_finish(struct call *c, struct fault *f)
 {
 	struct mem *mem = c->ctx;
+	struct restore *r = mem->restore;
+	size_t i;
 
 	(void)f;
-	restore_free(mem->restore);
-	mem->restore = NULL;
+	for (i = 0; r && i < r->n; i++) {
+		gate_close(r->target[i]->gate);
+		r->target[i]->gate = NULL;
+	}
+	if (r)
+		auto_close(&r->gate_fd);
+	if (r)
+		r->gate_fd = -1;
 	return 0;
 }

@@ -27,7 +27,7 @@
 		    (1ull << MADV_DONTDUMP) | (1ull << MADV_MERGEABLE) | (1ull << MADV_HUGEPAGE) | \
 		    (1ull << MADV_NOHUGEPAGE) | (1ull << MADV_WIPEONFORK))
 #define KINDS (VMA_FILE_PRIVATE | VMA_FILE_SHARED | VMA_ANON_SHARED | VMA_ANON_PRIVATE)
-#define KNOWN_STATUS (VMA_REGULAR | VMA_STACK | VMA_VDSO | VMA_HEAP | KINDS | VMA_VVAR)
+#define KNOWN_STATUS (VMA_REGULAR | VMA_STACK | VMA_VDSO | VMA_HEAP | KINDS | VMA_VVAR | VMA_MEMFD)
 
 static const struct {
 	uint32_t status;
@@ -36,7 +36,6 @@ static const struct {
 	{ VMA_SYSVIPC, "a System V shared memory segment" },
 	{ VMA_SOCKET, "the ring of a packet socket" },
 	{ VMA_AIORING, "a ring of asynchronous I/O" },
-	{ VMA_MEMFD, "a memfd" },
 	{ VMA_SHADOW_STACK, "a shadow stack" },
 	{ VMA_PLUGIN, "the memory of a device" },
 };
@@ -82,6 +81,8 @@ static int check_kind(const struct target *t, const VmaEntry *e, struct fault *f
 		return bad(t, e, f, "a droppable mapping must be anonymous");
 	if (kind != VMA_ANON_PRIVATE && (!e->shmid || e->shmid > UINT32_MAX))
 		return bad(t, e, f, "shmid is out of range");
+	if ((e->status & VMA_MEMFD) && anonymous)
+		return bad(t, e, f, "status says both a memfd and anonymous");
 	if (vma_is_special(e) && kind != VMA_ANON_PRIVATE)
 		return bad(t, e, f, "vdso and vvar must be anonymous");
 	return 0;
@@ -132,7 +133,7 @@ static int remember_special(struct target *t, const VmaEntry *e, struct fault *f
 }
 
 /* Sort the entries into mappings and guard regions, in place. */
-static int check_vmas(struct target *t, struct fault *f)
+static int check_vmas(struct target *t, int image_dir, struct adoption *adoption, struct fault *f)
 {
 	MmEntry *mm = t->mm;
 	uint64_t end = 0;
@@ -146,7 +147,7 @@ static int check_vmas(struct target *t, struct fault *f)
 		e = mm->vmas[i];
 		if (is_ignored(e))
 			continue;
-		if (check_vma(t, e, f) < 0)
+		if (adopt_vma(adoption, image_dir, e, f) < 0 || check_vma(t, e, f) < 0)
 			return -1;
 		if (e->status == VMA_GUARD) {
 			t->guard[t->nguards++] = e;
@@ -251,7 +252,7 @@ static void list_files(struct target *t)
 	t->exe_slot = need_file(t, t->mm->exe_file_id, O_RDONLY);
 }
 
-int target_load(struct target *t, int image_dir, struct fault *f)
+int target_load(struct target *t, int image_dir, struct adoption *adoption, struct fault *f)
 {
 	AUTO_IMAGE struct image *img = NULL;
 	struct stored_list all = { 0 };
@@ -260,7 +261,7 @@ int target_load(struct target *t, int image_dir, struct fault *f)
 	img = image_open(image_dir, IMG_MM, t->pid, f);
 	if (!img || image_read_one(img, (ProtobufCMessage **)&t->mm, f) < 0)
 		return -1;
-	if (check_vmas(t, f) < 0 || check_fields(t, f) < 0)
+	if (check_vmas(t, image_dir, adoption, f) < 0 || check_fields(t, f) < 0)
 		return -1;
 	r = pagemap_load(image_dir, IMG_PAGEMAP, t->pid, &all, &t->pages, f);
 	if (r == 0)

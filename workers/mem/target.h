@@ -12,6 +12,7 @@
 
 #include "proto/control/fault.h"
 #include "proto/images/memory.pb-c.h"
+#include "workers/mem/adopt.h"
 
 /* Pages of one mapping, one after the other in the pages image. */
 struct stored {
@@ -75,7 +76,7 @@ struct target {
 };
 
 /* Read and check mm-PID.img, pagemap-PID.img and its pages image. */
-int target_load(struct target *t, int image_dir, struct fault *f);
+int target_load(struct target *t, int image_dir, struct adoption *adoption, struct fault *f);
 void target_free(struct target *t);
 
 /*

@@ -66,8 +66,7 @@ static inline bool vma_is_private(const VmaEntry *e)
 /* Refers to a file by its shmid. */
 static inline bool vma_is_file(const VmaEntry *e)
 {
-	return vma_is(e, VMA_REGULAR) && (e->status & (VMA_FILE_PRIVATE | VMA_FILE_SHARED)) &&
-	       !(e->status & VMA_MEMFD);
+	return vma_is(e, VMA_REGULAR) && (e->status & (VMA_FILE_PRIVATE | VMA_FILE_SHARED));
 }
 
 /* One of the areas that every kernel provides itself. */
