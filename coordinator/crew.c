@@ -34,6 +34,7 @@
 #include "workers/mem/mem.h"
 
 #define DEADLINE_MS 10000
+#define MAX_PERIODS 6		/* of progress, for what is not bulk work */
 #define MAX_PENDING 64
 
 struct pending {
@@ -317,19 +318,36 @@ static void describe_death(struct member *m, char *buf, size_t size)
 			 strsignal(si.si_status));
 }
 
-/* Wait for the next message of a worker for as long as it makes progress. */
+/* Requests whose work grows with the memory or the files of the target: no bound but progress. */
+static bool is_bulk(int body)
+{
+	return body == REQUEST__BODY_MEM_WRITE || body == REQUEST__BODY_MEM_BUILD ||
+	       body == REQUEST__BODY_FILES_COLLECT || body == REQUEST__BODY_FILES_WRITE ||
+	       body == REQUEST__BODY_FILES_CREATE;
+}
+
+/*
+ * Wait for the next message of a worker for as long as it makes progress; one that keeps busy with
+ * what should be quick is given up too.
+ */
 static Reply *take_reply(struct member *m, int body, struct fault *f)
 {
 	ProtobufCMessage *msg = NULL;
 	uint64_t before = 0, now;
 	char death[80];
-	int r;
+	int r, periods = 0;
 
 	for (;;) {
 		r = bus_recv(m->bus, &reply__descriptor, &msg, DEADLINE_MS, f);
 		if (r)
 			break;
 		now = progress(m->pid);
+		if (++periods == MAX_PERIODS && !is_bulk(body)) {
+			fault(f, -ETIMEDOUT, "worker %s (%d) is busy with %s for %d s without end",
+			      m->worker->name, m->pid, body_name(body),
+			      MAX_PERIODS * DEADLINE_MS / 1000);
+			return NULL;
+		}
 		if (now == before) {
 			fault(f, -ETIMEDOUT,
 			      "worker %s (%d) does not answer %s and makes no progress for %d s",

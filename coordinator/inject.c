@@ -577,11 +577,10 @@ static int finish_unmap(struct job *job, struct task *t, struct fault *f)
 	return 0;
 }
 
-static int close_seat(struct job *job, struct task *t, struct fault *f)
+static void close_seat(struct job *job, struct task *t)
 {
 	struct seat *s = t->seat;
 
-	(void)f;
 	/* A leader that could not be brought home finds its way by the stub. */
 	if (!s->away && s->lay.map)
 		stub_erase(s->mem, &s->room);
@@ -595,28 +594,35 @@ static int close_seat(struct job *job, struct task *t, struct fault *f)
 	auto_close(&s->mem);
 	free(s);
 	t->seat = NULL;
-	return 0;
 }
 
 /* One task that died or does not answer must not keep the others. */
 static void each_seat(struct job *job, seat_step *fn)
 {
 	struct fault f;
+	struct task *t;
 	size_t i;
 
 	for (i = 0; i < job->ntasks; i++) {
+		t = job->tasks[i];
 		f = (struct fault){ 0 };
-		if (job->tasks[i]->seat && fn(job, job->tasks[i], &f) < 0)
-			log_warnx("take the agent out of task %d: %s", job->tasks[i]->pid, f.text);
+		if (!t->seat || t->seat->lost || fn(job, t, &f) == 0)
+			continue;
+		log_warnx("take the agent out of task %d: %s", t->pid, f.text);
+		t->seat->lost = true;
 	}
 }
 
 void eject_all(struct job *job)
 {
+	size_t i;
+
 	freeze_unwatch();
 	each_seat(job, stop_leader);
 	each_seat(job, start_unmap);
 	each_seat(job, enter_unmap);
 	each_seat(job, finish_unmap);
-	each_seat(job, close_seat);
+	for (i = 0; i < job->ntasks; i++)
+		if (job->tasks[i]->seat)
+			close_seat(job, job->tasks[i]);
 }

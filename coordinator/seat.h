@@ -19,6 +19,7 @@ struct seat {
 	struct stub_record *records;	/* that page, mapped here */
 	bool away;			/* the leader is not at its program's registers */
 	bool running;			/* and not stopped */
+	bool lost;			/* it died or does not answer: leave it alone */
 	bool protect;			/* the mapping begins read-execute: MDWE */
 };
 

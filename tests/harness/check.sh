@@ -53,7 +53,7 @@ for t in "$build"/tests/unit/*_test; do
 	unit "$t"
 done
 cr=tests/harness/cr.py
-apps=tests/apps/apps.py
+apps=tests/harness/apps.py
 part "cases, two cycles, as root" 900 $cr --stasis "$stasis"
 part "cases, two cycles, as another uid" 900 $cr --stasis "$stasis" --uid 12345
 part "programs, two cycles, as root" 900 $apps --stasis "$stasis"

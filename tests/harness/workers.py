@@ -19,39 +19,47 @@ import struct
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
 import tool
 
 
-class FakeWorker(threading.Thread):
-    """Listens as `stasis-NAME --listen` does; answers every request with the given bytes."""
+class FakeWorker:
+    """A process that listens as `stasis-NAME --listen` does and answers with the given bytes."""
 
     def __init__(self, path, answer):
-        super().__init__(daemon=True)
+        self.path = path
         self.answer = answer
-        self.bus = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.bus.bind(path)
-        self.bus.listen(1)
-        self.fds = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.fds.bind(path + ".fds")
-        self.fds.listen(1)
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                self.serve()
+            except OSError:		# the coordinator has hung up
+                pass
+            os._exit(0)
+        while not os.path.exists(path + ".fds.ready"):
+            time.sleep(0.01)
 
-    def run(self):
-        plane, _ = self.fds.accept()
-        peer, _ = self.bus.accept()
-        hello = b"\0SP\0" + struct.pack(">HH", 16, 0)	# NN_PAIR
-        peer.sendall(hello)
+    def listen(self, path, kind):
+        sock = socket.socket(socket.AF_UNIX, kind)
+        sock.bind(path)
+        sock.listen(1)
+        return sock
+
+    def serve(self):
+        bus = self.listen(self.path, socket.SOCK_STREAM)
+        fds = self.listen(self.path + ".fds", socket.SOCK_SEQPACKET)
+        with open(self.path + ".fds.ready", "wb"):
+            pass
+        plane, _ = fds.accept()
+        peer, _ = bus.accept()
+        peer.sendall(b"\0SP\0" + struct.pack(">HH", 16, 0))	# NN_PAIR
         self.read(peer, 8)
-        while True:
-            head = self.read(peer, 9)
-            if not head:
-                return
-            self.read(peer, struct.unpack(">Q", head[1:])[0])
+        while self.read(peer, 1):
+            self.read(peer, struct.unpack(">Q", self.read(peer, 8))[0])
             for data in self.answer:
                 peer.sendall(b"\1" + struct.pack(">Q", len(data)) + data)
-        del plane
+        plane.close()
 
     @staticmethod
     def read(peer, count):
@@ -133,7 +141,7 @@ def stopped(bench, name):
 
 def silent(bench, name):
     """One that takes messages and never answers, too."""
-    FakeWorker(bench.path(name), []).start()
+    FakeWorker(bench.path(name), [])
     bench.expect_failure(bench.dump(name), name, "no progress")
 
 
@@ -158,13 +166,13 @@ def absent(bench, name):
 
 def nonsense(bench, name):
     """Bytes that are no message."""
-    FakeWorker(bench.path(name), [b"\xff\xfe nonsense"]).start()
+    FakeWorker(bench.path(name), [b"\xff\xfe nonsense"])
     bench.expect_failure(bench.dump(name), name, "no Reply")
 
 
 def wrong_id(bench, name):
     """An answer to something that was not asked: Reply { id: 77, status: OK }."""
-    FakeWorker(bench.path(name), [b"\x08\x4d\x10\x01"]).start()
+    FakeWorker(bench.path(name), [b"\x08\x4d\x10\x01"])
     bench.expect_failure(bench.dump(name), name, "77")
 
 

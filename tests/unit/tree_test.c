@@ -366,10 +366,10 @@ static void policy_unknown(struct fixture *x)
 	x->thread[2].sched_policy = 6;
 }
 
-static void with_seccomp(struct fixture *x)
+static void old_seccomp(struct fixture *x)
 {
-	x->thread[2].has_seccomp_mode = true;
-	x->thread[2].seccomp_mode = SECCOMP_MODE__filter;
+	x->tc[2].has_old_seccomp_mode = true;
+	x->tc[2].old_seccomp_mode = SECCOMP_MODE__filter;
 }
 
 static const struct damage {
@@ -415,7 +415,7 @@ static const struct damage {
 	{ "pending SIGSTOP", signal_stop, "SIGSTOP" },
 	{ "nice", nice_range, "nice or priority" },
 	{ "policy", policy_unknown, "scheduling policy" },
-	{ "seccomp", with_seccomp, "seccomp" },
+	{ "seccomp in the old way", old_seccomp, "seccomp" },
 };
 
 static void damage_is_told(void)
