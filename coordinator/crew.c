@@ -19,6 +19,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -429,6 +430,15 @@ int crew_ask(struct crew *c, enum role role, Stage stage, Request *req, Reply **
 bool crew_has(const struct crew *c, enum role role)
 {
 	return c && c->member[role].running;
+}
+
+void crew_hurry(struct crew *c)
+{
+	int nice = getpriority(PRIO_PROCESS, 0), i;
+
+	for (i = 0; i < ROLE_COUNT; i++)
+		if (c->member[i].running)
+			setpriority(PRIO_PROCESS, c->member[i].pid, nice);
 }
 
 void crew_kill(struct crew *c, enum role role)

@@ -40,7 +40,10 @@ int crew_ask(struct crew *c, enum role role, Stage stage, Request *req, Reply **
 /* End the workers: everything asked of them must have been answered (or no longer matter). NULL is fine. */
 void crew_stop(struct crew *c);
 
-/* SIGKILL to every worker (rollback after a fault in the control plane, crash tests). */
+/* Give the workers our own priority: while tasks are frozen they work at raised priority. */
+void crew_hurry(struct crew *c);
+
+/* SIGKILL to a worker (rollback after a fault in the control plane, crash tests). */
 void crew_kill(struct crew *c, enum role role);
 
 #endif

@@ -203,6 +203,7 @@ static int freeze(struct job *job, struct fault *f)
 		return -1;
 	d->frozen_at = job_elapsed_us(job);
 	job->timing.freezing_us = d->frozen_at - begun;
+	crew_hurry(job->crew);
 	step(job, "frozen");
 	root = job->tasks[0];
 	if (preflight_session(root->vpid, root->sid, job->opts, f) < 0 ||

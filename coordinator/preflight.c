@@ -90,8 +90,9 @@ static int check_namespaces(const struct preflight *pf, pid_t pid, const char *c
 
 	if (procfs_namespaces(pid, theirs, f) < 0)
 		return -1;
+	/* A task about to die has left its namespaces: no number. */
 	for (i = 0; i < PROC_NAMESPACES; i++)
-		if (theirs[i] != pf->namespaces[i])
+		if (theirs[i] && theirs[i] != pf->namespaces[i])
 			return fault(f, -ENOTSUP, "task %d (%s) is in a %s namespace other than %s: "
 				     "dumping namespaces is not supported", pid, comm,
 				     proc_namespace_names[i], is_time(i) ? "the root's" : "ours");

@@ -117,6 +117,8 @@ static int start_posix(struct ops *o, const PosixTimerEntry *p, struct fault *f)
 
 	if (!p->vsec && !p->vnsec && !p->isec && !p->insec)
 		return 0;
+	if (!p->vsec && !p->vnsec)
+		value.it_value = value.it_interval;
 	if (ops_reserve(o, 1, sizeof(value) + 16, f) < 0)
 		return -1;
 	ops_add(o, 0, "start a POSIX timer", SYS_timer_settime, 4, gc(p->it_id), gc(0),
@@ -131,8 +133,11 @@ static int start_interval(struct ops *o, int which, const ItimerEntry *e, struct
 		.it_value = { e->vsec, e->vusec },
 	};
 
-	if (!e->vsec && !e->vusec)
+	if (!e->isec && !e->iusec && !e->vsec && !e->vusec)
 		return 0;
+	/* It has expired and its signal is pending: the kernel restarts it when that is taken. */
+	if (!e->vsec && !e->vusec)
+		value.it_value = value.it_interval;
 	if (ops_reserve(o, 1, sizeof(value) + 16, f) < 0)
 		return -1;
 	ops_add(o, 0, "start an interval timer", SYS_setitimer, 3, gc(which),

@@ -361,6 +361,31 @@ bool id_in_use(pid_t id)
 	return sched_getscheduler(id) >= 0 || errno != ESRCH;
 }
 
+/*
+ * The id may be a zombie's that was killed by the dump a moment ago and that init, its new parent,
+ * has not reaped yet. True when it has gone within a second.
+ */
+static bool wait_for_reaper(pid_t id, struct fault *f)
+{
+	const struct timespec pause = { 0, 1000000 };
+	struct fault own = { 0 };
+	struct proc_stat st;
+	int i;
+
+	for (i = 0; i < 1000; i++) {
+		if (!id_in_use(id))
+			return true;
+		if (procfs_stat(id, 0, &st, &own) == 0 && st.state != 'Z' && st.state != 'X')
+			return false;
+		nanosleep(&pause, NULL);
+	}
+	if (!id_in_use(id))
+		return true;
+	fault(f, -EEXIST, "id %d still belongs to the dead task %s: its parent (task %d) does not reap it; "
+	      "try again later", id, st.comm, st.ppid);
+	return false;
+}
+
 static int check_free(pid_t id, long long pid_max, struct fault *f)
 {
 	struct fault own = { 0 };
@@ -369,8 +394,10 @@ static int check_free(pid_t id, long long pid_max, struct fault *f)
 	if (id >= pid_max)
 		return fault(f, -ERANGE, "id %d is above the largest this machine gives out (%lld); "
 			     "raise /proc/sys/kernel/pid_max", id, pid_max);
-	if (!id_in_use(id))
+	if (!id_in_use(id) || wait_for_reaper(id, f))
 		return 0;
+	if (f->code)
+		return -1;
 	if (procfs_status(id, 0, &st, &own) < 0)
 		return fault(f, -EEXIST, "id %d is in use by another task; end it, or restore elsewhere", id);
 	fault(f, -EEXIST, "id %d is in use by task %d (%s); end it, or restore elsewhere", id, st.tgid,

@@ -33,12 +33,15 @@ def enter_private_namespaces(argv):
     """Run this program again as init of a new pid and mount namespace.
 
     There killed and thawed tasks are our orphans to reap, pids of others cannot
-    collide with those of an image, nothing survives us, and /run is a tmpfs, so
-    that CRIU keeps its cache of kernel features.
+    collide with those of an image, nothing survives us, /run is a tmpfs, so that
+    CRIU keeps its cache of kernel features, and nobody else opens terminals: the
+    number of one that is thawed is free.
     """
     if os.environ.get("STASIS_HARNESS_INSIDE") == str(os.getpid()) or os.getpid() == 1:
         return
     code = ("mount --make-rprivate / && mount -t tmpfs -o mode=755 run /run && "
+            "mount -t devpts -o newinstance,ptmxmode=666,mode=620,gid=5 devpts /dev/pts && "
+            "{ [ -L /dev/ptmx ] || mount --bind /dev/pts/ptmx /dev/ptmx; } && "
             'exec "$@"')
     os.execvp("unshare", ["unshare", "--mount", "--pid", "--fork", "--mount-proc",
                           "--kill-child", "sh", "-c", code, "sh", sys.executable, "-B"] + argv)

@@ -53,10 +53,14 @@ int fdtable_preflight(struct files *fs, pid_t pid, FilesPreflightDone *out, stru
 {
 	AUTO_PROBE struct probe p;
 	AUTO_FREE int *fds = NULL;
+	struct fault gone = { 0 };
 	size_t i, n;
 	int r;
 
-	if (probe_open(&p, pid, f) < 0 || probe_list(&p, &fds, &n, f) < 0)
+	if (probe_open(&p, pid, &gone) < 0)
+		return gone.code == ENOENT || gone.code == ESRCH ? 0 :
+			fault(f, -gone.code, "%s", gone.text);
+	if (probe_list(&p, &fds, &n, f) < 0)
 		return -1;
 	for (i = 0; i < n; i++) {
 		r = probe_glance(&p, fds[i], f);

@@ -69,6 +69,16 @@ static struct files *begin(struct call *c)
 
 /* Dump */
 
+/* The target is running: a task that has ended since it was listed is no obstacle. */
+static int preflight_task(struct files *fs, pid_t pid, FilesPreflightDone *done, struct fault *f)
+{
+	struct fault own = { 0 };
+
+	if (fdtable_preflight(fs, pid, done, &own) == 0 || own.code == ESRCH || own.code == ENOENT)
+		return 0;
+	return fault(f, -own.code, "%s", own.text);
+}
+
 static int on_files_preflight(struct call *c, struct fault *f)
 {
 	const FilesPreflight *req = c->req->files_preflight;
@@ -79,7 +89,7 @@ static int on_files_preflight(struct call *c, struct fault *f)
 
 	files_preflight_done__init(done);
 	for (i = 0; i < req->n_pid && r == 0; i++)
-		r = fdtable_preflight(fs, req->pid[i], done, f);
+		r = preflight_task(fs, req->pid[i], done, f);
 	if (r < 0) {
 		files_preflight_done__free_unpacked(done, NULL);
 		return -1;
