@@ -422,8 +422,16 @@ int crew_recv_fds(struct crew *c, enum role role, int *fds, size_t n, struct fau
 int crew_ask(struct crew *c, enum role role, Stage stage, Request *req, Reply **rep,
 	     struct fault *f)
 {
+	struct fault stale = { 0 };
+
 	if (crew_send(c, role, stage, req, NULL, 0, f) < 0)
 		return -1;
+	/* After a fault elsewhere earlier answers may still be due: nobody waits for them now. */
+	while (c->member[role].count > 1) {
+		memset(&stale, 0, sizeof(stale));
+		if (crew_wait(c, role, NULL, &stale) < 0 && stale.code == ECONNRESET)
+			break;
+	}
 	return crew_wait(c, role, rep, f);
 }
 

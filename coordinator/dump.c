@@ -193,6 +193,56 @@ static int check_new_tasks(struct job *job, struct fault *f)
 	return 0;
 }
 
+static void describe_task(const struct task *t, DumpTask *e)
+{
+	dump_task__init(e);
+	e->pid = t->pid;
+	e->vpid = t->vpid;
+	e->vm_id = t->vm_id;
+	e->files_id = t->files_id;
+	e->fs_id = t->fs_id;
+	e->has_files_shared = e->has_fs_shared = e->has_vm_shared = true;
+	e->files_shared = t->files_shared;
+	e->fs_shared = t->fs_shared;
+	e->vm_shared = t->vm_shared;
+	e->sid = t->sid;
+	e->pgid = t->pgid;
+	e->has_dead = true;
+	e->dead = t->state == TASK_ZOMBIE;
+	if (t->seat) {
+		e->has_region_base = e->has_region_size = e->has_stub_base = true;
+		e->region_base = seat_region_base(t->seat);
+		e->region_size = seat_region_size(t->seat);
+		e->stub_base = seat_stub_page(t->seat);
+	}
+}
+
+/* Ask mem or files what there is. */
+static int ask_collect(struct job *job, enum role role, struct fault *f)
+{
+	AUTO_FREE DumpTask *tasks = xcalloc(job->ntasks, sizeof(*tasks));
+	AUTO_FREE DumpTask **list = xcalloc(job->ntasks, sizeof(*list));
+	FilesCollect files = FILES_COLLECT__INIT;
+	MemCollect mem = MEM_COLLECT__INIT;
+	Request req = REQUEST__INIT;
+	size_t i;
+
+	for (i = 0; i < job->ntasks; i++) {
+		describe_task(job->tasks[i], &tasks[i]);
+		list[i] = &tasks[i];
+	}
+	mem.task = files.task = list;
+	mem.n_task = files.n_task = job->ntasks;
+	if (role == ROLE_MEM) {
+		req.body_case = REQUEST__BODY_MEM_COLLECT;
+		req.mem_collect = &mem;
+	} else {
+		req.body_case = REQUEST__BODY_FILES_COLLECT;
+		req.files_collect = &files;
+	}
+	return ask(job, role, STAGE__COLLECT, &req, f);
+}
+
 static int freeze(struct job *job, struct fault *f)
 {
 	struct dump_state *d = state(job);
@@ -208,7 +258,9 @@ static int freeze(struct job *job, struct fault *f)
 	root = job->tasks[0];
 	if (preflight_session(root->vpid, root->sid, job->opts, f) < 0 ||
 	    check_new_tasks(job, f) < 0 || kids_assign(job, f) < 0 ||
-	    sleepers_measure(job, f) < 0) {
+	    sleepers_measure(job, f) < 0 ||
+	    /* Descriptors do not change by what comes next: files begins while agents go in. */
+	    ask_collect(job, ROLE_FILES, f) < 0) {
 		thaw_tree(job, THAW_RUN);
 		return -1;
 	}
@@ -271,60 +323,12 @@ static void uninject(struct job *job)
 
 /* ---- collect ---- */
 
-static void describe_task(const struct task *t, DumpTask *e)
-{
-	dump_task__init(e);
-	e->pid = t->pid;
-	e->vpid = t->vpid;
-	e->vm_id = t->vm_id;
-	e->files_id = t->files_id;
-	e->fs_id = t->fs_id;
-	e->has_files_shared = e->has_fs_shared = e->has_vm_shared = true;
-	e->files_shared = t->files_shared;
-	e->fs_shared = t->fs_shared;
-	e->vm_shared = t->vm_shared;
-	e->sid = t->sid;
-	e->pgid = t->pgid;
-	e->has_dead = true;
-	e->dead = t->state == TASK_ZOMBIE;
-	if (t->seat) {
-		e->has_region_base = e->has_region_size = e->has_stub_base = true;
-		e->region_base = seat_region_base(t->seat);
-		e->region_size = seat_region_size(t->seat);
-		e->stub_base = seat_stub_page(t->seat);
-	}
-}
-
-static int ask_collect(struct job *job, struct fault *f)
-{
-	AUTO_FREE DumpTask *tasks = xcalloc(job->ntasks, sizeof(*tasks));
-	AUTO_FREE DumpTask **list = xcalloc(job->ntasks, sizeof(*list));
-	FilesCollect files = FILES_COLLECT__INIT;
-	MemCollect mem = MEM_COLLECT__INIT;
-	Request req = REQUEST__INIT;
-	size_t i;
-
-	for (i = 0; i < job->ntasks; i++) {
-		describe_task(job->tasks[i], &tasks[i]);
-		list[i] = &tasks[i];
-	}
-	mem.task = files.task = list;
-	mem.n_task = files.n_task = job->ntasks;
-	req.body_case = REQUEST__BODY_MEM_COLLECT;
-	req.mem_collect = &mem;
-	if (ask(job, ROLE_MEM, STAGE__COLLECT, &req, f) < 0)
-		return -1;
-	req.body_case = REQUEST__BODY_FILES_COLLECT;
-	req.files_collect = &files;
-	return ask(job, ROLE_FILES, STAGE__COLLECT, &req, f);
-}
-
 /* Ends when memory is known; the files worker may still be at it. */
 static int collect(struct job *job, struct fault *f)
 {
 	struct dump_state *d = state(job);
 
-	if (core_dump_ask(d->cores, f) < 0 || ask_collect(job, f) < 0)
+	if (core_dump_ask(d->cores, f) < 0 || ask_collect(job, ROLE_MEM, f) < 0)
 		return -1;
 	step(job, "collecting");
 	if (core_dump_collect(d->cores, f) < 0 || core_dump_registers(d->cores, f) < 0 ||

@@ -133,8 +133,9 @@ static int wait_stop(pid_t tid, struct fault *f)
 
 static int seize(struct task *t, struct thread *th, struct fault *f)
 {
+	(void)t;
 	if (!th->seized && ptrace(PTRACE_SEIZE, th->tid, NULL,
-				  TRACE_OPTIONS | seccomp_trace_options(t)) < 0)
+				  TRACE_OPTIONS | seccomp_thread_options(th)) < 0)
 		return fault(f, errno, "seize thread %d", th->tid);
 	th->seized = true;
 	if (ptrace(PTRACE_INTERRUPT, th->tid, NULL, NULL) < 0)

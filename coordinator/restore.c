@@ -27,6 +27,7 @@
 #include <sys/wait.h>
 
 #include "coordinator/births.h"
+#include "coordinator/cgroup_restore.h"
 #include "coordinator/crew.h"
 #include "coordinator/finish.h"
 #include "coordinator/fork_tree.h"
@@ -62,7 +63,8 @@ static int read_images(struct job *job, struct fault *f)
 	if (crew_start(job, 1u << ROLE_MEM | 1u << ROLE_FILES, f) < 0 || tree_load(job, f) < 0 ||
 	    births_plan(job, f) < 0 || rebuild_ask(job, f) < 0)
 		return -1;
-	if (tree_load_threads(job, f) < 0 || seccomp_check(job, f) < 0 || tree_ids_free(job, f) < 0)
+	if (tree_load_threads(job, f) < 0 || seccomp_check(job, f) < 0 ||
+	    cgroups_check(job, f) < 0 || tree_ids_free(job, f) < 0)
 		return -1;
 	return rebuild_learn(job, f);
 }
@@ -164,6 +166,7 @@ static const struct stage stages[] = {
 	{ "fork", make_others, NULL },
 	{ "groups", fork_groups, NULL },
 	{ "threads", threads_make, NULL },
+	{ "cgroups", cgroups_restore, NULL },
 	{ "memory", fill_memory, NULL },
 	{ "files", rebuild_files, NULL },
 	{ "zombies", end_zombies, NULL },

@@ -208,6 +208,11 @@ static SeccompMode mode_of(const struct thread *th)
 	return tc && tc->has_seccomp_mode ? tc->seccomp_mode : SECCOMP_MODE__disabled;
 }
 
+unsigned long seccomp_thread_options(const struct thread *th)
+{
+	return mode_of(th) != SECCOMP_MODE__disabled ? PTRACE_O_SUSPEND_SECCOMP : 0;
+}
+
 unsigned long seccomp_trace_options(const struct task *t)
 {
 	size_t i;

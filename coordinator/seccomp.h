@@ -41,6 +41,9 @@ int seccomp_check(struct job *job, struct fault *f);
  */
 int seccomp_restore(struct job *job, struct fault *f);
 
+/* PTRACE_O_SUSPEND_SECCOMP when the thread has a mode, else 0. */
+unsigned long seccomp_thread_options(const struct thread *th);
+
 /* PTRACE_O_SUSPEND_SECCOMP when a thread of the task has a mode, else 0. */
 unsigned long seccomp_trace_options(const struct task *t);
 

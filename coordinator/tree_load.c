@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "coordinator/core_check.h"
+#include "coordinator/parallel.h"
 #include "coordinator/task_image.h"
 #include "proto/control/util.h"
 #include "proto/images/image.h"
@@ -338,19 +339,45 @@ int tree_load(struct job *job, struct fault *f)
 	return r;
 }
 
+/* All threads but leaders, in one list for parallel work. */
+struct thread_list {
+	struct job *job;
+	struct one_thread {
+		struct task *task;
+		struct thread *thread;
+	} *item;
+	size_t n, cap;
+};
+
+static int read_thread(void *ctx, size_t i, struct fault *f)
+{
+	const struct thread_list *l = ctx;
+	const struct one_thread *o = &l->item[i];
+
+	if (read_core(l->job, o->thread, f) < 0)
+		return -1;
+	return core_check_thread(o->task->vpid, o->thread->vtid, o->thread->core, f);
+}
+
 int tree_load_threads(struct job *job, struct fault *f)
 {
+	struct thread_list l = { .job = job };
 	struct task *t;
 	size_t i, k;
+	int r;
 
 	for (i = 0; i < job->ntasks; i++) {
 		t = job->tasks[i];
-		for (k = 1; k < t->nthreads; k++)
-			if (read_core(job, &t->threads[k], f) < 0 ||
-			    core_check_thread(t->vpid, t->threads[k].vtid, t->threads[k].core, f) < 0)
-				return -1;
+		for (k = 1; k < t->nthreads; k++) {
+			struct one_thread *o = grow(&l.item, l.n, &l.cap, sizeof(*o));
+
+			*o = (struct one_thread){ t, &t->threads[k] };
+			l.n++;
+		}
 	}
-	return 0;
+	r = parallel_join(parallel_start(l.n, read_thread, &l), f);
+	free(l.item);
+	return r;
 }
 
 /* ---- ids in use ---- */

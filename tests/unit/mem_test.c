@@ -268,7 +268,8 @@ static void foreign_vdso(void)
 		for (i = 0; i < areas.n && !areas.area[i].vdso; i++)
 			;
 		CHECK(code[0] == 0x49 && code[1] == 0xbb);
-		CHECK(i < areas.n && areas.area[i].start != vdso && to == areas.area[i].start + offset);
+		CHECK(i < areas.n && areas.area[i].start != vdso &&
+		      to == areas.area[i].start + offset);
 	}
 	end(&w);
 }
@@ -304,7 +305,7 @@ static void refusals(void)
 			CHECK(strstr(w.f.text, cases[i].says));
 			w.f.code = 0;
 		} else {
-			CHECK(i == 1);		/* no huge pages on this machine: nothing was mapped */
+			CHECK(i == 1); /* no huge pages on this machine: nothing was mapped */
 		}
 		end(&w);
 	}

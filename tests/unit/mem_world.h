@@ -88,8 +88,8 @@ static void open_files(struct world *w, const MemCollected *m)
 	w->nfiles = m->n_mapped;
 	for (i = 0; i < m->n_mapped && i < ARRAY_LEN(w->files); i++) {
 		if (m->mapped[i]->has_start)
-			snprintf(path, sizeof(path), "/proc/%u/map_files/%lx-%lx", m->mapped[i]->pid,
-				 m->mapped[i]->start, m->mapped[i]->end);
+			snprintf(path, sizeof(path), "/proc/%u/map_files/%lx-%lx",
+				 m->mapped[i]->pid, m->mapped[i]->start, m->mapped[i]->end);
 		else
 			snprintf(path, sizeof(path), "/proc/%u/exe", m->mapped[i]->pid);
 		w->files[i] = open(path, m->mapped[i]->flags | O_CLOEXEC);
@@ -297,8 +297,8 @@ static void end(struct world *w)
 
 static bool is_free_here(uint64_t start, uint64_t size)
 {
-	void *p = mmap((void *)start, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
-		       -1, 0);
+	void *p = mmap((void *)start, size, PROT_NONE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 
 	if (p == MAP_FAILED)
 		return false;
@@ -364,7 +364,9 @@ static void put_files(const struct world *w, const MemNeeds *n)
 static int make_root(struct world *w)
 {
 	pid_t want = w->task[0].pid;
-	struct clone_args a = { .exit_signal = SIGCHLD, .set_tid = (uintptr_t)&want, .set_tid_size = 1 };
+	struct clone_args a = { .exit_signal = SIGCHLD,
+				.set_tid = (uintptr_t)&want,
+				.set_tid_size = 1 };
 	long pid;
 
 	put_files(w, w->prepared->task[0]);
@@ -386,11 +388,12 @@ static int make_child(struct world *w)
 	int call;
 
 	a.set_tid = gate_arena_address(w->gate[0]) + at;
-	batch_op(b, 0, GATE_STOP_ON_ERROR, SYS_mmap, 6, gc(w->task[1].region), gc(w->task[1].region_size),
-		 gc(PROT_READ | PROT_WRITE | PROT_EXEC), gc(MAP_SHARED | MAP_FIXED_NOREPLACE),
-		 gc(MEMORY_FD), gc(w->task[1].region_size));
+	batch_op(b, 0, GATE_STOP_ON_ERROR, SYS_mmap, 6, gc(w->task[1].region),
+		 gc(w->task[1].region_size), gc(PROT_READ | PROT_WRITE | PROT_EXEC),
+		 gc(MAP_SHARED | MAP_FIXED_NOREPLACE), gc(MEMORY_FD), gc(w->task[1].region_size));
 	call = batch_op(b, 0, GATE_STOP_ON_ERROR, GATE_OP_CLONE, 4, ga(batch_put(b, &a, sizeof(a))),
-			gc(sizeof(a)), gc(gate_mailbox_address(w->gate[1], 0)), gc(gate_entry(w->gate[1])));
+			gc(sizeof(a)), gc(gate_mailbox_address(w->gate[1], 0)),
+			gc(gate_entry(w->gate[1])));
 	batch_op(b, 0, GATE_STOP_ON_ERROR, SYS_munmap, 2, gc(w->task[1].region),
 		 gc(w->task[1].region_size));
 	if (batch_run(b, 5000, &w->f) < 0)
@@ -438,8 +441,8 @@ static int rebuild(struct world *w)
 		return 0;
 	inherits = w->prepared->task[1]->inherits;
 	CHECK(inherits == w->prepared->task[0]->fill_before_fork);
-	if (make_child(w) < 0 || leave_parents_window(w) < 0 || pass_files(w, w->prepared->task[1]) < 0 ||
-	    tell_gate(w, 1) < 0)
+	if (make_child(w) < 0 || leave_parents_window(w) < 0 ||
+	    pass_files(w, w->prepared->task[1]) < 0 || tell_gate(w, 1) < 0)
 		return -1;
 	return build(w, 1, inherits);
 }
@@ -448,17 +451,19 @@ static int rebuild(struct world *w)
 
 static void show_vma(const char *side, const VmaEntry *e)
 {
-	fprintf(stderr, "  %s %lx-%lx prot %u flags %#x status %#x pgoff %lx shmid %lx madv %lx pkey %u\n",
-		side, e->start, e->end, e->prot, e->flags, e->status, e->pgoff, e->shmid, e->madv, e->pkey);
+	fprintf(stderr,
+		"  %s %lx-%lx prot %u flags %#x status %#x pgoff %lx shmid %lx madv %lx pkey %u\n",
+		side, e->start, e->end, e->prot, e->flags, e->status, e->pgoff, e->shmid, e->madv,
+		e->pkey);
 }
 
 static bool same_vma(const VmaEntry *a, const VmaEntry *b)
 {
 	bool shared = vma_is(a, VMA_ANON_SHARED);	/* its number is another one now */
 
-	return a->start == b->start && a->end == b->end && a->prot == b->prot && a->flags == b->flags &&
-	       a->status == b->status && a->pgoff == b->pgoff && a->madv == b->madv &&
-	       a->pkey == b->pkey && (shared || !a->shmid == !b->shmid);
+	return a->start == b->start && a->end == b->end && a->prot == b->prot &&
+	       a->flags == b->flags && a->status == b->status && a->pgoff == b->pgoff &&
+	       a->madv == b->madv && a->pkey == b->pkey && (shared || !a->shmid == !b->shmid);
 }
 
 /* The kernel joins neighbours that nothing tells apart any more; so does this. */
@@ -510,7 +515,8 @@ static void compare_pages(const struct target *a, const struct target *b)
 
 		if (!CHECK(s->start + x == t->start + y))
 			return;
-		if (!CHECK(!memcmp(a->pages.data + s->offset + x, b->pages.data + t->offset + y, PAGE))) {
+		if (!CHECK(!memcmp(a->pages.data + s->offset + x, b->pages.data + t->offset + y,
+				   PAGE))) {
 			fprintf(stderr, "  page %lx differs\n", s->start + x);
 			return;
 		}

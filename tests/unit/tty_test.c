@@ -265,7 +265,7 @@ static uint32_t dump_fd(struct world *w, int fd)
 	AUTO_PROBE struct probe p;
 	uint32_t id = 0;
 
-	if (probe_open(&p, getpid(), &w->f) == 0 && probe_info(&p, fd, &w->f) == 0 &&
+	if (probe_open(&p, getpid(), &w->f) == 0 && probe_info(&p, fd, NULL, &w->f) == 0 &&
 	    probe_file(&p, &w->f) == 0 && CHECK(tty_type.match(&p.x))) {
 		p.x.id = files_new_id(&w->fs);
 		if (tty_type.dump(&w->fs, &p.x, &w->f) == 0)

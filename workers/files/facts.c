@@ -180,14 +180,27 @@ static bool info_number(const struct probe *p, const char *key, uint64_t *value)
 	return at != NULL;
 }
 
-int probe_info(struct probe *p, int fd, struct fault *f)
+static void take_info(struct probe *p, const char *text)
+{
+	size_t n = strlen(text) + 1;
+
+	if (n > p->info_cap) {
+		p->info_cap = n * 2;
+		p->info = xrealloc(p->info, p->info_cap, 1);
+	}
+	memcpy(p->info, text, n);
+}
+
+int probe_info(struct probe *p, int fd, const char *text, struct fault *f)
 {
 	uint64_t flags, mnt_id, ino = 0;
 	char name[16];
 
 	probe_reset(p, fd);
 	snprintf(name, sizeof(name), "%d", fd);
-	if (read_info(p, name, f) < 0)
+	if (text)
+		take_info(p, text);
+	else if (read_info(p, name, f) < 0)
 		return -1;
 	if (!info_number(p, "pos:", &p->x.pos) || !info_number(p, "flags:", &flags) ||
 	    !info_number(p, "mnt_id:", &mnt_id))

@@ -37,8 +37,11 @@ int probe_list(struct probe *p, int **fds, size_t *n, struct fault *f);
  */
 int probe_glance(struct probe *p, int fd, struct fault *f);
 
-/* The task stands still: what fdinfo tells (flags, pos, mnt_id, cloexec, the inode's number). */
-int probe_info(struct probe *p, int fd, struct fault *f);
+/*
+ * The task stands still: what fdinfo tells (flags, pos, mnt_id, cloexec, the inode's number). text:
+ * the fdinfo when it was read already (ahead.h), else NULL.
+ */
+int probe_info(struct probe *p, int fd, const char *text, struct fault *f);
 /* The rest of x but its id; x.dup lives until the next descriptor is asked for. */
 int probe_file(struct probe *p, struct fault *f);
 

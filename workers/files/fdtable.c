@@ -14,6 +14,7 @@
 #include <errno.h>
 
 #include "proto/control/util.h"
+#include "workers/files/ahead.h"
 #include "workers/files/facts.h"
 #include "workers/files/files.h"
 #include "workers/files/identity.h"
@@ -87,12 +88,12 @@ static int collect_file(struct files *fs, struct probe *p, struct fault *f)
 }
 
 static int collect_fd(struct files *fs, struct probe *p, const DumpTask *task, int fd,
-		      struct image *img, struct fault *f)
+		      const char *info, struct image *img, struct fault *f)
 {
 	FdinfoEntry e = FDINFO_ENTRY__INIT;
 	int is_new;
 
-	if (probe_info(p, fd, f) < 0)
+	if (probe_info(p, fd, info, f) < 0)
 		return -1;
 	is_new = identity_find(fs, &p->x, f);
 	if (is_new < 0 || (is_new && collect_file(fs, p, f) < 0) ||
@@ -105,20 +106,32 @@ static int collect_fd(struct files *fs, struct probe *p, const DumpTask *task, i
 	return image_write(img, &e.base, f);
 }
 
+static int collect_fds(struct files *fs, struct probe *p, const DumpTask *task, const int *fds,
+		       size_t n, struct image *img, struct fault *f)
+{
+	struct ahead *ahead = ahead_begin(p->info_dir, fds, n);
+	size_t i;
+	int r = 0;
+
+	for (i = 0; i < n && r == 0; i++)
+		r = collect_fd(fs, p, task, fds[i], ahead ? ahead_text(ahead, i) : NULL, img, f);
+	ahead_end(ahead);
+	return r;
+}
+
 int fdtable_collect(struct files *fs, const DumpTask *task, struct fault *f)
 {
 	AUTO_IMAGE struct image *img = NULL;
 	AUTO_PROBE struct probe p;
 	AUTO_FREE int *fds = NULL;
-	size_t i, n;
+	size_t n;
 
 	if (probe_open(&p, task->pid, f) < 0 || probe_list(&p, &fds, &n, f) < 0)
 		return -1;
 	img = image_create(files_image_dir(fs), IMG_FDINFO, task->files_id, f);
 	if (!img)
 		return -1;
-	for (i = 0; i < n; i++)
-		if (collect_fd(fs, &p, task, fds[i], img, f) < 0)
-			return -1;
+	if (collect_fds(fs, &p, task, fds, n, img, f) < 0)
+		return -1;
 	return image_close(&img, f);
 }

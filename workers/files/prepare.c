@@ -145,6 +145,9 @@ static int add_descriptor(struct files *fs, struct table *t, FdinfoEntry *e, con
 	if (file->type->type != e->type)
 		return fault(f, -EBADMSG, "%s: descriptor %u is of type %d but file %u is a %s", img,
 			     e->fd, e->type, e->id, file->type->name);
+	if (file->type->refuse)
+		return fault(f, -ENOTSUP, "%s: descriptor %u is a %s, which cannot be restored yet", img,
+			     e->fd, file->type->name);
 	*(FdinfoEntry **)grow(&t->entry, t->n, &t->entry_cap, sizeof(e)) = e;
 	*(struct file **)grow(&t->file, t->n, &t->file_cap, sizeof(file)) = file;
 	t->n++;

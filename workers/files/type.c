@@ -7,6 +7,7 @@
  */
 #include "workers/files/type.h"
 
+#include <errno.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -65,8 +66,22 @@ static const struct file_type anonymous_row = {
 		  " dump before the program opens it",
 };
 
+/*
+ * CRIU 4.2 writes shared anonymous memory as memory files that only mappings refer to; those are
+ * the mem worker's. A descriptor of one is refused where it is met.
+ */
+static int memory_check(struct files *fs, struct file *file, struct fault *f)
+{
+	(void)fs;
+	if (!file->entry->memfd)
+		return fault(f, -EBADMSG, "files.img: file %u is no complete memory file", file->id);
+	return 0;
+}
+
 static const struct file_type memory_row = {
 	.name = "memory file",
+	.type = FD_TYPES__MEMFD,
+	.check = memory_check,
 	.match = match_memory,
 	.refuse = "files of memory without a path cannot be dumped yet: dump before the program"
 		  " opens it",

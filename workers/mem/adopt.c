@@ -69,7 +69,8 @@ int adopt_vma(struct adoption *a, int image_dir, VmaEntry *e, struct fault *f)
 	if (!vma_is(e, VMA_MEMFD | VMA_FILE_SHARED))
 		return 0;
 	if (!a->loaded) {
-		if (load(a, image_dir, IMG_FILES, f) < 0 || load(a, image_dir, IMG_MEMFD_INODE, f) < 0)
+		if (load(a, image_dir, IMG_FILES, f) < 0 ||
+		    load(a, image_dir, IMG_MEMFD_INODE, f) < 0)
 			return -1;
 		a->loaded = true;
 	}

@@ -40,7 +40,7 @@ struct build {
 	int first_fd;
 	bool inherited;
 	struct areas areas;
-	int *shared_fd;			/* by mapping: the task's descriptor of its shared memory, or -1 */
+	int *shared_fd; /* by mapping: the task's descriptor of its shared memory, or -1 */
 	int nfds;			/* the task's descriptors from first_fd on */
 	long uffd_call;			/* number of the call that makes a userfaultfd, -1: none */
 };
@@ -171,8 +171,9 @@ static void plan_map(struct build *b, size_t i, uint64_t start, uint64_t end)
 	if (fd >= 0)
 		flags &= ~MAP_ANONYMOUS;
 	plan_add(b->plan, WANT_ADDRESS, "map", start, SYS_mmap,
-		 (uint64_t[6]){ start, end - start, settle_first_prot(b->t, i), flags | MAP_FIXED_NOREPLACE,
-				fd, fd < 0 ? 0 : e->pgoff + (start - e->start) });
+		 (uint64_t[6]){ start, end - start, settle_first_prot(b->t, i),
+				flags | MAP_FIXED_NOREPLACE, fd,
+				fd < 0 ? 0 : e->pgoff + (start - e->start) });
 }
 
 /* Map what is not there yet: whole mappings, or the parts next to what was taken over. */
@@ -204,14 +205,14 @@ static void plan_kept(struct build *b)
 	const struct target *t = b->t;
 	size_t i;
 
+	settle_plan_parent_guards(b->plan, t);
 	for (i = 0; i < t->nkept; i++) {
 		uint32_t prot = settle_first_prot(t, t->kept[i].vma);
 
-		if (t->parent->nguards)
-			settle_plan_parent_guards(b->plan, t, &t->kept[i]);
 		if (prot != t->parent->vma[t->kept[i].from]->prot)
 			add(b, "protect", t->kept[i].start, SYS_mprotect,
-			    (uint64_t[6]){ t->kept[i].start, t->kept[i].end - t->kept[i].start, prot });
+			    (uint64_t[6]){ t->kept[i].start, t->kept[i].end - t->kept[i].start,
+					   prot });
 	}
 	for (i = 0; i < t->drop.n; i++)
 		add(b, "drop pages", t->drop.range[i].start, SYS_madvise,
@@ -298,8 +299,9 @@ static void plan_uffd(struct build *b)
 	b->uffd_call = -1;
 	for (i = 0; i < b->t->n && b->uffd_call < 0; i++)
 		if (fill_wants_uffd(b->t, i))
-			b->uffd_call = plan_add(b->plan, WANT_ANYTHING, "userfaultfd", 0, SYS_userfaultfd,
-						(uint64_t[6]){ O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY });
+			b->uffd_call = plan_add(
+				b->plan, WANT_ANYTHING, "userfaultfd", 0, SYS_userfaultfd,
+				(uint64_t[6]){ O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY });
 }
 
 /* ---- contents ---- */
@@ -363,7 +365,7 @@ static int run(struct build *b, struct fault *f)
 		return -1;
 	settle_plan_keys(b->plan, b->t, b->inherited);
 	plan_maps(b);
-	if (b->inherited)
+	if (b->inherited && b->t->nkept)
 		plan_kept(b);
 	plan_close(b);
 	plan_uffd(b);
@@ -377,7 +379,11 @@ int build_task(struct target *t, struct shmem_pool *pool, int first_fd, bool inh
 	       struct fault *f)
 {
 	struct build b = {
-		.t = t, .pool = pool, .first_fd = first_fd, .inherited = inherited, .nfds = t->nfiles,
+		.t = t,
+		.pool = pool,
+		.first_fd = first_fd,
+		.inherited = inherited,
+		.nfds = t->nfiles,
 	};
 	int r;
 

@@ -76,8 +76,8 @@ void space_free(struct space *s)
 
 static int refuse(const struct view *v, const struct map *m, struct fault *f, const char *what)
 {
-	return fault(f, -ENOTSUP, "task %d: the mapping %" PRIx64 "-%" PRIx64 "%s%s is %s", v->s->pid,
-		     m->start, m->end, *m->name ? " " : "", m->name, what);
+	return fault(f, -ENOTSUP, "task %d: the mapping %" PRIx64 "-%" PRIx64 "%s%s is %s",
+		     v->s->pid, m->start, m->end, *m->name ? " " : "", m->name, what);
 }
 
 static bool starts_with(const char *s, const char *prefix)
@@ -96,14 +96,17 @@ static int check_flags(const struct view *v, const struct map *m, struct fault *
 	bool special = is_vvar(m) || !strcmp(m->name, "[vdso]") || !strcmp(m->name, "[uprobes]");
 
 	if (m->flags & MAPF_HUGETLB)
-		return refuse(v, m, f, "of huge pages (hugetlb), which cannot be dumped yet; let the "
-				       "program use transparent huge pages");
+		return refuse(v, m, f,
+			      "of huge pages (hugetlb), which cannot be dumped yet; let the "
+			      "program use transparent huge pages");
 	if (m->flags & MAPF_UFFD)
-		return refuse(v, m, f, "registered with a userfaultfd, whose other end cannot be dumped; "
-				       "unregister it first");
+		return refuse(v, m, f,
+			      "registered with a userfaultfd, whose other end cannot be dumped; "
+			      "unregister it first");
 	if (m->flags & MAPF_SHADOW_STACK)
-		return refuse(v, m, f, "a shadow stack, which cannot be dumped yet; start the program "
-				       "with GLIBC_TUNABLES=glibc.cpu.x86_shstk=off");
+		return refuse(v, m, f,
+			      "a shadow stack, which cannot be dumped yet; start the program "
+			      "with GLIBC_TUNABLES=glibc.cpu.x86_shstk=off");
 	if ((m->flags & MAPF_SEALED) && !special)
 		return refuse(v, m, f, "sealed (mseal), which no image can record");
 	if ((m->flags & MAPF_IO) && !special)
@@ -180,7 +183,8 @@ static int check_file(const struct view *v, const struct map *m, const char *lin
 		return refuse(v, m, f, "the ring of a packet socket, which cannot be dumped yet");
 	if (S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode))
 		return refuse(v, m, f, "the memory of a device, which only a plugin could dump");
-	return refuse(v, m, f, "not a mapping of a regular file; which kernel object it is, is unknown");
+	return refuse(v, m, f,
+		      "not a mapping of a regular file; which kernel object it is, is unknown");
 }
 
 static int classify_file(struct view *v, const struct map *m, VmaEntry *e, struct fault *f)
@@ -191,7 +195,8 @@ static int classify_file(struct view *v, const struct map *m, VmaEntry *e, struc
 	char link[40];
 
 	if (!strcmp(m->name, "/[aio]"))
-		return refuse(v, m, f, "a ring of asynchronous I/O (io_setup), which cannot be dumped yet");
+		return refuse(v, m, f,
+			      "a ring of asynchronous I/O (io_setup), which cannot be dumped yet");
 	if (starts_with(m->name, "anon_inode:"))
 		return refuse(v, m, f, "the ring of a kernel object that cannot be dumped");
 	snprintf(link, sizeof(link), "%" PRIx64 "-%" PRIx64, m->start, m->end);
@@ -206,20 +211,30 @@ static int classify_file(struct view *v, const struct map *m, VmaEntry *e, struc
 	return 0;
 }
 
+/* CRIU thaws shared anonymous memory as a memfd without a name, mapped but open nowhere. */
+static bool restored_by_criu(const struct map *m)
+{
+	return m->shared && !strcmp(m->name, "/memfd: (deleted)");
+}
+
 /* Mappings of the kernel's own tmpfs. */
 static int classify_shmem(struct view *v, const struct map *m, VmaEntry *e, struct fault *f)
 {
-	struct shmem_seen seen = { .id = m->ino, .pid = v->s->pid, .start = m->start, .end = m->end };
+	struct shmem_seen seen = {
+		.id = m->ino, .pid = v->s->pid, .start = m->start, .end = m->end
+	};
 
 	if (starts_with(m->name, "/SYSV"))
-		return refuse(v, m, f, "a System V shared memory segment, which cannot be dumped yet");
-	if (starts_with(m->name, "/memfd:")) {
+		return refuse(v, m, f,
+			      "a System V shared memory segment, which cannot be dumped yet");
+	if (starts_with(m->name, "/memfd:") && !restored_by_criu(m)) {
 		if (classify_file(v, m, e, f) < 0)
 			return -1;
 		e->status |= VMA_MEMFD;	/* its contents are the files worker's, as all of it */
 		return 0;
 	}
-	if (!starts_with(m->name, "/dev/zero") && !starts_with(m->name, "[anon_shmem:"))
+	if (!starts_with(m->name, "/dev/zero") && !starts_with(m->name, "[anon_shmem:") &&
+	    !restored_by_criu(m))
 		return refuse(v, m, f, "memory of the kernel of an unknown kind");
 	if (!m->shared)
 		return refuse(v, m, f, "a private mapping of shared anonymous memory");
@@ -253,7 +268,8 @@ static int classify(struct view *v, const struct map *m, struct fault *f)
 	e->pgoff = m->pgoff;
 	v->s->vma[v->s->n - 1].alone = m->alone;
 	if (m->ino || m->dev)
-		return m->dev == v->shmem_dev ? classify_shmem(v, m, e, f) : classify_file(v, m, e, f);
+		return m->dev == v->shmem_dev ? classify_shmem(v, m, e, f)
+					      : classify_file(v, m, e, f);
 	e->flags |= MAP_ANONYMOUS;
 	e->status = anonymous_status(m);
 	return 0;
@@ -383,8 +399,8 @@ int collect_space(struct space *s, struct collection *all, struct fault *f)
 		return fault(f, errno, "open %s", path);
 	v.map_files = map_files;
 	mm_entry__init(&s->mm);
-	if (find_shmem_dev(&v.shmem_dev, f) < 0 || collect_maps(&v, f) < 0 || collect_exe(&v, f) < 0 ||
-	    collect_auxv(s, f) < 0 || collect_stat(s, f) < 0)
+	if (find_shmem_dev(&v.shmem_dev, f) < 0 || collect_maps(&v, f) < 0 ||
+	    collect_exe(&v, f) < 0 || collect_auxv(s, f) < 0 || collect_stat(s, f) < 0)
 		return -1;
 	return 0;
 }

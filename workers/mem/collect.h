@@ -25,7 +25,7 @@ struct space {
 	uint64_t region, region_end;	/* the agent's: left out */
 	struct space_vma *vma;
 	size_t n, cap;
-	uint64_t clean, clean_end;	/* behind the vDSO's last byte: reads as zeros in the image */
+	uint64_t clean, clean_end; /* behind the vDSO's last byte: reads as zeros in the image */
 	MmEntry mm;			/* all but vmas, brk, dumpable, thp_disabled */
 	uint64_t auxv[44];
 };
@@ -37,7 +37,8 @@ struct collection {
 	bool allow_uprobes;
 };
 
-/* Fill *s (pid, vpid and region are set). What cannot be dumped is a fault that names the mapping. */
+/* Fill *s (pid, vpid and region are set). What cannot be dumped is a fault that names the mapping.
+ */
 int collect_space(struct space *s, struct collection *all, struct fault *f);
 
 /* Append an entry with everything but the address range zero. */

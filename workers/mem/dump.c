@@ -28,6 +28,7 @@
 #include "workers/mem/state.h"
 #include "workers/mem/vma.h"
 
+#define IOVS 256			/* runs read by one call; the kernel's limit is 1024 */
 #define LANES_FROM 4			/* tasks that make a second thread worth its start */
 
 struct dump {
@@ -149,12 +150,13 @@ static bool may_be_lazy(const VmaEntry *e)
 }
 
 /* Add pages of one mapping; those with a live stack top are cut out of a lazy run. */
-static void add_pages(struct runs *runs, struct stacks *st, const struct space_vma *v, uint64_t start,
-		      uint64_t end)
+static void add_pages(struct runs *runs, struct stacks *st, const struct space_vma *v,
+		      uint64_t start, uint64_t end)
 {
 	const VmaEntry *e = &v->e;
-	struct run r = { .start = start, .end = end, .pin = v->alone && (e->prot & PROT_READ) };
+	struct run r = { .start = start, .end = end };
 
+	r.pin = v->alone && (e->prot & PROT_READ) && !vma_is(e, VMA_VDSO);
 	if (may_be_lazy(e)) {
 		r.flags = PAGE_LAZY;
 		for (; st->next < st->n && st->page[st->next] < end; st->next++) {
@@ -199,7 +201,8 @@ static void choose_pages(const struct space *s, const struct extents *ex, struct
 			const struct extent *x = &ex->extent[i];
 
 			if (!x->guard)
-				add_pages(runs, st, &s->vma[v], x->start > e->start ? x->start : e->start,
+				add_pages(runs, st, &s->vma[v],
+					  x->start > e->start ? x->start : e->start,
 					  x->end < e->end ? x->end : e->end);
 			if (x->end > e->end)
 				break;		/* goes on in the next mapping */
@@ -231,41 +234,76 @@ static void clean_tail(const struct space *s, const struct run *piece, char *buf
 		memset(buf + (from - piece->start), 0, to - from);
 }
 
-static int read_piece(const struct reader *r, const struct run *piece, char *buf, struct fault *f)
+/* Runs that are read by one call. */
+struct gather {
+	struct iovec remote[IOVS];
+	size_t n;
+	char *buf;			/* where the first goes */
+	size_t len;
+};
+
+static int read_gathered(const struct reader *r, struct gather *g, struct fault *f)
 {
-	size_t size = piece->end - piece->start;
-	struct iovec local = { buf, size }, remote = { (void *)piece->start, size };
+	struct iovec local = { g->buf, g->len };
 	ssize_t got;
 
-	if (piece->pin)
-		got = process_vm_readv(r->s->pid, &local, 1, &remote, 1, 0);
-	else
-		got = pread(r->mem, buf, size, piece->start);
-	if (got == (ssize_t)size)
+	if (!g->n)
 		return 0;
-	return fault(f, got < 0 ? errno : EFAULT, "task %d: read its memory %" PRIx64 "-%" PRIx64,
-		     r->s->pid, piece->start, piece->end);
+	got = process_vm_readv(r->s->pid, &local, 1, g->remote, g->n, 0);
+	if (got != (ssize_t)g->len)
+		return fault(f, got < 0 ? errno : EFAULT,
+			     "task %d: read %zu bytes of its memory from %p on", r->s->pid, g->len,
+			     g->remote[0].iov_base);
+	g->n = g->len = 0;
+	return 0;
+}
+
+static void gather(struct gather *g, const struct run *piece, char *buf)
+{
+	size_t size = piece->end - piece->start;
+
+	if (!g->n)
+		g->buf = buf;
+	g->remote[g->n++] = (struct iovec){ (void *)piece->start, size };
+	g->len += size;
+}
+
+static int read_alone(const struct reader *r, const struct run *piece, char *buf, struct fault *f)
+{
+	size_t size = piece->end - piece->start;
+	ssize_t got = pread(r->mem, buf, size, piece->start);
+
+	if (got != (ssize_t)size)
+		return fault(f, got < 0 ? errno : EFAULT,
+			     "task %d: read its memory %" PRIx64 "-%" PRIx64, r->s->pid,
+			     piece->start, piece->end);
+	clean_tail(r->s, piece, buf);
+	return 0;
 }
 
 /*
- * /proc/PID/mem reads anything. process_vm_readv is faster, but reads only what the task may, and it
- * pins the pages: the kernel gives every page that is shared with another task since a fork
- * a copy of its own first (Linux 5.19, gup_must_unshare). A dump must not do that.
+ * /proc/PID/mem reads anything. process_vm_readv is faster, but reads only what the task may, and
+ * it pins the pages: the kernel gives every page that is shared with another task since a fork a
+ * copy of its own first (Linux 5.19, gup_must_unshare). A dump must not do that.
  */
 static long fill(void *ctx, const struct runs *runs, struct cursor *at, char *buf, size_t len,
 		 struct fault *f)
 {
 	struct reader *r = ctx;
+	struct gather g = { .n = 0 };
 	struct run piece;
 	size_t n = 0;
 
 	while (n < len && runs_next(runs, at, len - n, &piece)) {
-		if (read_piece(r, &piece, buf + n, f) < 0)
+		if ((!piece.pin || g.n == IOVS) && read_gathered(r, &g, f) < 0)
 			return -1;
-		clean_tail(r->s, &piece, buf + n);
+		if (piece.pin)
+			gather(&g, &piece, buf + n);
+		else if (read_alone(r, &piece, buf + n, f) < 0)
+			return -1;
 		n += piece.end - piece.start;
 	}
-	return n;
+	return read_gathered(r, &g, f) < 0 ? -1 : (long)n;
 }
 
 static int write_pages(struct space *s, const struct runs *runs, struct page_writer *w,
@@ -318,8 +356,8 @@ static int write_space(struct space *s, const MemTaskState *state, struct page_w
 		add_guards(s, &ex);
 		w->scanned += runs_bytes(&runs) / STASIS_PAGE + ex.n;
 		w->written += runs_bytes(&runs) / STASIS_PAGE;
-		log_debug("task %d: %zu mappings, %zu runs, %" PRIu64 " pages", s->pid, s->n, runs.n,
-			  runs_bytes(&runs) / STASIS_PAGE);
+		log_debug("task %d: %zu mappings, %zu runs, %" PRIu64 " pages", s->pid, s->n,
+			  runs.n, runs_bytes(&runs) / STASIS_PAGE);
 		r = write_mm(s, state, w->image_dir, f) < 0 ? -1 : write_pages(s, &runs, w, f);
 	}
 	free(ex.extent);

@@ -35,18 +35,14 @@
 
 bool fill_wants_uffd(const struct target *t, uint32_t vma)
 {
-	uint64_t bytes = 0;
 	size_t i;
 
-	if (!vma_is(t->vma[vma], VMA_ANON_PRIVATE))
+	if (t->stored_bytes[vma] < UFFD_FROM || !vma_is(t->vma[vma], VMA_ANON_PRIVATE))
 		return false;
 	for (i = 0; i < t->nkept; i++)
 		if (t->kept[i].vma == vma)
 			return false;
-	for (i = 0; i < t->stored.n && t->stored.run[i].vma <= vma; i++)
-		if (t->stored.run[i].vma == vma)
-			bytes += t->stored.run[i].end - t->stored.run[i].start;
-	return bytes >= UFFD_FROM;
+	return true;
 }
 
 /* ---- process_vm_writev ---- */
@@ -64,8 +60,9 @@ static int flush_writes(const struct target *t, struct gather *g, struct fault *
 		return 0;
 	r = process_vm_writev(t->pid, g->local, g->n, g->remote, g->n, 0);
 	if (r < 0 || (size_t)r != g->bytes)
-		return fault(f, r < 0 ? errno : EFAULT, "task %d: write %zu bytes to its memory from %p on",
-			     t->pid, g->bytes, g->remote[0].iov_base);
+		return fault(f, r < 0 ? errno : EFAULT,
+			     "task %d: write %zu bytes to its memory from %p on", t->pid, g->bytes,
+			     g->remote[0].iov_base);
 	g->n = g->bytes = 0;
 	return 0;
 }
@@ -147,8 +144,8 @@ static int copy_all(struct copier *c, uint64_t bytes, struct fault *f)
 	if (second)
 		pthread_join(thread, NULL);
 	if (c->error)
-		return fault(f, c->error, "task %d: copy %" PRIu64 " bytes into its memory", c->t->pid,
-			     bytes);
+		return fault(f, c->error, "task %d: copy %" PRIu64 " bytes into its memory",
+			     c->t->pid, bytes);
 	return 0;
 }
 
@@ -158,8 +155,9 @@ static int register_vma(const struct target *t, int uffd, const VmaEntry *e, str
 				     .mode = UFFDIO_REGISTER_MODE_MISSING };
 
 	if (ioctl(uffd, UFFDIO_REGISTER, &r) < 0)
-		return fault(f, errno, "task %d: register %" PRIx64 "-%" PRIx64 " with a userfaultfd",
-			     t->pid, e->start, e->end);
+		return fault(f, errno,
+			     "task %d: register %" PRIx64 "-%" PRIx64 " with a userfaultfd", t->pid,
+			     e->start, e->end);
 	return 0;
 }
 
@@ -168,7 +166,8 @@ static int unregister_vma(const struct target *t, int uffd, const VmaEntry *e, s
 	struct uffdio_range r = { e->start, e->end - e->start };
 
 	if (ioctl(uffd, UFFDIO_UNREGISTER, &r) < 0)
-		return fault(f, errno, "task %d: unregister %" PRIx64 "-%" PRIx64 " from a userfaultfd",
+		return fault(f, errno,
+			     "task %d: unregister %" PRIx64 "-%" PRIx64 " from a userfaultfd",
 			     t->pid, e->start, e->end);
 	return 0;
 }

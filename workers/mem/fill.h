@@ -9,12 +9,13 @@
 
 #include "workers/mem/target.h"
 
-/* Is a mapping of its own so large that a userfaultfd pays (all mappings it is used for are fresh)? */
+/* Is a mapping of its own so large that a userfaultfd pays (all mappings it is used for are fresh)?
+ */
 bool fill_wants_uffd(const struct target *t, uint32_t vma);
 
 /*
- * Write runs of pages. uffd: a userfaultfd of the task (kept by the caller) for the mappings that want
- * one, or -1. Mappings must be writable.
+ * Write runs of pages. uffd: a userfaultfd of the task (kept by the caller) for the mappings that
+ * want one, or -1. Mappings must be writable.
  */
 int fill_pages(const struct target *t, const struct stored_list *what, int uffd, struct fault *f);
 

@@ -11,8 +11,9 @@
 #include "proto/control/fault.h"
 
 /*
- * Call one(ctx, i, f) for i from 0 to n-1, in any order, in as many threads as there are processors (but
- * in this one alone when parallel is false). After the first fault no more are begun; it ends in f.
+ * Call one(ctx, i, f) for i from 0 to n-1, in any order, in as many threads as there are processors
+ * (but in this one alone when parallel is false). After the first fault no more are begun; it ends
+ * in f.
  */
 int lanes_run(size_t n, bool parallel, int (*one)(void *ctx, size_t i, struct fault *f), void *ctx,
 	      struct fault *f);

@@ -33,8 +33,10 @@ static int add_entry(const struct image *img, size_t n, const PagemapEntry *e,
 	struct stored *last = out->n ? &out->run[out->n - 1] : NULL, *r;
 
 	if (e->in_parent || (e->flags & PAGE_IN_PARENT))
-		return fault(f, -ENOTSUP, "%s, entry %zu: its pages are in a parent image, which cannot "
-			     "be restored yet; dump without --prev-images-dir", image_label(img), n);
+		return fault(f, -ENOTSUP,
+			     "%s, entry %zu: its pages are in a parent image, which cannot "
+			     "be restored yet; dump without --prev-images-dir",
+			     image_label(img), n);
 	if (e->has_flags && (e->flags & ~KNOWN_FLAGS))
 		return bad(img, n, f, "unknown flags");
 	if (e->has_flags && !(e->flags & PAGE_STORED))

@@ -53,7 +53,7 @@ struct page_source {
 /* The pages images of one dump: numbered, and counted for the statistics. */
 struct page_writer {
 	int image_dir;
-	bool alone;			/* nobody else writes pages meanwhile: use a second thread */
+	bool alone; /* nobody else writes pages meanwhile: use a second thread */
 	uint32_t last_id;		/* of pages-N.img */
 	uint64_t scanned, written;	/* private pages */
 	uint64_t shared_scanned, shared_written;

@@ -60,7 +60,8 @@ int pagescan(pid_t pid, struct extents *out, struct fault *f)
 			continue;
 		}
 		if (n < 0)
-			return fault(f, errno, "task %d: find its pages (PAGEMAP_SCAN, Linux 6.7)", pid);
+			return fault(f, errno, "task %d: find its pages (PAGEMAP_SCAN, Linux 6.7)",
+				     pid);
 		for (i = 0; i < n; i++)
 			add(out, &regions[i]);
 		if (n)

@@ -23,8 +23,8 @@ struct extents {
 };
 
 /*
- * All pages of the task that are its own: in memory or swapped out, neither of a file nor the shared
- * zero page; and guard regions. In address order. The caller frees extents->extent.
+ * All pages of the task that are its own: in memory or swapped out, neither of a file nor the
+ * shared zero page; and guard regions. In address order. The caller frees extents->extent.
  */
 int pagescan(pid_t pid, struct extents *out, struct fault *f);
 

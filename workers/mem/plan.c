@@ -143,7 +143,8 @@ static int check_result(const struct call_plan *c, struct gate *g, struct fault 
 	if (c->ret < 0 && c->ret >= -4095)
 		return fault(f, -c->ret, "task %d: %s at %" PRIx64, pid, c->what, c->where);
 	if (c->want == WANT_ADDRESS && (uint64_t)c->ret != expected)
-		return fault(f, -EEXIST, "task %d: %s at %" PRIx64 ": the kernel chose %" PRIx64 " instead",
+		return fault(f, -EEXIST,
+			     "task %d: %s at %" PRIx64 ": the kernel chose %" PRIx64 " instead",
 			     pid, c->what, c->where, (uint64_t)c->ret);
 	return 0;
 }

@@ -71,10 +71,12 @@ static int check_own_vm(const MemPrepare *m, size_t task, struct fault *f)
 	size_t i;
 
 	for (i = 0; i < task; i++)
-		if (!m->task[i]->dead && m->task[i]->vm_id == m->task[task]->vm_id && m->task[i]->vm_id)
-			return fault(f, -ENOTSUP, "task %u shares its memory with task %u (vfork or clone "
-				     "with CLONE_VM), which cannot be restored yet", m->task[task]->pid,
-				     m->task[i]->pid);
+		if (!m->task[i]->dead && m->task[i]->vm_id == m->task[task]->vm_id &&
+		    m->task[i]->vm_id)
+			return fault(f, -ENOTSUP,
+				     "task %u shares its memory with task %u (vfork or clone "
+				     "with CLONE_VM), which cannot be restored yet",
+				     m->task[task]->pid, m->task[i]->pid);
 	return 0;
 }
 
@@ -89,8 +91,9 @@ static int load_target(struct restore *r, const RestoreTask *task, int image_dir
 	    shmem_pool_add(&r->shmems, t, image_dir, f) < 0)
 		return -1;
 	if (t->redirect)
-		log_warnx("task %d: the vDSO of its kernel differs from this one's: its calls are redirected",
-			  t->pid);
+		log_warnx(
+			"task %d: the vDSO of its kernel differs from this one's: its calls are redirected",
+			t->pid);
 	return 0;
 }
 
@@ -232,19 +235,22 @@ int on_mem_build(struct call *c, struct fault *f)
 	for (i = 0; i < m->n_task; i++) {
 		t = mem->restore ? find(mem->restore, m->task[i]->pid) : NULL;
 		if (!t || !t->gate)
-			return fault(f, -EPROTO, "MemBuild of task %u, which has no images or no gate",
+			return fault(f, -EPROTO,
+				     "MemBuild of task %u, which has no images or no gate",
 				     m->task[i]->pid);
-		if (build_task(t, &mem->restore->shmems, m->task[i]->first_fd, m->task[i]->inherited, f) < 0)
+		if (build_task(t, &mem->restore->shmems, m->task[i]->first_fd,
+			       m->task[i]->inherited, f) < 0)
 			return -1;
-		log_debug("task %d: %zu mappings, %" PRIu64 " bytes of pages, %zu ranges taken over", t->pid,
-			  t->n, t->pages.size, m->task[i]->inherited ? t->nkept : 0);
+		log_debug("task %d: %zu mappings, %" PRIu64
+			  " bytes of pages, %zu ranges taken over",
+			  t->pid, t->n, t->pages.size, m->task[i]->inherited ? t->nkept : 0);
 	}
 	return 0;
 }
 
 /*
- * The tasks are about to run and need nothing of ours. The images stay mapped: to unmap a large tree's
- * takes 0.2 s, which the end of this process costs anyway, but later.
+ * The tasks are about to run and need nothing of ours. The images stay mapped: to unmap a large
+ * tree's takes 0.2 s, which the end of this process costs anyway, but later.
  */
 int on_mem_finish(struct call *c, struct fault *f)
 {

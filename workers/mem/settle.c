@@ -29,30 +29,11 @@ static void add(struct plan *p, enum plan_want want, const char *what, uint32_t 
 	plan_add(p, want, what, start, nr, (uint64_t[6]){ start, end - start, third, fourth });
 }
 
-/* Stored runs are in address order. */
-static uint64_t stored_bytes(const struct target *t, uint32_t vma)
-{
-	size_t low = 0, high = t->stored.n;
-	uint64_t sum = 0;
-
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-
-		if (t->stored.run[mid].vma < vma)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	for (; low < t->stored.n && t->stored.run[low].vma == vma; low++)
-		sum += t->stored.run[low].end - t->stored.run[low].start;
-	return sum;
-}
-
 uint32_t settle_first_prot(const struct target *t, uint32_t vma)
 {
 	uint32_t prot = t->vma[vma]->prot;
 
-	return stored_bytes(t, vma) ? prot | PROT_WRITE : prot;
+	return t->stored_bytes[vma] ? prot | PROT_WRITE : prot;
 }
 
 static bool is_execute_only(const VmaEntry *e)
@@ -92,18 +73,24 @@ void settle_plan_keys(struct plan *p, const struct target *t, bool inherited)
 	}
 }
 
-void settle_plan_parent_guards(struct plan *p, const struct target *t, const struct kept *k)
+void settle_plan_parent_guards(struct plan *p, const struct target *t)
 {
 	const struct target *parent = t->parent;
+	size_t i = 0, k = 0;
 	uint64_t start, end;
-	size_t i;
 
-	for (i = 0; i < parent->nguards; i++) {
-		start = parent->guard[i]->start > k->start ? parent->guard[i]->start : k->start;
-		end = parent->guard[i]->end < k->end ? parent->guard[i]->end : k->end;
+	while (i < parent->nguards && k < t->nkept) {
+		const VmaEntry *g = parent->guard[i];
+
+		start = g->start > t->kept[k].start ? g->start : t->kept[k].start;
+		end = g->end < t->kept[k].end ? g->end : t->kept[k].end;
 		if (start < end)
 			add(p, WANT_SUCCESS, "remove a guard region", SYS_madvise, start, end,
 			    MADV_GUARD_REMOVE, 0);
+		if (g->end < t->kept[k].end)
+			i++;
+		else
+			k++;
 	}
 }
 
@@ -112,8 +99,8 @@ static void plan_protection(struct plan *p, const struct target *t, uint32_t vma
 	const VmaEntry *e = t->vma[vma];
 
 	if (e->pkey && !is_execute_only(e))
-		add(p, WANT_SUCCESS, "set a protection key", SYS_pkey_mprotect, e->start, e->end, e->prot,
-		    e->pkey);
+		add(p, WANT_SUCCESS, "set a protection key", SYS_pkey_mprotect, e->start, e->end,
+		    e->prot, e->pkey);
 	else if (settle_first_prot(t, vma) != e->prot)
 		add(p, WANT_SUCCESS, "protect", SYS_mprotect, e->start, e->end, e->prot, 0);
 }
@@ -136,10 +123,11 @@ static void plan_lock(struct plan *p, const struct target *t, uint32_t vma)
 {
 	const VmaEntry *e = t->vma[vma];
 	bool partial = vma_is(e, VMA_ANON_PRIVATE) && (e->prot & PROT_WRITE) &&
-		       stored_bytes(t, vma) < e->end - e->start;
+		       t->stored_bytes[vma] < e->end - e->start;
 
 	if (e->flags & MAP_LOCKED)
-		add(p, WANT_SUCCESS, "lock", SYS_mlock2, e->start, e->end, partial ? MLOCK_ONFAULT : 0, 0);
+		add(p, WANT_SUCCESS, "lock", SYS_mlock2, e->start, e->end,
+		    partial ? MLOCK_ONFAULT : 0, 0);
 }
 
 void settle_plan(struct plan *p, const struct target *t)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * settle.h - restore: what a mapping gets after its contents: protection, keys, advice, locks, guards.
+ * settle.h - restore: what a mapping gets after its contents: protection, keys, advice, locks,
+ * guards.
  */
 #ifndef STASIS_MEM_SETTLE_H
 #define STASIS_MEM_SETTLE_H
@@ -18,7 +19,7 @@ uint32_t settle_first_prot(const struct target *t, uint32_t vma);
 void settle_plan_keys(struct plan *p, const struct target *t, bool inherited);
 
 /* Take the parent's guard regions out of what was taken over. */
-void settle_plan_parent_guards(struct plan *p, const struct target *t, const struct kept *k);
+void settle_plan_parent_guards(struct plan *p, const struct target *t);
 
 /* After the contents. */
 void settle_plan(struct plan *p, const struct target *t);

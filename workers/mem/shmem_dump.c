@@ -83,8 +83,8 @@ static int write_one(const struct shmem_seen *s, struct page_writer *w, struct f
 		 s->end);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &st) < 0)
-		return fault(f, errno, "open the shared memory mapped by task %d at %#" PRIx64, s->pid,
-			     s->start);
+		return fault(f, errno, "open the shared memory mapped by task %d at %#" PRIx64,
+			     s->pid, s->start);
 	if (find_data(fd, &runs) < 0)
 		fault(f, errno, "find the data of the shared memory of task %d", s->pid);
 	else

@@ -94,8 +94,8 @@ static int write_contents(const struct shmem *s, struct fault *f)
 	for (i = 0; i < s->stored.n; i++) {
 		r = &s->stored.run[i];
 		for (done = 0; done < r->end - r->start; done += n) {
-			n = pwrite(s->fd, s->pages.data + r->offset + done, r->end - r->start - done,
-				   r->start + done);
+			n = pwrite(s->fd, s->pages.data + r->offset + done,
+				   r->end - r->start - done, r->start + done);
 			if (n <= 0)
 				return fault(f, errno, "write the shared memory %" PRIu64, s->id);
 		}
@@ -113,9 +113,10 @@ int shmem_open(struct shmem_pool *pool, uint64_t id, struct fault *f)
 		die("the shared memory %" PRIu64 " was not prepared", id);
 	if (s->fd >= 0)
 		return s->fd;
-	/* NORESERVE: the object is as large as an attacker's image says, its pages come when written. */
-	map = mmap(NULL, s->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-		   0);
+	/* NORESERVE: the object is as large as an attacker's image says, its pages come when
+	 * written. */
+	map = mmap(NULL, s->size, PROT_READ | PROT_WRITE,
+		   MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (map == MAP_FAILED)
 		return fault(f, errno, "make shared memory of %" PRIu64 " bytes", s->size);
 	snprintf(path, sizeof(path), "/proc/self/map_files/%lx-%lx", (unsigned long)map,

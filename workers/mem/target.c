@@ -42,8 +42,8 @@ static const struct {
 
 static int bad(const struct target *t, const VmaEntry *e, struct fault *f, const char *what)
 {
-	return fault(f, -EBADMSG, "mm-%d.img: mapping %" PRIx64 "-%" PRIx64 ": %s", t->pid, e->start,
-		     e->end, what);
+	return fault(f, -EBADMSG, "mm-%d.img: mapping %" PRIx64 "-%" PRIx64 ": %s", t->pid,
+		     e->start, e->end, what);
 }
 
 static int check_supported(const struct target *t, const VmaEntry *e, struct fault *f)
@@ -52,13 +52,15 @@ static int check_supported(const struct target *t, const VmaEntry *e, struct fau
 
 	for (i = 0; i < ARRAY_LEN(refused); i++)
 		if (e->status & refused[i].status)
-			return fault(f, -ENOTSUP, "task %d: the mapping %" PRIx64 "-%" PRIx64
-				     " is %s, which cannot be restored yet", t->pid, e->start, e->end,
-				     refused[i].what);
+			return fault(f, -ENOTSUP,
+				     "task %d: the mapping %" PRIx64 "-%" PRIx64
+				     " is %s, which cannot be restored yet",
+				     t->pid, e->start, e->end, refused[i].what);
 	if (e->flags & MAP_HUGETLB)
-		return fault(f, -ENOTSUP, "task %d: the mapping %" PRIx64 "-%" PRIx64
-			     " has huge pages (hugetlb), which cannot be restored yet", t->pid, e->start,
-			     e->end);
+		return fault(f, -ENOTSUP,
+			     "task %d: the mapping %" PRIx64 "-%" PRIx64
+			     " has huge pages (hugetlb), which cannot be restored yet",
+			     t->pid, e->start, e->end);
 	return 0;
 }
 
@@ -132,7 +134,14 @@ static int remember_special(struct target *t, const VmaEntry *e, struct fault *f
 	return 0;
 }
 
-/* Sort the entries into mappings and guard regions, in place. */
+static int compare_guards(const void *a, const void *b)
+{
+	const VmaEntry *x = *(VmaEntry *const *)a, *y = *(VmaEntry *const *)b;
+
+	return x->start < y->start ? -1 : x->start > y->start;
+}
+
+/* Sort the entries into mappings and guard regions. */
 static int check_vmas(struct target *t, int image_dir, struct adoption *adoption, struct fault *f)
 {
 	MmEntry *mm = t->mm;
@@ -160,6 +169,7 @@ static int check_vmas(struct target *t, int image_dir, struct adoption *adoption
 			return -1;
 		t->vma[t->n++] = e;
 	}
+	qsort(t->guard, t->nguards, sizeof(*t->guard), compare_guards);
 	return 0;
 }
 
@@ -176,18 +186,21 @@ static int check_fields(const struct target *t, struct fault *f)
 
 	for (i = 0; i < ARRAY_LEN(address); i++)
 		if (address[i] < MIN_ADDRESS || address[i] >= USER_END)
-			return fault(f, -EBADMSG, "mm-%d.img: field %zu is not a user address", t->pid,
-				     i + 1);
+			return fault(f, -EBADMSG, "mm-%d.img: field %zu is not a user address",
+				     t->pid, i + 1);
 	if (m->mm_start_code >= m->mm_end_code || m->mm_start_data > m->mm_end_data ||
 	    m->mm_start_brk > m->mm_brk || m->mm_arg_start > m->mm_arg_end ||
 	    m->mm_env_start > m->mm_env_end)
-		return fault(f, -EBADMSG, "mm-%d.img: the end of a segment lies before its start", t->pid);
+		return fault(f, -EBADMSG, "mm-%d.img: the end of a segment lies before its start",
+			     t->pid);
 	if (m->n_mm_saved_auxv > AUXV_MAX || m->n_mm_saved_auxv % 2)
 		return fault(f, -EBADMSG, "mm-%d.img: mm_saved_auxv has %zu words", t->pid,
 			     m->n_mm_saved_auxv);
 	if (m->n_aios)
-		return fault(f, -ENOTSUP, "task %d: it has rings of asynchronous I/O, which cannot be "
-			     "restored yet", t->pid);
+		return fault(f, -ENOTSUP,
+			     "task %d: it has rings of asynchronous I/O, which cannot be "
+			     "restored yet",
+			     t->pid);
 	if (!m->exe_file_id)
 		return fault(f, -EBADMSG, "mm-%d.img: exe_file_id is 0", t->pid);
 	return 0;
@@ -200,6 +213,7 @@ static int assign_pages(struct target *t, const struct stored_list *all, struct 
 	struct stored *s;
 	size_t i, v = 0;
 
+	t->stored_bytes = xcalloc(t->n, sizeof(*t->stored_bytes));
 	for (i = 0; i < all->n; i++) {
 		for (at = all->run[i].start; at < all->run[i].end; at = end) {
 			while (v < t->n && t->vma[v]->end <= at)
@@ -210,7 +224,9 @@ static int assign_pages(struct target *t, const struct stored_list *all, struct 
 					     " lies in no private mapping", t->pid, at);
 			end = t->vma[v]->end < all->run[i].end ? t->vma[v]->end : all->run[i].end;
 			s = grow(&t->stored.run, t->stored.n++, &t->stored.cap, sizeof(*s));
-			*s = (struct stored){ at, end, all->run[i].offset + at - all->run[i].start, v };
+			*s = (struct stored){ at, end, all->run[i].offset + at - all->run[i].start,
+					      v };
+			t->stored_bytes[v] += end - at;
 		}
 	}
 	return 0;
@@ -247,8 +263,9 @@ static void list_files(struct target *t)
 
 	t->slot = xcalloc(t->n, sizeof(*t->slot));
 	for (i = 0; i < t->n; i++)
-		t->slot[i] = vma_is_file(t->vma[i]) ?
-				     (int)need_file(t, t->vma[i]->shmid, open_flags(t->vma[i])) : -1;
+		t->slot[i] = vma_is_file(t->vma[i])
+				     ? (int)need_file(t, t->vma[i]->shmid, open_flags(t->vma[i]))
+				     : -1;
 	t->exe_slot = need_file(t, t->mm->exe_file_id, O_RDONLY);
 }
 
@@ -279,6 +296,7 @@ void target_free(struct target *t)
 	free(t->vma);
 	free(t->guard);
 	free(t->stored.run);
+	free(t->stored_bytes);
 	pages_image_close(&t->pages);
 	free(t->file_id);
 	free(t->file_flags);

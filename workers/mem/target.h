@@ -55,11 +55,12 @@ struct target {
 	MmEntry *mm;
 	VmaEntry **vma;			/* mappings in address order; belongs to mm */
 	size_t n;
-	VmaEntry **guard;		/* guard regions; belongs to mm */
+	VmaEntry **guard;		/* guard regions in address order; belongs to mm */
 	size_t nguards;
 	int vdso, vvar;			/* indices in vma[], -1: none */
 	bool redirect;			/* the vDSO becomes jumps to this kernel's (vdso.c) */
 	struct stored_list stored;
+	uint64_t *stored_bytes;		/* by mapping */
 	struct pages_image pages;
 	/* Files to be passed: a distinct (id, open flags) each. */
 	uint32_t *file_id, *file_flags;

@@ -45,7 +45,8 @@ int vdso_find(pid_t pid, struct areas *out, struct fault *f)
 		if (!vdso && !strstr(line, " [vvar]") && !strstr(line, " [vvar_vclock]"))
 			continue;
 		if (out->n == AREAS_MAX)
-			return fault(f, -EPROTO, "task %d has more than %d vvar areas", pid, AREAS_MAX);
+			return fault(f, -EPROTO, "task %d has more than %d vvar areas", pid,
+				     AREAS_MAX);
 		a = &out->area[out->n++];
 		a->start = strtoull(line, &end, 16);
 		a->end = strtoull(end + 1, NULL, 16);
@@ -70,7 +71,8 @@ static int own_layout(struct address_range *vdso, struct address_range *vvar, st
 		if (!r->start)
 			r->start = own.area[i].start;
 		else if (r->end != own.area[i].start)
-			return fault(f, -EPROTO, "the vvar areas of this kernel are not neighbours");
+			return fault(f, -EPROTO,
+				     "the vvar areas of this kernel are not neighbours");
 		r->end = own.area[i].end;
 	}
 	return 0;
@@ -84,7 +86,8 @@ static const char *image_of_vdso(const struct target *t)
 
 	for (i = 0; i < t->stored.n; i++)
 		if (t->stored.run[i].start <= e->start && t->stored.run[i].end >= e->end)
-			return t->pages.data + t->stored.run[i].offset + (e->start - t->stored.run[i].start);
+			return t->pages.data + t->stored.run[i].offset +
+			       (e->start - t->stored.run[i].start);
 	return NULL;
 }
 
@@ -140,9 +143,12 @@ int vdso_check(struct target *t, struct fault *f)
 	if (!vdso.start)
 		return fault(f, -ENOTSUP, "task %d uses a vDSO and this kernel has none", t->pid);
 	if (vdso_symbols(image, e->end - e->start, &theirs) < 0)
-		return fault(f, -ENOTSUP, "task %d was dumped on a kernel whose vDSO (%" PRIu64
-			     " bytes) differs from this one's (%" PRIu64 " bytes), and its functions "
-			     "cannot be found", t->pid, e->end - e->start, vdso.end - vdso.start);
+		return fault(f, -ENOTSUP,
+			     "task %d was dumped on a kernel whose vDSO (%" PRIu64
+			     " bytes) differs from this one's (%" PRIu64
+			     " bytes), and its functions "
+			     "cannot be found",
+			     t->pid, e->end - e->start, vdso.end - vdso.start);
 	t->redirect = true;
 	return 0;
 }
@@ -203,7 +209,8 @@ static void plan_one(struct plan *p, struct area *a, uint64_t to)
 
 	if (a->start == to)
 		return;
-	plan_add(p, WANT_ADDRESS, a->vdso ? "move the vDSO" : "move a vvar area", to, SYS_mremap, arg);
+	plan_add(p, WANT_ADDRESS, a->vdso ? "move the vDSO" : "move a vvar area", to, SYS_mremap,
+		 arg);
 	a->start = to;
 	a->end = to + size;
 }
@@ -215,7 +222,8 @@ static bool in_the_way(const struct areas *a)
 	for (i = 0; i < a->n; i++)
 		for (k = 0; k < a->n; k++)
 			if (a->area[i].to && a->area[i].to != a->area[i].start &&
-			    overlaps(a->area[i].to, a->area[i].to + a->area[i].end - a->area[i].start,
+			    overlaps(a->area[i].to,
+				     a->area[i].to + a->area[i].end - a->area[i].start,
 				     a->area[k].start, a->area[k].end))
 				return true;
 	return false;
@@ -305,7 +313,8 @@ char *vdso_with_jumps(const struct target *t, uint64_t to)
 	char *code = xcalloc(1, size);
 
 	memcpy(code, image_of_vdso(t), size);
-	if (own_layout(&vdso, &vvar, &f) < 0 || vdso_symbols(own, vdso.end - vdso.start, &ours) < 0 ||
+	if (own_layout(&vdso, &vvar, &f) < 0 ||
+	    vdso_symbols(own, vdso.end - vdso.start, &ours) < 0 ||
 	    vdso_symbols(code, size, &theirs) < 0)
 		die("the vDSO is not what it was when it was checked");
 	for (i = 0; i < theirs.n; i++) {
