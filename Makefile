@@ -29,6 +29,7 @@ COORDINATOR = $(filter-out coordinator/main.c,$(wildcard coordinator/*.c))
 obj = $(1:%.c=$(BUILD)/%.o)
 LIB = $(call obj,$(CONTROL) $(IMAGES) $(COMMON)) $(PB_C:.c=.o) build/pie/agent_blob.o
 PROGRAMS = stasis stasis-mem stasis-files
+SAN_LIB = $(if $(SAN),$(BUILD)/tests/sanitizer.o)
 
 .PHONY: all deps demo check check-all asan bench zdtm fmt lint install clean
 .SECONDARY:
@@ -44,13 +45,13 @@ $(BUILD)/libstasis.a: $(LIB)
 	@rm -f $@
 	ar rcs $@ $^
 
-$(BUILD)/stasis: $(BUILD)/coordinator/main.o $(call obj,$(COORDINATOR) $(MEM) $(FILES)) $(BUILD)/libstasis.a
+$(BUILD)/stasis: $(BUILD)/coordinator/main.o $(call obj,$(COORDINATOR) $(MEM) $(FILES)) $(SAN_LIB) $(BUILD)/libstasis.a
 	$(CC) $(SAN) -o $@ $^ $(LDLIBS)
 
-$(BUILD)/stasis-mem: $(BUILD)/workers/mem/main.o $(call obj,$(MEM)) $(BUILD)/libstasis.a
+$(BUILD)/stasis-mem: $(BUILD)/workers/mem/main.o $(call obj,$(MEM)) $(SAN_LIB) $(BUILD)/libstasis.a
 	$(CC) $(SAN) -o $@ $^ $(LDLIBS)
 
-$(BUILD)/stasis-files: $(BUILD)/workers/files/main.o $(call obj,$(FILES)) $(BUILD)/libstasis.a
+$(BUILD)/stasis-files: $(BUILD)/workers/files/main.o $(call obj,$(FILES)) $(SAN_LIB) $(BUILD)/libstasis.a
 	$(CC) $(SAN) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/%.pb-c.c $(BUILD)/%.pb-c.h: %.proto

@@ -72,8 +72,8 @@ static int check_image(const CgroupEntry *e, struct fault *f)
 			const CgMemberEntry *m = e->sets[i]->ctls[k];
 
 			if (!good_path(m->path) || strlen(m->name) >= NAME_MAX)
-				return fault(f, -EBADMSG, "cgroup.img: set %u: the path of hierarchy %.80s is "
-					     "damaged", e->sets[i]->id, m->name);
+				return fault(f, -EBADMSG, "cgroup.img: set %u: the path of hierarchy "
+					     "%.80s is damaged", e->sets[i]->id, m->name);
 		}
 	return 0;
 }
@@ -115,7 +115,8 @@ static int configure(int fs, const char *name)
 	char copy[NAME_MAX], *one, *rest = copy;
 
 	if (strncmp(name, NAMED, strlen(NAMED)) == 0)
-		return syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "name", name + strlen(NAMED), 0);
+		return syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "name",
+			       name + strlen(NAMED), 0);
 	snprintf(copy, sizeof(copy), "%s", name);
 	while ((one = strsep(&rest, ",")))
 		if (*one && syscall(SYS_fsconfig, fs, FSCONFIG_SET_FLAG, one, NULL, 0) < 0)
@@ -132,8 +133,8 @@ static int open_hierarchy(const char *name, struct fault *f)
 	    syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
 		fd = syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, 0);
 	if (fd < 0)
-		return fault(f, errno, "open the cgroup hierarchy %s (--manage-cgroups=ignore leaves tasks "
-			     "in stasis' own cgroups)", *name ? name : "of version 2");
+		return fault(f, errno, "open the cgroup hierarchy %s (--manage-cgroups=ignore leaves "
+			     "tasks in stasis' own cgroups)", *name ? name : "of version 2");
 	return fd;
 }
 
@@ -214,7 +215,8 @@ static int open_directory(int root, const char *path, struct fault *f)
 /* ---- moving ---- */
 
 /* A process as a whole, or one thread of it. */
-static int move_one(struct mover *m, const CgMemberEntry *to, pid_t id, bool thread, struct fault *f)
+static int move_one(struct mover *m, const CgMemberEntry *to, pid_t id, bool thread,
+		    struct fault *f)
 {
 	const char *file = !thread ? "cgroup.procs" : *to->name ? "tasks" : "cgroup.threads";
 	AUTO_CLOSE int dir = -1, fd = -1;

@@ -20,8 +20,8 @@ struct core_dump;
 struct core_dump *core_dump_begin(struct job *job, struct cgroup_sets *sets, struct fault *f);
 
 /*
- * Have every agent read what only its task knows. Until core_dump_collect all gates are locked: call
- * it before the workers learn of them, then no two processes wait for each other's gates.
+ * Have every agent read what only its task knows. Until core_dump_collect all gates are locked:
+ * call it before the workers learn of them, then no two processes wait for each other's gates.
  */
 int core_dump_ask(struct core_dump *d, struct fault *f);
 
@@ -34,7 +34,7 @@ int core_dump_registers(struct core_dump *d, struct fault *f);
 /* Fill thread->core with all else that is seen from outside and what the threads were asked. */
 int core_dump_gather(struct core_dump *d, struct fault *f);
 
-/* What the mem worker wants of that, after core_dump_collect: a message for it, the caller's to free. */
+/* What the mem worker wants of that, after core_dump_collect; the caller frees it. */
 MemWrite *core_dump_memory(const struct core_dump *d);
 
 /* What the root task's clocks showed, which may be in a time namespace of its own. */

@@ -204,7 +204,8 @@ static int send_setup(struct job *job, enum role role, struct fault *f)
 	fds[0] = job->image_dir;
 	fds[1] = job->work_dir;
 	fds[2] = log_fd();
-	memcpy(fds + 3, job->opt_fds, job->nopt_fds * sizeof(int));
+	if (job->nopt_fds)
+		memcpy(fds + 3, job->opt_fds, job->nopt_fds * sizeof(int));
 	setup.opts = job->opts;
 	setup.nfds = job->nopt_fds + 3;
 	setup.start_sec = job->start.tv_sec;

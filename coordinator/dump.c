@@ -392,7 +392,8 @@ static int write_images(struct job *job, struct fault *f)
 	if (core_dump_gather(d->cores, f) < 0 || answer(job, ROLE_FILES, NULL, f) < 0 ||
 	    ask_files_write(job, f) < 0)
 		return -1;
-	if (core_dump_write(d->cores, f) < 0 || seal_tree(job, f) < 0 || seal_clocks(job, core_dump_clocks(d->cores), f) < 0 ||
+	if (core_dump_write(d->cores, f) < 0 || seal_tree(job, f) < 0 ||
+	    seal_clocks(job, core_dump_clocks(d->cores), f) < 0 ||
 	    cgroup_sets_write(d->sets, job->image_dir, f) < 0)
 		return -1;
 	return answer(job, ROLE_FILES, NULL, f) < 0 ? -1 : take_mem_written(job, f);

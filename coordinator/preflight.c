@@ -73,8 +73,8 @@ int preflight_walk(pid_t root, pid_t **pids, size_t *n, struct fault *f)
 	list[0] = root;
 	for (i = 0; i < count; i++) {
 		if (list[i] == getpid())
-			return fault(f, -EINVAL, "task %d cannot be dumped: Stasis itself runs below it; "
-				     "start stasis from elsewhere", root);
+			return fault(f, -EINVAL, "task %d cannot be dumped: stasis itself runs below "
+				     "it; start stasis from elsewhere", root);
 		if (add_children(list[i], &list, &count, &cap, f) < 0)
 			return -1;
 	}
@@ -83,7 +83,8 @@ int preflight_walk(pid_t root, pid_t **pids, size_t *n, struct fault *f)
 	return 0;
 }
 
-static int check_namespaces(const struct preflight *pf, pid_t pid, const char *comm, struct fault *f)
+static int check_namespaces(const struct preflight *pf, pid_t pid, const char *comm,
+			    struct fault *f)
 {
 	uint64_t theirs[PROC_NAMESPACES];
 	size_t i;
@@ -93,8 +94,8 @@ static int check_namespaces(const struct preflight *pf, pid_t pid, const char *c
 	/* A task about to die has left its namespaces: no number. */
 	for (i = 0; i < PROC_NAMESPACES; i++)
 		if (theirs[i] && theirs[i] != pf->namespaces[i])
-			return fault(f, -ENOTSUP, "task %d (%s) is in a %s namespace other than %s: "
-				     "dumping namespaces is not supported", pid, comm,
+			return fault(f, -ENOTSUP, "task %d (%s) is in a %s namespace other than "
+				     "%s: dumping namespaces is not supported", pid, comm,
 				     proc_namespace_names[i], is_time(i) ? "the root's" : "ours");
 	return 0;
 }
@@ -129,8 +130,8 @@ static int check_label(const struct preflight *pf, pid_t pid, const char *comm, 
 	    strstr(label, ":unconfined_") || strncmp(label, "kernel", 6) == 0)
 		return 0;
 	label[strcspn(label, "\n")] = '\0';
-	return fault(f, -ENOTSUP, "task %d (%s) is confined by the security profile %s: this is not "
-		     "supported", pid, comm, label);
+	return fault(f, -ENOTSUP, "task %d (%s) is confined by the security profile %s: this is "
+		     "not supported", pid, comm, label);
 }
 
 static int check_seccomp(const struct preflight *pf, pid_t pid, const char *comm, uint32_t mode,
@@ -138,11 +139,11 @@ static int check_seccomp(const struct preflight *pf, pid_t pid, const char *comm
 {
 	if (!mode || pf->can_suspend)
 		return 0;
-	return fault(f, -EPERM, "task %d (%s) is under seccomp (mode %u): dumping it needs CAP_SYS_ADMIN and "
-		     "a stasis that is not under seccomp itself", pid, comm, mode);
+	return fault(f, -EPERM, "task %d (%s) is under seccomp (mode %u): dumping it needs "
+		     "CAP_SYS_ADMIN and a stasis that is not under seccomp itself", pid, comm, mode);
 }
 
-/* Without the right to suspend filters a thread's must be known before it is made to do anything. */
+/* Without the right to suspend filters no thread that has some may be made to do anything. */
 static int check_threads(const struct preflight *pf, pid_t pid, const char *comm, struct fault *f)
 {
 	AUTO_FREE pid_t *tids = NULL;
@@ -210,6 +211,6 @@ int preflight_session(pid_t root, pid_t sid, const Options *opts, struct fault *
 {
 	if (sid == root || opts->shell_job)
 		return 0;
-	return fault(f, -EINVAL, "task %d does not lead its session (task %d does): dump the leader, "
-		     "or use --shell-job", root, sid);
+	return fault(f, -EINVAL, "task %d does not lead its session (task %d does): dump the "
+		     "leader, or use --shell-job", root, sid);
 }

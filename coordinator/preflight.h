@@ -26,8 +26,8 @@ struct preflight {
 int preflight_begin(struct preflight *pf, pid_t root, struct fault *f);
 
 /*
- * The pids of a running tree, parents first; the caller frees *pids. Tasks may come and go meanwhile:
- * the list is for refusing early, the freeze makes its own.
+ * The pids of a running tree, parents first; the caller frees *pids. Tasks may come and go
+ * meanwhile: the list is for refusing early, the freeze makes its own.
  */
 int preflight_walk(pid_t root, pid_t **pids, size_t *n, struct fault *f);
 

@@ -7,10 +7,12 @@
  * fork      all others, in their sessions; parents that share pages with children are filled first
  * groups    process groups, helpers gone
  * threads   all threads, each in its agent
+ * cgroups   tasks into their cgroups, before they use memory
  * memory    mappings and contents
  * files     descriptors, directories
  * zombies   dead tasks die, with their status
  * finish    owners of files; workers are done
+ * seccomp   filters installed, suspended as long as we trace
  * state     signals, timers, limits, credentials
  * stop      every thread stopped, agents out, registers loaded
  * release   tasks run

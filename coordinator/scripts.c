@@ -6,8 +6,8 @@
  * names are CRIU's: CRTOOLS_SCRIPT_ACTION, CRTOOLS_IMAGE_DIR (a path that leads to the image
  * directory while we live) and CRTOOLS_INIT_PID (the root task, when there is one).
  *
- * vfork: the coordinator may have a large address space and nanomsg's thread; the child does nothing
- * but exec. Everything of ours is close-on-exec.
+ * posix_spawn: the coordinator may have a large address space and has nanomsg's thread; the child
+ * does nothing but exec. Everything of ours is close-on-exec.
  *
  * Rights:   none.
  * Holds:    nothing; waits for each script to end.
@@ -32,7 +32,7 @@ static pid_t root_pid(const struct job *job)
 	return job->opts->mode == MODE__MODE_DUMP ? (pid_t)job->opts->pid : 0;
 }
 
-/* Our environment with the action's variables. The strings from `first` on are owned by the caller. */
+/* Our environment with the action's variables. The caller owns the strings from `first` on. */
 static char **script_environment(const struct job *job, const char *action, size_t *first)
 {
 	pid_t root = root_pid(job);

@@ -2,8 +2,8 @@
 /*
  * signals_dump.c - pending signals and signal handlers of frozen tasks.
  *
- * Pending signals are read by ptrace without taking them off the queue. Handlers are known to the task
- * alone: its agent reads all of them in the leader's one batch.
+ * Pending signals are read by ptrace without taking them off the queue. Handlers are known to the
+ * task alone: its agent reads all of them in the leader's one batch.
  *
  * Rights:   being the tracer of the threads.
  * Holds:    nothing.

@@ -26,7 +26,7 @@ struct kernel_sigaction {
 SignalQueueEntry *signals_pending(pid_t tid, bool group, struct fault *f);
 SignalQueueEntry *signals_none(void);
 
-/* Add operations that read all handlers into the arena (struct kernel_sigaction[SIGNALS] at off). */
+/* Add operations that read all handlers into the arena: struct kernel_sigaction[SIGNALS] at off. */
 int signals_ask_handlers(struct batch *b, uint64_t off);
 
 /* Put what came into the task's record. */

@@ -25,6 +25,7 @@
 #include "proto/images/check.h"
 
 #define BUFFER 65536			/* read ahead; largest write when creating */
+#define APPEND_BATCH (BUFFER / 2)	/* entries of a shared image gathered for one write */
 #define ENTRY_MAX INT32_MAX		/* CRIU keeps the length in an int */
 #define NAME_SIZE 64
 #define MODE 0600
@@ -477,7 +478,7 @@ struct image *image_append(int dirfd, enum img_type type, uint64_t id, struct fa
 	return take_ptr(&img);
 }
 
-/* Put all that is buffered at the end of the file by one write(2). */
+/* Put all that is buffered, whole entries, at the end of the file by one write(2). */
 static int append_now(struct image *img, struct fault *f)
 {
 	size_t len = img->len;
@@ -518,7 +519,7 @@ int image_write(struct image *img, const ProtobufCMessage *msg, struct fault *f)
 {
 	if (put_entry(img, msg, 0, f) < 0)
 		return -1;
-	return img->mode == APPENDING ? append_now(img, f) : 0;
+	return img->mode == APPENDING && img->len >= APPEND_BATCH ? append_now(img, f) : 0;
 }
 
 int image_write_with_data(struct image *img, const ProtobufCMessage *msg, const void *data,
@@ -568,7 +569,9 @@ int image_close(struct image **img, struct fault *f)
 
 	if (!*img)
 		return 0;
-	if ((*img)->mode != READING)
+	if ((*img)->mode == APPENDING && (*img)->len)
+		r = append_now(*img, f);
+	else if ((*img)->mode == CREATING)
 		r = flush(*img, f);
 	if (close(take_fd(&(*img)->fd)) < 0 && (*img)->mode != READING)
 		r = fault(f, errno, "close image %s", (*img)->name);

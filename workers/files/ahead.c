@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ahead.c - half of what a descriptor costs a dump is its fdinfo (5 us: open, read, close): a
- * thread reads it while the worker looks at the descriptors before.
+ * ahead.c - most of what a descriptor costs a dump is its fdinfo (5 us: open, read, close), its name
+ * and its duplicate: a thread gets these while the worker judges the descriptors before.
  *
  * Rights:   those of the opened directory.
  * Holds:    the texts, from begin to end.
@@ -9,12 +9,13 @@
 #include "workers/files/ahead.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "proto/control/util.h"
@@ -24,27 +25,49 @@
 
 struct ahead {
 	pthread_t thread;
-	int info_dir;
+	struct ahead_place place;
 	const int *fds;
 	size_t n;
-	char **text;
+	struct look *looks;
 	atomic_size_t done;
 	atomic_bool stop;
 };
 
-static char *read_one(int dir, int fd)
+static char *read_info(int dir, const char *name)
 {
-	char name[16], buf[TEXT_MAX];
-	AUTO_CLOSE int file = -1;
-	ssize_t n;
+	char buf[TEXT_MAX];
+	AUTO_CLOSE int file = openat(dir, name, O_RDONLY | O_CLOEXEC);
+	ssize_t n = file < 0 ? -1 : read(file, buf, sizeof(buf) - 1);
 
-	snprintf(name, sizeof(name), "%d", fd);
-	file = openat(dir, name, O_RDONLY | O_CLOEXEC);
-	n = file < 0 ? -1 : read(file, buf, sizeof(buf) - 1);
 	if (n < 0 || n > TEXT_MAX / 2)
 		return NULL;
 	buf[n] = '\0';
 	return xstrdup(buf);
+}
+
+static char *read_name(int dir, const char *name)
+{
+	char buf[PATH_MAX + 16];
+	ssize_t n = readlinkat(dir, name, buf, sizeof(buf) - 1);
+
+	if (n < 0)
+		return NULL;
+	buf[n] = '\0';
+	return xstrdup(buf);
+}
+
+static void look_at(const struct ahead_place *p, int fd, struct look *l)
+{
+	char name[16];
+
+	snprintf(name, sizeof(name), "%d", fd);
+	l->info = read_info(p->info_dir, name);
+	l->link = read_name(p->fd_dir, name);
+	l->dup = syscall(SYS_pidfd_getfd, p->pidfd, fd, 0);
+	if (l->dup >= 0 && fstat(l->dup, &l->st) < 0) {
+		close(l->dup);
+		l->dup = -1;
+	}
 }
 
 static void *read_all(void *arg)
@@ -53,36 +76,39 @@ static void *read_all(void *arg)
 	size_t i;
 
 	for (i = 0; i < a->n && !atomic_load(&a->stop); i++) {
-		a->text[i] = read_one(a->info_dir, a->fds[i]);
+		look_at(&a->place, a->fds[i], &a->looks[i]);
 		atomic_store(&a->done, i + 1);
 	}
 	return NULL;
 }
 
-struct ahead *ahead_begin(int info_dir, const int *fds, size_t n)
+struct ahead *ahead_begin(const struct ahead_place *place, const int *fds, size_t n)
 {
 	struct ahead *a;
+	size_t i;
 
 	if (n < WORTH || sysconf(_SC_NPROCESSORS_ONLN) < 2)
 		return NULL;
 	a = xcalloc(1, sizeof(*a));
-	a->info_dir = info_dir;
+	a->place = *place;
 	a->fds = fds;
 	a->n = n;
-	a->text = xcalloc(n, sizeof(*a->text));
+	a->looks = xcalloc(n, sizeof(*a->looks));
+	for (i = 0; i < n; i++)
+		a->looks[i].dup = -1;
 	if (pthread_create(&a->thread, NULL, read_all, a)) {
-		free(a->text);
+		free(a->looks);
 		free(a);
 		return NULL;
 	}
 	return a;
 }
 
-const char *ahead_text(struct ahead *a, size_t i)
+struct look *ahead_look(struct ahead *a, size_t i)
 {
 	while (atomic_load(&a->done) <= i)
 		sched_yield();
-	return a->text[i];
+	return &a->looks[i];
 }
 
 void ahead_end(struct ahead *a)
@@ -93,8 +119,12 @@ void ahead_end(struct ahead *a)
 		return;
 	atomic_store(&a->stop, true);
 	pthread_join(a->thread, NULL);
-	for (i = 0; i < a->n; i++)
-		free(a->text[i]);
-	free(a->text);
+	for (i = 0; i < a->n; i++) {
+		free(a->looks[i].info);
+		free(a->looks[i].link);
+		if (a->looks[i].dup >= 0)
+			close(a->looks[i].dup);
+	}
+	free(a->looks);
 	free(a);
 }

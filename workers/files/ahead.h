@@ -1,25 +1,37 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ahead.h - read the fdinfo of many descriptors ahead, in a thread.
+ * ahead.h - look at many descriptors ahead, in a thread.
  */
 #ifndef STASIS_FILES_AHEAD_H
 #define STASIS_FILES_AHEAD_H
 
 #include <stddef.h>
+#include <sys/stat.h>
 
 struct ahead;
 
-/*
- * Begin to read info_dir/FD for each descriptor, in order. info_dir and fds stay the caller's and must
- * outlive it. NULL when that would not pay: few descriptors, one CPU, or no thread to be had.
- */
-struct ahead *ahead_begin(int info_dir, const int *fds, size_t n);
+/* A descriptor: NULL or -1 where it could not be had (ask again to learn why). */
+struct look {
+	char *info;		/* text of its fdinfo */
+	char *link;		/* of /proc/PID/fd/N */
+	int dup;		/* our duplicate; take it (and leave -1) or it is closed */
+	struct stat st;		/* valid when dup is not -1 */
+};
+
+/* Where a task's descriptors are looked at. */
+struct ahead_place {
+	int pidfd;
+	int fd_dir, info_dir;	/* /proc/PID/fd, /proc/PID/fdinfo */
+};
 
 /*
- * The text of fds[i], waited for; NULL when it could not be read (read it again to learn
- * why). Valid until ahead_end.
+ * Begin to look at each descriptor, in order. place's descriptors and fds stay the caller's and must
+ * outlive it. NULL when that would not pay: few descriptors, one CPU, or no thread to be had.
  */
-const char *ahead_text(struct ahead *a, size_t i);
+struct ahead *ahead_begin(const struct ahead_place *place, const int *fds, size_t n);
+
+/* What was seen at fds[i], waited for. Valid until ahead_end. */
+struct look *ahead_look(struct ahead *a, size_t i);
 
 /* Waits for the thread. NULL is fine. */
 void ahead_end(struct ahead *a);

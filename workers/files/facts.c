@@ -108,7 +108,8 @@ int probe_list(struct probe *p, int **fds, size_t *n, struct fault *f)
 	while ((de = readdir(dir)) != NULL)
 		if (de->d_name[0] != '.')
 			*(int *)grow(&list, (*n)++, &cap, sizeof(int)) = atoi(de->d_name);
-	qsort(list, *n, sizeof(int), by_number);
+	if (*n)
+		qsort(list, *n, sizeof(int), by_number);
 	*fds = take_ptr(&list);
 	return 0;
 }
@@ -191,15 +192,16 @@ static void take_info(struct probe *p, const char *text)
 	memcpy(p->info, text, n);
 }
 
-int probe_info(struct probe *p, int fd, const char *text, struct fault *f)
+int probe_info(struct probe *p, int fd, struct look *look, struct fault *f)
 {
 	uint64_t flags, mnt_id, ino = 0;
 	char name[16];
 
 	probe_reset(p, fd);
 	snprintf(name, sizeof(name), "%d", fd);
-	if (text)
-		take_info(p, text);
+	p->look = look;
+	if (look && look->info)
+		take_info(p, look->info);
 	else if (read_info(p, name, f) < 0)
 		return -1;
 	if (!info_number(p, "pos:", &p->x.pos) || !info_number(p, "flags:", &flags) ||
@@ -213,9 +215,26 @@ int probe_info(struct probe *p, int fd, const char *text, struct fault *f)
 	return 0;
 }
 
+/* What a look ahead brought; false: not all. */
+static bool take_look(struct probe *p)
+{
+	struct look *l = p->look;
+
+	if (!l || l->dup < 0 || !l->link)
+		return false;
+	p->x.dup = take_fd(&l->dup);
+	p->x.st = l->st;
+	strcpy(p->link, l->link);
+	p->x.link = p->link;
+	return true;
+}
+
 int probe_file(struct probe *p, struct fault *f)
 {
 	char name[16];
+
+	if (take_look(p))
+		return fown_read(p->x.dup, p->x.flags, &p->fown, f);
 
 	p->x.dup = syscall(SYS_pidfd_getfd, p->pidfd, p->x.fd, 0);
 	if (p->x.dup < 0)

@@ -7,6 +7,7 @@
 
 #include <limits.h>
 
+#include "workers/files/ahead.h"
 #include "workers/files/type.h"
 
 /* Where the descriptors of one task are looked at; made once per task. */
@@ -20,6 +21,7 @@ struct probe {
 	char link[PATH_MAX + 16];
 	char *info;		/* text of its fdinfo, NUL at the end */
 	size_t info_cap;
+	struct look *look;	/* what a look ahead saw of it, or NULL */
 };
 
 /* Close with probe_close (AUTO_PROBE does). */
@@ -38,10 +40,10 @@ int probe_list(struct probe *p, int **fds, size_t *n, struct fault *f);
 int probe_glance(struct probe *p, int fd, struct fault *f);
 
 /*
- * The task stands still: what fdinfo tells (flags, pos, mnt_id, cloexec, the inode's number). text:
- * the fdinfo when it was read already (ahead.h), else NULL.
+ * The task stands still: what fdinfo tells (flags, pos, mnt_id, cloexec, the inode's number). look:
+ * what was seen of it already (ahead.h) or NULL; used by probe_file too.
  */
-int probe_info(struct probe *p, int fd, const char *text, struct fault *f);
+int probe_info(struct probe *p, int fd, struct look *look, struct fault *f);
 /* The rest of x but its id; x.dup lives until the next descriptor is asked for. */
 int probe_file(struct probe *p, struct fault *f);
 

@@ -14,7 +14,6 @@
 #include <errno.h>
 
 #include "proto/control/util.h"
-#include "workers/files/ahead.h"
 #include "workers/files/facts.h"
 #include "workers/files/files.h"
 #include "workers/files/identity.h"
@@ -88,12 +87,12 @@ static int collect_file(struct files *fs, struct probe *p, struct fault *f)
 }
 
 static int collect_fd(struct files *fs, struct probe *p, const DumpTask *task, int fd,
-		      const char *info, struct image *img, struct fault *f)
+		      struct look *look, struct image *img, struct fault *f)
 {
 	FdinfoEntry e = FDINFO_ENTRY__INIT;
 	int is_new;
 
-	if (probe_info(p, fd, info, f) < 0)
+	if (probe_info(p, fd, look, f) < 0)
 		return -1;
 	is_new = identity_find(fs, &p->x, f);
 	if (is_new < 0 || (is_new && collect_file(fs, p, f) < 0) ||
@@ -109,12 +108,13 @@ static int collect_fd(struct files *fs, struct probe *p, const DumpTask *task, i
 static int collect_fds(struct files *fs, struct probe *p, const DumpTask *task, const int *fds,
 		       size_t n, struct image *img, struct fault *f)
 {
-	struct ahead *ahead = ahead_begin(p->info_dir, fds, n);
+	const struct ahead_place place = { p->pidfd, p->fd_dir, p->info_dir };
+	struct ahead *ahead = ahead_begin(&place, fds, n);
 	size_t i;
 	int r = 0;
 
 	for (i = 0; i < n && r == 0; i++)
-		r = collect_fd(fs, p, task, fds[i], ahead ? ahead_text(ahead, i) : NULL, img, f);
+		r = collect_fd(fs, p, task, fds[i], ahead ? ahead_look(ahead, i) : NULL, img, f);
 	ahead_end(ahead);
 	return r;
 }

@@ -37,8 +37,7 @@ struct collection {
 	bool allow_uprobes;
 };
 
-/* Fill *s (pid, vpid and region are set). What cannot be dumped is a fault that names the mapping.
- */
+/* Fill *s (pid, vpid, region are set). What cannot be dumped is a fault that names the mapping. */
 int collect_space(struct space *s, struct collection *all, struct fault *f);
 
 /* Append an entry with everything but the address range zero. */

@@ -9,8 +9,7 @@
 
 #include "workers/mem/target.h"
 
-/* Is a mapping of its own so large that a userfaultfd pays (all mappings it is used for are fresh)?
- */
+/* Is a mapping so large that a userfaultfd pays? All of it must be fresh. */
 bool fill_wants_uffd(const struct target *t, uint32_t vma);
 
 /*

@@ -85,7 +85,7 @@ struct pump {
 	struct chunk chunk[NBUFFERS];
 	sem_t full, empty;
 	int fd;
-	int error; /* errno of a write that failed; the writer goes on emptying */
+	int error;			/* errno of a write; the writer goes on emptying */
 	uint64_t write_us;
 };
 

@@ -30,8 +30,7 @@ void plan_free(struct plan *p);
  */
 size_t plan_add(struct plan *p, enum plan_want want, const char *what, uint64_t where, uint32_t nr,
 		const uint64_t arg[6]);
-/* Make argument number `arg` of the last call a pointer to a copy of these bytes, 8-byte aligned.
- */
+/* Make argument number `arg` of the last call a pointer to a copy of these bytes. */
 void plan_data(struct plan *p, unsigned arg, const void *data, size_t size);
 /* Inside those bytes, the 8-byte word at `at` becomes the address of another copy. */
 void plan_data_pointer(struct plan *p, size_t at, const void *data, size_t size);

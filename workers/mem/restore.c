@@ -91,9 +91,7 @@ static int load_target(struct restore *r, const RestoreTask *task, int image_dir
 	    shmem_pool_add(&r->shmems, t, image_dir, f) < 0)
 		return -1;
 	if (t->redirect)
-		log_warnx(
-			"task %d: the vDSO of its kernel differs from this one's: its calls are redirected",
-			t->pid);
+		log_warnx("task %d: its vDSO differs from this kernel's: calls are redirected", t->pid);
 	return 0;
 }
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * settle.h - restore: what a mapping gets after its contents: protection, keys, advice, locks,
- * guards.
+ * settle.h - restore: what a mapping gets after its contents: protection, advice, locks, guards.
  */
 #ifndef STASIS_MEM_SETTLE_H
 #define STASIS_MEM_SETTLE_H
