@@ -175,6 +175,8 @@ int core_check_thread(pid_t pid, pid_t tid, const CoreEntry *core, struct fault 
 		return bad(pid, tid, "the thread's name is too long", f);
 	if (t->has_pdeath_sig && t->pdeath_sig > SIGNALS)
 		return bad(pid, tid, "pdeath_sig is out of range", f);
+	if (t->has_timer_slack_ns && (!t->timer_slack_ns || t->timer_slack_ns > INT64_MAX))
+		return bad(pid, tid, "timer_slack_ns is out of range", f);
 	if (core->tc && core->tc->has_old_seccomp_mode &&
 	    core->tc->old_seccomp_mode != SECCOMP_MODE__disabled)
 		return bad(pid, tid, "its seccomp mode is noted in the way of old images, which is not "

@@ -267,8 +267,23 @@ static int freeze(struct job *job, struct fault *f)
 	return 0;
 }
 
-static void thaw(struct job *job)
+static void files_rollback(struct job *job)
 {
+	FilesRollback msg = FILES_ROLLBACK__INIT;
+	Request req = REQUEST__INIT;
+	struct fault f = { 0 };
+
+	req.body_case = REQUEST__BODY_FILES_ROLLBACK;
+	req.files_rollback = &msg;
+	if (crew_ask(job->crew, ROLE_FILES, STAGE__SEAL, &req, NULL, &f) < 0)
+		log_debug("while undoing: %s", f.text);
+}
+
+/* The files worker was asked in the freeze, so it may be at it even when no agent is in. */
+static void unfreeze(struct job *job)
+{
+	quiesce(job);
+	files_rollback(job);
 	thaw_tree(job, THAW_RUN);
 }
 
@@ -301,24 +316,11 @@ static int inject(struct job *job, struct fault *f)
 	return -1;
 }
 
-static void files_rollback(struct job *job)
-{
-	FilesRollback msg = FILES_ROLLBACK__INIT;
-	Request req = REQUEST__INIT;
-	struct fault f = { 0 };
-
-	req.body_case = REQUEST__BODY_FILES_ROLLBACK;
-	req.files_rollback = &msg;
-	if (crew_ask(job->crew, ROLE_FILES, STAGE__SEAL, &req, NULL, &f) < 0)
-		log_debug("while undoing: %s", f.text);
-}
-
 static void uninject(struct job *job)
 {
 	quiesce(job);
 	forget_cores(job);
 	eject_all(job);
-	files_rollback(job);
 }
 
 /* ---- collect ---- */
@@ -448,7 +450,7 @@ static int release(struct job *job, struct fault *f)
 
 static const struct stage stages[] = {
 	{ "prepare", prepare, NULL },
-	{ "freeze", freeze, thaw },
+	{ "freeze", freeze, unfreeze },
 	{ "inject", inject, uninject },
 	{ "collect", collect, NULL },
 	{ "write", write_images, NULL },

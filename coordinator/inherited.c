@@ -47,6 +47,7 @@ static void read_priority(struct inherited *i)
 	i->policy = sched_getscheduler(0);
 	sched_getparam(0, &param);
 	i->priority = param.sched_priority;
+	i->timer_slack_ns = prctl(PR_GET_TIMERSLACK, 0, 0, 0, 0);
 }
 
 struct inherited *inherited_read(struct fault *f)

@@ -16,6 +16,7 @@ struct inherited {
 	uint64_t ignored;			/* signals */
 	uint32_t securebits;
 	int nice, policy, priority;
+	uint64_t timer_slack_ns;
 	long long oom_score_adj;
 	uint32_t loginuid;
 	bool has_loginuid;

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
@@ -20,6 +21,7 @@
 #include "coordinator/freeze.h"
 #include "coordinator/restart.h"
 #include "proto/control/util.h"
+#include "workers/common/procfs.h"
 
 #define USER_CS 0x33		/* 64-bit code; 32-bit code has 0x23 */
 #define SLICE_MS 20		/* should a SIGCHLD go to another thread of ours */
@@ -52,6 +54,15 @@ void stop_prepare(void)
 	signal(SIGCHLD, SIG_DFL);
 }
 
+/* A main thread that is dead is not reported before its other threads have been waited for. */
+static bool is_dead(pid_t tid)
+{
+	struct fault ignored = { 0 };
+	struct proc_stat st;
+
+	return procfs_stat(tid, 0, &st, &ignored) < 0 || st.state == 'Z' || st.state == 'X';
+}
+
 int freeze_wait_stop(pid_t tid, int timeout_ms, int *status)
 {
 	int64_t end = stop_now_ms() + timeout_ms, left;
@@ -71,7 +82,8 @@ int freeze_wait_stop(pid_t tid, int timeout_ms, int *status)
 		if (left <= 0)
 			return 0;
 		slice.tv_nsec = (left < SLICE_MS ? left : SLICE_MS) * 1000000;
-		sigtimedwait(&set, NULL, &slice);
+		if (sigtimedwait(&set, NULL, &slice) < 0 && errno == EAGAIN && is_dead(tid))
+			return -1;
 	}
 }
 

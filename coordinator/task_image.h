@@ -11,6 +11,7 @@
 #define LIMITS 16
 #define CAP_WORDS 2
 #define GROUPS_MAX 65536
+#define TIMER_SLACK_USUAL 50000	/* ns, of a task that never asked for another */
 
 /* task_core_entry.task_state */
 enum image_task_state {

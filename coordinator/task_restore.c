@@ -229,6 +229,20 @@ static int add_sched(const struct inherited *ours, struct ops *o, const ThreadCo
 	return 0;
 }
 
+/* Before the scheduling policy: those of real time have no slack to set. */
+static int add_timer_slack(const struct inherited *ours, struct ops *o, const ThreadCoreEntry *t,
+			   uint32_t k, struct fault *f)
+{
+	uint64_t want = t->has_timer_slack_ns ? t->timer_slack_ns : TIMER_SLACK_USUAL;
+
+	if (want == ours->timer_slack_ns)
+		return 0;
+	if (ops_reserve(o, 1, 0, f) < 0)
+		return -1;
+	ops_add(o, k, "set its timer slack", SYS_prctl, 2, gc(PR_SET_TIMERSLACK), gc(want));
+	return 0;
+}
+
 /* The leader has its name already, and its threads have it from it. */
 static int add_name(struct ops *o, const struct task *t, uint32_t k, struct fault *f)
 {
@@ -265,7 +279,7 @@ static int add_one(const struct inherited *ours, struct ops *o, struct task *t, 
 
 	if (add_addresses(o, core, k, f) < 0 || add_stack(o, tc, k, f) < 0 || add_name(o, t, k, f) < 0 ||
 	    add_rseq(o, tc, k, f) < 0 || signals_restore_thread(o, t, k, f) < 0 ||
-	    add_sched(ours, o, tc, k, f) < 0 || creds_restore(ours, o, t, k, f) < 0)
+	    add_timer_slack(ours, o, tc, k, f) < 0 || add_sched(ours, o, tc, k, f) < 0 || creds_restore(ours, o, t, k, f) < 0)
 		return -1;
 	/* After the credentials: a change of them clears it. */
 	if (!tc->has_pdeath_sig || !tc->pdeath_sig)

@@ -24,6 +24,7 @@
 #include "coordinator/registers.h"
 #include "coordinator/restart.h"
 #include "coordinator/signals_dump.h"
+#include "coordinator/task_image.h"
 #include "proto/control/util.h"
 #include "workers/common/procfs.h"
 
@@ -116,6 +117,19 @@ static int dump_sched(pid_t tid, ThreadCoreEntry *tc, struct fault *f)
 	return 0;
 }
 
+/* Kernel rule: to read another's takes CAP_SYS_NICE; without it the usual one is assumed. */
+static void dump_timer_slack(pid_t tid, ThreadCoreEntry *tc)
+{
+	struct fault none = { 0 };
+	long long ns;
+
+	if (procfs_number(tid, "timerslack_ns", 10, &ns, &none) < 0 || ns <= 0 ||
+	    ns == TIMER_SLACK_USUAL)
+		return;
+	tc->has_timer_slack_ns = true;
+	tc->timer_slack_ns = ns;
+}
+
 static int dump_robust_list(pid_t tid, ThreadCoreEntry *tc, struct fault *f)
 {
 	uint64_t head = 0, len = 0;
@@ -170,6 +184,7 @@ int thread_dump_outside(const struct task *t, struct thread *th, struct cgroup_s
 	if (dump_sched(th->tid, tc, f) < 0 || dump_robust_list(th->tid, tc, f) < 0 ||
 	    procfs_status(t->pid, th->tid, &s, f) < 0)
 		return -1;
+	dump_timer_slack(th->tid, tc);
 	tc->comm = xstrdup(s.name);
 	tc->creds = creds_dump(&s);
 	if (s.seccomp == SECCOMP_MODE_STRICT) {

@@ -3,7 +3,7 @@
  * case.c - main() of every program in tests/cr/.
  *
  *   NAME --options     print the options the dump needs
- *   NAME --about       print the options, needs_root, criu_fails, proves (one a line)
+ *   NAME --about       print the options, needs_root, criu_fails, later, proves (one a line)
  *   NAME DIR           run: before(), create DIR/ready, wait for DIR/go,
  *                      after(), write DIR/result ("ok", "skip: reason" or "failed")
  *
@@ -122,9 +122,9 @@ void case_child_ok(pid_t pid)
 
 static int about(void)
 {
-	printf("%s\n%d\n%s\n%s\n", test_case.options ? test_case.options : "",
+	printf("%s\n%d\n%s\n%s\n%s\n", test_case.options ? test_case.options : "",
 	       test_case.needs_root, test_case.criu_fails ? test_case.criu_fails : "",
-	       test_case.proves);
+	       test_case.later ? test_case.later : "", test_case.proves);
 	return 0;
 }
 

@@ -4,8 +4,9 @@
  *
  * The quick way is one batch per task, all tasks at work together: the task's agent fetches the
  * descriptors from us (pidfd_getfd), keeps them above all numbers in use, then moves each to its
- * place. Where the kernel does not let the task do that (EPERM: an unprivileged restore), or
- * numbers or arena are too short, descriptors are sent over a socket instead.
+ * place. Large tables are sent over a socket instead, 253 at a time (a fetch costs the kernel an
+ * access check each), as is everything where the kernel does not let the task fetch (EPERM: an
+ * unprivileged restore) or numbers or arena are too short.
  *
  * Rights:   CAP_SYS_RESOURCE for numbers above a task's hard limit.
  * Holds:    the gates of the tasks while it runs.
@@ -22,6 +23,7 @@
 #include "workers/files/files.h"
 
 #define GATE_TIMEOUT_MS 30000
+#define FETCH_MAX 64		/* descriptors */
 #define OPS_PER_FD 4
 #define OPS_BESIDES 20
 
@@ -50,7 +52,7 @@ static int allow_numbers(struct task_files *t, uint32_t n, bool explain, struct 
 	return 1;
 }
 
-/* The quick way */
+/* Fetched */
 
 /*
  * Fetch fd of ours (pidfd: the number of operation "duplicate of our pidfd") and move it above
@@ -111,8 +113,11 @@ static void add_ops(struct batch *b, struct delivery *d)
 static int start(struct delivery *d, struct fault *f)
 {
 	const size_t ops = d->n * OPS_PER_FD + OPS_BESIDES;
-	int r = allow_numbers(d->task, d->spare + d->n + 8, false, f);
+	int r;
 
+	if (d->n > FETCH_MAX)
+		return 0;
+	r = allow_numbers(d->task, d->spare + d->n + 8, false, f);
 	if (r <= 0)
 		return r;
 	d->batch = batch_begin(d->task->gate);
@@ -158,7 +163,7 @@ static int wait(struct files *fs, struct delivery *d, struct fault *f)
 	return r;
 }
 
-/* The other way */
+/* Sent */
 
 static int send_fds(const struct delivery *d, const struct placement *p, size_t n, struct fault *f)
 {
@@ -216,7 +221,7 @@ static int clear_table(const struct delivery *d, struct fault *f)
 	return batch_run(b, GATE_TIMEOUT_MS, f);
 }
 
-static int deliver_slowly(struct delivery *d, struct fault *f)
+static int deliver_by_socket(struct delivery *d, struct fault *f)
 {
 	AUTO_FREE struct placement *p = xcalloc(d->n + 2, sizeof(*p));
 	size_t i, n = 0;
@@ -247,6 +252,6 @@ int deliver(struct files *fs, struct delivery *d, size_t n, struct fault *f)
 			r = -1;
 	for (i = 0; i < n && r == 0; i++)
 		if (!d[i].done)
-			r = deliver_slowly(&d[i], f);
+			r = deliver_by_socket(&d[i], f);
 	return r;
 }

@@ -34,7 +34,6 @@ struct view {
 	struct space *s;
 	struct collection *all;
 	int map_files;			/* directory */
-	dev_t shmem_dev;		/* of shared anonymous memory, memfds and SysV segments */
 };
 
 static const struct {
@@ -268,7 +267,7 @@ static int classify(struct view *v, const struct map *m, struct fault *f)
 	e->pgoff = m->pgoff;
 	v->s->vma[v->s->n - 1].alone = m->alone;
 	if (m->ino || m->dev)
-		return m->dev == v->shmem_dev ? classify_shmem(v, m, e, f)
+		return m->dev == v->all->shmem_dev ? classify_shmem(v, m, e, f)
 					      : classify_file(v, m, e, f);
 	e->flags |= MAP_ANONYMOUS;
 	e->status = anonymous_status(m);
@@ -292,15 +291,18 @@ static void find_clean_tail(struct space *s, const struct map *m)
 	s->clean_end = m->end;
 }
 
-/* Kernel rule: /proc/self/maps shows the device of the internal tmpfs; so does a memfd of ours. */
-static int find_shmem_dev(dev_t *dev, struct fault *f)
+/* A memfd of ours lives where the tasks' shared memory does. */
+static int find_shmem_dev(struct collection *all, struct fault *f)
 {
-	AUTO_CLOSE int fd = memfd_create("stasis", MFD_CLOEXEC);
+	AUTO_CLOSE int fd = -1;
 	struct stat st;
 
+	if (all->shmem_dev)
+		return 0;
+	fd = memfd_create("stasis", MFD_CLOEXEC);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return fault(f, errno, "find the device of shared memory");
-	*dev = st.st_dev;
+	all->shmem_dev = st.st_dev;
 	return 0;
 }
 
@@ -399,7 +401,7 @@ int collect_space(struct space *s, struct collection *all, struct fault *f)
 		return fault(f, errno, "open %s", path);
 	v.map_files = map_files;
 	mm_entry__init(&s->mm);
-	if (find_shmem_dev(&v.shmem_dev, f) < 0 || collect_maps(&v, f) < 0 ||
+	if (find_shmem_dev(all, f) < 0 || collect_maps(&v, f) < 0 ||
 	    collect_exe(&v, f) < 0 || collect_auxv(s, f) < 0 || collect_stat(s, f) < 0)
 		return -1;
 	return 0;

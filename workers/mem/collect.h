@@ -35,6 +35,7 @@ struct collection {
 	struct mapped_files mapped;
 	struct shmems shmems;
 	bool allow_uprobes;
+	dev_t shmem_dev;		/* where all shared memory without a name lives; 0: not known */
 };
 
 /* Fill *s (pid, vpid, region are set). What cannot be dumped is a fault that names the mapping. */
