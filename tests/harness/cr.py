@@ -33,7 +33,7 @@ def about(program):
     lines = subprocess.run([program, "--about"], check=True, stdout=subprocess.PIPE,
                            text=True).stdout.split("\n")
     return {"options": lines[0].split(), "needs_root": lines[1] == "1", "criu_fails": lines[2],
-            "proves": lines[3]}
+            "later": lines[3], "proves": lines[4]}
 
 
 def read(path):
@@ -82,6 +82,36 @@ def check_unharmed(pid, directory, failure):
     raise failure
 
 
+def refused(tool_run, images, action, wanted):
+    """The command must fail with status 1; its last words must have all of wanted in them."""
+    status = tool_run()
+    if status != 1:
+        raise tool.Failure(f"{action} of what it cannot do ended with {status}, not 1")
+    words = (read(os.path.join(images, action + ".out")).strip().split("\n") or [""])[-1]
+    missing = [text for text in wanted if text not in words]
+    if missing:
+        raise tool.Failure(f"{action} refused without naming {missing}: {words!r}")
+
+
+def check_refusal(plan, pid, directory, facts):
+    """What this version cannot do must be refused in a sentence, and harm nobody."""
+    images = os.path.join(directory, "images-0")
+    os.mkdir(images)
+    if plan.dumper.is_criu:
+        plan.dumper.dump(pid, images, facts["options"])
+        refused(lambda: plan.restorer.run("restore", images, "restore.log",
+                                          ["-d"] + facts["options"]), images, "restore", [".img"])
+        if tool.alive(pid):
+            raise tool.Failure("a refused restore left a task behind")
+        return
+    refused(lambda: plan.dumper.run("dump", images, "dump.log",
+                                    ["-t", str(pid)] + facts["options"]),
+            images, "dump", [f"task {pid}", "descriptor"])
+    if os.path.exists(os.path.join(images, "inventory.img")):
+        raise tool.Failure("a refused dump left an inventory.img")
+    finish(pid, directory)
+
+
 def run_case(name):
     def run(plan, directory):
         program = tool.build(f"cr/{name}", [f"cr/{name}.c", "case.c", "case.h"])
@@ -95,6 +125,9 @@ def run_case(name):
             raise tool.Failure("not ready after 30 s")
         if not has(directory, "ready"):
             result(directory)
+        if facts["later"] and not (plan.dumper.is_criu and plan.restorer.is_criu):
+            check_refusal(plan, pid, directory, facts)
+            return
         try:
             for number in range(plan.cycles):
                 plan.cycle(pid, directory, number, facts["options"])

@@ -142,6 +142,7 @@ class Tool:
     def __init__(self, path, timeout=120):
         self.path = os.path.realpath(path)
         self.timeout = timeout
+        self.is_criu = "criu" in os.path.basename(path)
         if not os.access(self.path, os.X_OK):
             sys.exit(f"{path} is not executable")
 
@@ -218,8 +219,7 @@ class Plan:
             sys.exit(f"--mode {args.mode} needs --criu PATH")
         self.dumper = criu if args.mode == "criu-stasis" else stasis
         self.restorer = criu if args.mode == "stasis-criu" else stasis
-        self.uses_criu = (args.mode != "stasis" or
-                          "criu" in os.path.basename(stasis.path))
+        self.uses_criu = args.mode != "stasis" or stasis.is_criu
         self.crit = args.crit
         self.cycles = args.cycles
         self.uid = args.uid

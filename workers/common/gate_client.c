@@ -197,7 +197,29 @@ static void futex_wake(uint32_t *word, int n)
 	syscall(SYS_futex, word, FUTEX_WAKE, n, NULL, NULL, 0);
 }
 
-/* Returns -1 with f set when the task is dead. The pidfd is opened at the first doubt only. */
+/* Whether a process (or thread) is gone. A zombie is: nobody may reap it while we wait. */
+static bool is_dead(pid_t pid)
+{
+	AUTO_CLOSE int fd = -1;
+	char path[32], text[512], *p;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT || errno == ESRCH;
+	n = read(fd, text, sizeof(text) - 1);
+	if (n <= 0)
+		return true;
+	text[n] = '\0';
+	p = strrchr(text, ')');
+	return p && p[1] && (p[2] == 'Z' || p[2] == 'X');
+}
+
+/*
+ * Returns -1 with f set when the task is dead. The pidfd is opened at the first doubt only; of a
+ * traced task with several threads it says nothing before the tracer has waited for all.
+ */
 static int check_alive(struct gate *g, struct fault *f)
 {
 	struct pollfd p = { .events = POLLIN };
@@ -210,7 +232,7 @@ static int check_alive(struct gate *g, struct fault *f)
 			return fault(f, errno, "watch task %d", g->place.pid);
 	}
 	p.fd = g->pidfd;
-	if (poll(&p, 1, 0) > 0)
+	if (poll(&p, 1, 0) > 0 || is_dead(g->place.pid))
 		return fault(f, -ESRCH, "task %d died", g->place.pid);
 	return 0;
 }
@@ -234,25 +256,6 @@ int gate_wait_ready(struct gate *g, uint32_t thread, int timeout_ms, struct faul
 				     "in %d ms", g->place.pid, thread, timeout_ms);
 	}
 	return 0;
-}
-
-/* Whether a process (or thread) is gone. A zombie is: nobody may reap it while we wait. */
-static bool is_dead(pid_t pid)
-{
-	AUTO_CLOSE int fd = -1;
-	char path[32], text[512], *p;
-	ssize_t n;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return errno == ENOENT || errno == ESRCH;
-	n = read(fd, text, sizeof(text) - 1);
-	if (n <= 0)
-		return true;
-	text[n] = '\0';
-	p = strrchr(text, ')');
-	return p && p[1] && (p[2] == 'Z' || p[2] == 'X');
 }
 
 /* Returns 0 when the gate is ours, else the process that died while it held it. */
