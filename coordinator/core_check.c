@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "coordinator/registers.h"
 #include "coordinator/task_image.h"
 
 /* Every fault of an image reads the same way. */
@@ -37,9 +38,8 @@ static int check_queue(pid_t pid, pid_t tid, const SignalQueueEntry *q, struct f
 		memcpy(&signo, s->data, sizeof(signo));
 		if (signo < 1 || signo > SIGNALS)
 			return bad(pid, tid, "a pending signal has a number out of range", f);
-		if (signo == SIGKILL || signo == SIGSTOP)
-			return bad(pid, tid, "SIGKILL or SIGSTOP is pending; a task cannot be brought "
-				   "back in that moment, dump it again", f);
+		if (signo == SIGKILL)
+			return bad(pid, tid, "SIGKILL is pending: the task was about to die", f);
 	}
 	return 0;
 }
@@ -148,13 +148,14 @@ static int check_creds(pid_t pid, pid_t tid, const CredsEntry *c, struct fault *
 
 static int check_registers(pid_t pid, pid_t tid, const CoreEntry *core, struct fault *f)
 {
+	char who[48];
 	size_t i;
 
 	if (core->mtype != CORE_ENTRY__MARCH__X86_64 || !core->thread_info)
 		return bad(pid, tid, "the registers are not those of an x86-64 thread", f);
-	if (core->thread_info->gpregs->has_mode &&
-	    core->thread_info->gpregs->mode != USER_X86_REGS_MODE__NATIVE)
-		return bad(pid, tid, "a 32-bit task cannot be restored", f);
+	snprintf(who, sizeof(who), "core-%d.img (task %d)", tid, pid);
+	if (registers_check(core->thread_info, who, f) < 0)
+		return -1;
 	for (i = 0; i < core->thread_info->n_tls; i++)
 		if (core->thread_info->tls[i]->usable && !core->thread_info->tls[i]->seg_not_present)
 			return bad(pid, tid, "thread local storage in the GDT (set_thread_area) cannot "

@@ -140,8 +140,8 @@ static int add_ambient(const struct inherited *ours, struct ops *o, uint32_t thr
 }
 
 /* Everything from the inheritable set to the final sets. */
-static int add_rights(const struct inherited *ours, struct ops *o, uint32_t thread, const struct sets *w,
-		      uint32_t securebits, struct fault *f)
+static int add_rights(const struct inherited *ours, struct ops *o, uint32_t thread,
+		      const struct sets *w, uint32_t securebits, struct fault *f)
 {
 	const struct proc_status *s = &ours->status;
 

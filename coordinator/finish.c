@@ -21,6 +21,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/user.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "coordinator/registers.h"
@@ -28,6 +29,7 @@
 #include "coordinator/seccomp.h"
 #include "coordinator/stops.h"
 #include "proto/control/util.h"
+#include "workers/common/procfs.h"
 
 #define TRACE_OPTIONS (PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD)
 #define TIMEOUT_MS 10000
@@ -334,8 +336,44 @@ static int detach(struct task *t, struct thread *th, struct fault *f)
 	return 0;
 }
 
+static bool has_default_action(const struct task *t, int sig)
+{
+	const CoreEntry *core = t->threads[0].core;
+	size_t at = sig - 1 - (sig > SIGKILL) - (sig > SIGSTOP);	/* the image leaves these two out */
+
+	return at < core->tc->n_sigactions && core->tc->sigactions[at]->sigaction == 0 &&
+	       !(core->tc->blk_sigset & 1ull << (sig - 1));
+}
+
+/* The signal that stopped it, for its parent to see; SIGSTOP where that would not stop it again. */
+static int stop_signal(const struct task *t)
+{
+	if (t->state != TASK_STOPPED)
+		return SIGSTOP;
+	if ((t->stop_signal == SIGTSTP || t->stop_signal == SIGTTIN || t->stop_signal == SIGTTOU) &&
+	    has_default_action(t, t->stop_signal))
+		return t->stop_signal;
+	return SIGSTOP;
+}
+
+/* A terminal's stop signal does nothing in an orphaned process group: then it is SIGSTOP after all. */
+static void ensure_stopped(const struct task *t)
+{
+	const struct timespec pause = { 0, 200000 };
+	struct fault none = { 0 };
+	struct proc_stat st;
+	int i;
+
+	for (i = 0; i < 50; i++) {
+		if (procfs_stat(t->pid, 0, &st, &none) < 0 || st.state == 'T')
+			return;
+		nanosleep(&pause, NULL);
+	}
+	kill(t->pid, SIGSTOP);
+}
+
 /*
- * A stopped task gets its SIGSTOP while traced: the first of its threads let go starts the
+ * A stopped task gets its stop signal while traced: the first of its threads let go starts the
  * group stop, and none gets to the program. Our priority is raised meanwhile, because busy threads
  * let go would keep us from the rest.
  */
@@ -351,10 +389,13 @@ int finish_release(struct job *job, struct fault *f)
 		t = job->tasks[i];
 		if (t->state == TASK_STOPPED ||
 		    (t->state == TASK_RUNNING && job->opts->leave_stopped))
-			kill(t->pid, SIGSTOP);
+			kill(t->pid, stop_signal(t));
 	}
 	setpriority(PRIO_PROCESS, 0, -20);
 	each_thread(job, detach, f);
 	setpriority(PRIO_PROCESS, 0, nice);
+	for (i = 0; i < job->ntasks; i++)
+		if (job->tasks[i]->state == TASK_STOPPED && stop_signal(job->tasks[i]) != SIGSTOP)
+			ensure_stopped(job->tasks[i]);
 	return 0;
 }

@@ -53,7 +53,11 @@ static int add_handlers(const struct inherited *ours, struct ops *o, const TaskC
 	return 0;
 }
 
-static int add_queue(struct ops *o, pid_t pid, pid_t tid, uint32_t thread, bool shared,
+/*
+ * A pending SIGSTOP would stop the agent: a task that was to be stopped is, at the very end; one that
+ * is stopped already loses nothing, as SIGCONT discards it.
+ */
+static int add_queue(struct ops *o, struct task *t, pid_t tid, uint32_t thread, bool shared,
 		     const SignalQueueEntry *q, struct fault *f)
 {
 	static const char what[] = "queue a pending signal (limit on pending signals?)";
@@ -65,11 +69,15 @@ static int add_queue(struct ops *o, pid_t pid, pid_t tid, uint32_t thread, bool 
 		if (ops_reserve(o, 1, SIGINFO_SIZE + 16, f) < 0)
 			return -1;
 		memcpy(&signo, q->signals[i]->siginfo.data, sizeof(signo));
+		if (signo == SIGSTOP) {
+			t->state = TASK_STOPPED;
+			continue;
+		}
 		at = ops_put(o, q->signals[i]->siginfo.data, SIGINFO_SIZE);
 		if (shared)
-			ops_add(o, thread, what, SYS_rt_sigqueueinfo, 3, gc(pid), gc(signo), at);
+			ops_add(o, thread, what, SYS_rt_sigqueueinfo, 3, gc(t->pid), gc(signo), at);
 		else
-			ops_add(o, thread, what, SYS_rt_tgsigqueueinfo, 4, gc(pid), gc(tid), gc(signo), at);
+			ops_add(o, thread, what, SYS_rt_tgsigqueueinfo, 4, gc(t->pid), gc(tid), gc(signo), at);
 	}
 	return 0;
 }
@@ -80,12 +88,12 @@ int signals_restore_task(const struct inherited *ours, struct ops *o, struct tas
 
 	if (add_handlers(ours, o, tc, f) < 0)
 		return -1;
-	return add_queue(o, t->pid, t->pid, 0, true, tc->signals_s, f);
+	return add_queue(o, t, t->pid, 0, true, tc->signals_s, f);
 }
 
 int signals_restore_thread(struct ops *o, struct task *t, uint32_t thread, struct fault *f)
 {
 	const struct thread *th = &t->threads[thread];
 
-	return add_queue(o, t->pid, th->tid, thread, false, th->core->thread_core->signals_p, f);
+	return add_queue(o, t, th->tid, thread, false, th->core->thread_core->signals_p, f);
 }

@@ -139,21 +139,60 @@ static void wait_asleep(pid_t tid, int *tries)
 			sched_yield();
 }
 
+/* Not those whose sleep has ended meanwhile: they would run their program. */
 static bool takes_part(const struct survey *v, size_t i, unsigned round)
 {
-	return i < v->n && (i >> round / 2 & 1) == (round & 1);
+	return i < v->n && (i >> round / 2 & 1) == (round & 1) &&
+	       restart_interrupted(&thread_frozen(v->sleepers[i].thread)->regs);
+}
+
+/*
+ * Resume the sleepers of a round and, when stops is set, wait until each stands at the entry or
+ * exit of its system call: one whose sleep is over must not get as far as the program.
+ */
+static int resume(struct survey *v, unsigned round, bool stops, struct fault *f)
+{
+	size_t i;
+
+	for (i = 0; i < v->n; i++)
+		if (takes_part(v, i, round))
+			ptrace(PTRACE_SYSCALL, v->sleepers[i].thread->tid, NULL, 0);
+	for (i = 0; stops && i < v->n; i++)
+		if (takes_part(v, i, round) &&
+		    stop_wait_syscall(v->sleepers[i].thread->tid, TIMEOUT_MS) <= 0)
+			return fault(f, -EAGAIN, "thread %d died or hangs while it is dumped",
+				     v->sleepers[i].thread->tid);
+	return 0;
+}
+
+/* From the exit of the call to the stop that was asked for, which comes before any instruction. */
+static int hold(struct survey *v, unsigned round, struct fault *f)
+{
+	struct sleeper *s;
+	int status;
+	size_t i;
+
+	for (i = 0; i < v->n; i++) {
+		s = &v->sleepers[i];
+		if (!takes_part(v, i, round))
+			continue;
+		if (stop_wait_event(s->thread->tid, TIMEOUT_MS, &status) <= 0)
+			return fault(f, -EAGAIN, "thread %d died or hangs while it is dumped",
+				     s->thread->tid);
+		if (freeze_take(s->task, s->thread, status, f) < 0)
+			return -1;
+	}
+	return 0;
 }
 
 /* Let the sleepers of a round go on, read the list when they sleep, stop them again. */
 static int run_round(struct survey *v, unsigned round, struct fault *f)
 {
-	int tries = SETTLE_TRIES, status, r = 0;
-	struct sleeper *s;
+	int tries = SETTLE_TRIES;
 	size_t i;
 
-	for (i = 0; i < v->n; i++)
-		if (takes_part(v, i, round))
-			ptrace(PTRACE_CONT, v->sleepers[i].thread->tid, NULL, 0);
+	if (resume(v, round, true, f) < 0 || resume(v, round, false, f) < 0)
+		return -1;
 	for (i = 0; i < v->n; i++)
 		if (takes_part(v, i, round))
 			wait_asleep(v->sleepers[i].thread->tid, &tries);
@@ -161,17 +200,7 @@ static int run_round(struct survey *v, unsigned round, struct fault *f)
 	for (i = 0; i < v->n; i++)
 		if (takes_part(v, i, round))
 			ptrace(PTRACE_INTERRUPT, v->sleepers[i].thread->tid, NULL, NULL);
-	for (i = 0; i < v->n; i++) {
-		s = &v->sleepers[i];
-		if (!takes_part(v, i, round))
-			continue;
-		if (stop_wait_event(s->thread->tid, TIMEOUT_MS, &status) <= 0)
-			r = fault(f, -EAGAIN, "thread %d died or hangs while it is dumped",
-				  s->thread->tid);
-		else if (freeze_take(s->task, s->thread, status, f) < 0)
-			r = -1;
-	}
-	return r;
+	return hold(v, round, f);
 }
 
 /* The number that a timer's presence in the rounds spells, or -1. */

@@ -279,7 +279,8 @@ static int add_one(const struct inherited *ours, struct ops *o, struct task *t, 
 
 	if (add_addresses(o, core, k, f) < 0 || add_stack(o, tc, k, f) < 0 || add_name(o, t, k, f) < 0 ||
 	    add_rseq(o, tc, k, f) < 0 || signals_restore_thread(o, t, k, f) < 0 ||
-	    add_timer_slack(ours, o, tc, k, f) < 0 || add_sched(ours, o, tc, k, f) < 0 || creds_restore(ours, o, t, k, f) < 0)
+	    add_timer_slack(ours, o, tc, k, f) < 0 || add_sched(ours, o, tc, k, f) < 0 ||
+	    creds_restore(ours, o, t, k, f) < 0)
 		return -1;
 	/* After the credentials: a change of them clears it. */
 	if (!tc->has_pdeath_sig || !tc->pdeath_sig)

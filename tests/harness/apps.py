@@ -50,6 +50,8 @@ class App:
 
     options = []
     criu_fails = None		# why CRIU 4.2 cannot restore it
+    later = None		# why this version refuses it, as it then must
+    later = None		# why Stasis refuses to dump it yet
 
     def __init__(self, directory, plan):
         self.dir = directory
@@ -76,15 +78,29 @@ class App:
     def run(self):
         if self.criu_fails and self.plan.uses_criu:
             raise tool.Skip(self.criu_fails)
+        if self.later and self.plan.uses_criu:
+            raise tool.Skip(self.later)
         pid = tool.start(self.argv(), self.dir, self.plan.uid)
         self.wait_progress(pid, 0, "does not start")
-        for number in range(self.plan.cycles):
+        if self.later:
+            self.check_refusal(pid)
+        for number in range(0 if self.later else self.plan.cycles):
             time.sleep(0.2)
             self.plan.cycle(pid, self.dir, number, self.options)
             self.wait_progress(pid, self.progress(), f"stands still after thaw {number + 1}")
         time.sleep(0.2)
         self.finish(pid)
         tool.kill_tree(pid)
+
+    def check_refusal(self, pid):
+        """The dump must say what it cannot do, and the program must go on."""
+        images = os.path.join(self.dir, "images-0")
+        os.mkdir(images)
+        status = self.plan.dumper.run("dump", images, "dump.log", ["-t", str(pid)] + self.options)
+        words = (lines_of(os.path.join(images, "dump.out")) or [""])[-1]
+        if status != 1 or "task " not in words or "descriptor" not in words:
+            raise tool.Failure(f"not refused as it must be: status {status}, {words!r}")
+        self.wait_progress(pid, self.progress(), "stands still after a refused dump")
 
     def wait_progress(self, pid, beyond, complaint):
         def moved():
@@ -241,10 +257,186 @@ class PtyShell(App):
         check_sequence(self.out, lambda n: f"{n} {n * n}")
 
 
+class Shells(App):
+    """Shells below shells, all busy or asleep; each writes its own numbers."""
+
+    count = 6
+    program = r"""
+        work() { n=1; while :; do
+            [ $(expr $n % 10) = 0 ] && sleep 0.05
+            echo $n $(( n * n )) >>out.$1; n=$((n + 1)); done; }
+        (sleep 1000 & (sleep 1000; sleep 1000) & wait) &
+        for i in 1 2 3; do (work $i) & (trap 'echo never >>out.1' EXIT; sh -c "$WORK" sh $((i + 3))) & done
+        wait
+        """
+
+    def argv(self):
+        self.need("dash", "expr")
+        work = self.program[:self.program.index("(sleep")] + "work $1"
+        return ["env", "WORK=" + work, "dash", "-c", self.program]
+
+    def outs(self):
+        return [os.path.join(self.dir, f"out.{i + 1}") for i in range(self.count)]
+
+    def progress(self):
+        return min(len(lines_of(out)) for out in self.outs())
+
+    def finish(self, pid):
+        for out in self.outs():
+            check_sequence(out, lambda n: f"{n} {n * n}")
+
+
+class Sums(App):
+    """Bytes through dd, tee, xz with threads; the sums at both ends must agree."""
+
+    blocks = 1500
+
+    def argv(self):
+        self.need("bash", "dd", "xz", "sha256sum")
+        with open(os.path.join(self.dir, "in"), "wb") as data:
+            data.write(os.urandom(self.blocks * 1000))
+        return ["bash", "-c", "for ((i = 0; i < %d; i++)); do "
+                "dd if=in bs=1000 count=1 skip=$i status=none; done | tee >(sha256sum >first) |"
+                "dd bs=777 status=none | xz -0 -T2 --block-size=65536 --flush-timeout=10 | xz -dc |"
+                "dd bs=333 status=none | tee out | sha256sum >last; sleep 1000" % self.blocks]
+
+    def progress(self):
+        return os.path.getsize(self.out) if os.path.exists(self.out) else 0
+
+    def finish(self, pid):
+        ends = [os.path.join(self.dir, name) for name in ("first", "last")]
+        tool.wait_for(lambda: all(lines_of(end) for end in ends), 60, 0.1)
+        want = [tool.digest(os.path.join(self.dir, "in")) + "  -"]
+        for end in ends:
+            if lines_of(end) != want:
+                raise tool.Failure(f"the {os.path.basename(end)} sum is {lines_of(end)}")
+
+
+class PerlFork(App):
+    """A child a round, reaped by a handler of SIGCHLD; its exit status is the answer."""
+
+    program = r"""
+        use IO::Handle; use POSIX ":sys_wait_h";
+        open(my $out, ">", "out"); $out->autoflush(1);
+        my %status; $SIG{CHLD} = sub {
+            while ((my $pid = waitpid(-1, WNOHANG)) > 0) { $status{$pid} = $? >> 8 } };
+        for (my $n = 1; ; $n++) { my $pid = fork;
+            if (!$pid) { select(undef, undef, undef, 0.01); POSIX::_exit($n % 251) }
+            select(undef, undef, undef, 0.002) until exists $status{$pid};
+            print $out "$n $status{$pid}\n"; delete $status{$pid} }
+        """
+
+    def argv(self):
+        self.need("perl")
+        return ["perl", "-e", self.program]
+
+    def finish(self, pid):
+        check_sequence(self.out, lambda n: f"{n} {n % 251}")
+
+
+class Make(App):
+    """make -j with its pipe of tokens; every target is made once."""
+
+    targets = 400
+
+    def argv(self):
+        self.need("make")
+        with open(os.path.join(self.dir, "Makefile"), "w", encoding="ascii") as text:
+            text.write(f"all: $(shell seq -f t%.0f {self.targets}); @echo all >>out; sleep 1000\n"
+                       "t%:; @sleep 0.02; echo $@ >>out\n")
+        return ["make", "-s", "-j4"]
+
+    def finish(self, pid):
+        if not tool.wait_for(lambda: "all" in lines_of(self.out), 60, 0.1):
+            raise tool.Failure("make did not end")
+        want = sorted(f"t{n}" for n in range(1, self.targets + 1)) + ["all"]
+        if sorted(lines_of(self.out)[:-1]) + lines_of(self.out)[-1:] != want:
+            raise tool.Failure("a target was made twice or not at all")
+
+
+class Pool(App):
+    """Python's multiprocessing: semaphores in deleted files of /dev/shm."""
+
+    def argv(self):
+        return [PYTHON, os.path.join(APPS, "pool.py"), self.out]
+
+    def finish(self, pid):
+        check_sequence(self.out, lambda n: f"{n} {n * n}")
+
+
+class SqliteWal(App):
+    """Two tasks write one database, whose index of the log is shared memory with locks."""
+
+    options = ["--file-locks"]
+
+    def argv(self):
+        return [PYTHON, os.path.join(APPS, "wal.py"), os.path.join(self.dir, "db"), self.out]
+
+    def finish(self, pid):
+        check_sequence(self.out, str)
+        text = subprocess.run(["sqlite3", os.path.join(self.dir, "db"), "pragma integrity_check;"],
+                              check=False, stdout=subprocess.PIPE, text=True).stdout.strip()
+        if text != "ok":
+            raise tool.Failure(text)
+
+
+class Vim(App):
+    """An editor of the whole screen, typed into."""
+
+    def argv(self):
+        self.need("vim")
+        return [PYTHON, os.path.join(APPS, "typist.py"), self.out]
+
+    def finish(self, pid):
+        check_sequence(self.out, str)
+
+
+class Top(App):
+    """Files of /proc held open and read again and again."""
+
+    def argv(self):
+        self.need("top")
+        return ["bash", "-c", "exec top -b -d 0.05 >out"]
+
+    def progress(self):
+        return sum(line.startswith("top - ") for line in lines_of(self.out))
+
+    def finish(self, pid):
+        if lines_of(os.path.join(self.dir, "stderr")):
+            raise tool.Failure(lines_of(os.path.join(self.dir, "stderr"))[0])
+
+
+class Node(App):
+    later = "epoll and eventfd: refused by this version"
+
+    def argv(self):
+        self.need("node")
+        return ["node", "-e", "let n = 0; setInterval(() => require('fs').appendFileSync("
+                "'out', ++n + '\\n'), 10)"]
+
+    def finish(self, pid):
+        check_sequence(self.out, str)
+
+
+class Listener(App):
+    later = "sockets: refused by this version"
+
+    def argv(self):
+        self.need("perl")
+        return ["perl", "-MIO::Socket::INET", "-e", "my $s = IO::Socket::INET->new(Listen => 1, "
+                "LocalAddr => '127.0.0.1') or die; open(my $o, '>', 'out'); $o->autoflush(1); "
+                "for ($n = 1; ; $n++) { print $o \"$n\\n\"; select(undef, undef, undef, 0.01) }"]
+
+    def finish(self, pid):
+        check_sequence(self.out, str)
+
+
 class Script(App):
     """script(1): a terminal made by a program that nobody wrote for us."""
 
+    later = "signalfd: refused by this version"
     criu_fails = "script gives up when poll says EINTR, as it does after CRIU"
+    later = "it has a signalfd, which this version refuses"
 
     def argv(self):
         self.need("script")
@@ -330,6 +522,16 @@ APP_TABLE = {
     "sqlite": Sqlite,
     "pty_shell": PtyShell,
     "script": Script,
+    "shells": Shells,
+    "sums": Sums,
+    "perl_fork": PerlFork,
+    "make": Make,
+    "pool": Pool,
+    "sqlite_wal": SqliteWal,
+    "vim": Vim,
+    "top": Top,
+    "node": Node,
+    "listener": Listener,
     "tree": Tree,
     "busy": Busy,
 }

@@ -36,6 +36,7 @@ struct fixture {
 	ThreadInfoX86 registers;
 	UserX86RegsEntry gpregs;
 	UserX86FpregsEntry fpregs;
+	uint32_t words[64];
 	TaskTimersEntry timers;
 	ItimerEntry itimer;
 	TaskRlimitsEntry limits;
@@ -95,6 +96,10 @@ static void init_shared(struct fixture *x)
 	user_x86_fpregs_entry__init(&x->fpregs);
 	x->registers.gpregs = &x->gpregs;
 	x->registers.fpregs = &x->fpregs;
+	x->gpregs.cs = 0x33;
+	x->fpregs.st_space = x->fpregs.xmm_space = x->words;
+	x->fpregs.n_st_space = 32;
+	x->fpregs.n_xmm_space = ARRAY_LEN(x->words);
 	itimer_entry__init(&x->itimer);
 	task_timers_entry__init(&x->timers);
 	x->timers.real = x->timers.virt = x->timers.prof = &x->itimer;
@@ -342,6 +347,7 @@ static void siblings_table(struct fixture *x) { x->ids[3].files_id = x->ids[2].f
 static void no_task_part(struct fixture *x) { x->core[1].tc = NULL; }
 static void no_thread_part(struct fixture *x) { x->other.thread_core = NULL; }
 static void no_registers(struct fixture *x) { x->other.thread_info = NULL; }
+static void half_vectors(struct fixture *x) { x->fpregs.n_xmm_space = 32; }
 static void state_unknown(struct fixture *x) { x->tc[2].task_state = 77; }
 static void dead_root(struct fixture *x) { x->tc[0].task_state = IMAGE_TASK_DEAD; }
 static void long_name(struct fixture *x) { x->tc[2].comm = "sixteen letters!"; }
@@ -350,9 +356,24 @@ static void no_timers(struct fixture *x) { x->tc[2].timers = NULL; }
 static void no_limits(struct fixture *x) { x->tc[2].rlimits = NULL; }
 static void no_creds(struct fixture *x) { x->thread[2].creds = NULL; }
 static void timer_range(struct fixture *x) { x->itimer.vusec = 1000000; }
-static void signal_short(struct fixture *x) { x->info.siginfo.len = 12; x->tc[2].signals_s = &x->queue; }
-static void signal_range(struct fixture *x) { x->siginfo[0] = 65; x->thread[2].signals_p = &x->queue; }
-static void signal_stop(struct fixture *x) { x->siginfo[0] = SIGSTOP; x->tc[2].signals_s = &x->queue; }
+
+static void signal_short(struct fixture *x)
+{
+	x->info.siginfo.len = 12;
+	x->tc[2].signals_s = &x->queue;
+}
+
+static void signal_range(struct fixture *x)
+{
+	x->siginfo[0] = 65;
+	x->thread[2].signals_p = &x->queue;
+}
+
+static void signal_stop(struct fixture *x)
+{
+	x->siginfo[0] = SIGSTOP;
+	x->tc[2].signals_s = &x->queue;
+}
 
 static void nice_range(struct fixture *x)
 {
@@ -402,6 +423,7 @@ static const struct damage {
 	{ "task part", no_task_part, "core-30002.img" },
 	{ "thread part", no_thread_part, "core-30009.img" },
 	{ "registers", no_registers, "core-30009.img" },
+	{ "vector registers", half_vectors, "core-30001.img" },
 	{ "task state", state_unknown, "task state" },
 	{ "dead root", dead_root, "is dead" },
 	{ "long name", long_name, "name is too long" },

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: MIT
+/*
+ * bundle.c - a little of everything, for dumps whose images are then damaged.
+ *
+ *   bundle DIR         create what follows, then DIR/ready, then sleep
+ *
+ * Two tasks (the second leads a session) and a thread; memory: private, shared by the tasks, a
+ * mapped file; files: one at an offset, one deleted, one locked, a directory; a pipe and a FIFO with
+ * data in them, a pty pair with unread input; pending and blocked signals, an interval timer and
+ * a POSIX timer, an alternate signal stack. Its images stay small: that is the point.
+ *
+ * Alone:  mkdir /tmp/d; build/tests/programs/bundle /tmp/d & ls /proc/$!/fd
+ */
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <termios.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { PAGE = 4096 };
+
+static void need(int ok, const char *what)
+{
+	if (!ok) {
+		perror(what);
+		exit(1);
+	}
+}
+
+static void *sleep_for_ever(void *unused)
+{
+	sigset_t set;
+
+	sigfillset(&set);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	pthread_kill(pthread_self(), SIGUSR2);
+	for (;;)
+		sleep(1000);
+	return unused;
+}
+
+static int make_file(const char *name, size_t size)
+{
+	int fd = open(name, O_RDWR | O_CREAT | O_TRUNC, 0600);
+
+	need(fd >= 0 && ftruncate(fd, size) == 0 && write(fd, name, strlen(name)) > 0, name);
+	return fd;
+}
+
+static void make_files(void)
+{
+	int plain = make_file("plain", 100), locked = make_file("locked", 10);
+
+	need(lseek(plain, 33, SEEK_SET) == 33 && fcntl(plain, F_SETFD, FD_CLOEXEC) == 0, "plain");
+	make_file("deleted", 1500);
+	need(unlink("deleted") == 0, "unlink");
+	need(flock(locked, LOCK_EX) == 0, "flock");
+	need(open(".", O_RDONLY | O_DIRECTORY) >= 0 && dup(plain) >= 0, "directory");
+	need(open("/dev/null", O_WRONLY) >= 0, "/dev/null");
+}
+
+static void make_queues(void)
+{
+	int pipe_ends[2], fifo, master, slave;
+
+	need(pipe(pipe_ends) == 0 && write(pipe_ends[1], "in the pipe", 11) == 11, "pipe");
+	need(mkfifo("fifo", 0600) == 0, "fifo");
+	fifo = open("fifo", O_RDWR);
+	need(write(fifo, "in the fifo", 11) == 11, "fifo");
+	master = posix_openpt(O_RDWR | O_NOCTTY);
+	need(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0, "pty");
+	slave = open(ptsname(master), O_RDWR | O_NOCTTY);
+	need(slave >= 0 && write(master, "typed\n", 6) == 6 && write(slave, "shown", 5) == 5, "pty");
+}
+
+static void make_memory(void)
+{
+	const int prot = PROT_READ | PROT_WRITE;
+	int fd = open("plain", O_RDWR);
+	char *shared = mmap(NULL, 2 * PAGE, prot, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	char *private = mmap(NULL, 3 * PAGE, prot, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *mapped = mmap(NULL, PAGE, prot, MAP_SHARED, fd, 0);
+
+	need(shared != MAP_FAILED && private != MAP_FAILED && mapped != MAP_FAILED, "mmap");
+	memset(shared, 's', PAGE);
+	memset(private + PAGE, 'p', PAGE);
+	need(mprotect(private, PAGE, PROT_NONE) == 0, "mprotect");
+	close(fd);
+}
+
+static void make_signals(void)
+{
+	const struct itimerval in_an_hour = { .it_value.tv_sec = 3600 };
+	const struct itimerspec in_two = { .it_value.tv_sec = 7200 };
+	stack_t stack = { .ss_sp = malloc(SIGSTKSZ), .ss_size = SIGSTKSZ };
+	sigset_t set;
+	timer_t timer;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	sigaddset(&set, SIGRTMIN + 3);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	need(kill(getpid(), SIGUSR1) == 0, "kill");
+	need(sigqueue(getpid(), SIGRTMIN + 3, (union sigval){ .sival_int = 5 }) == 0, "sigqueue");
+	need(setitimer(ITIMER_REAL, &in_an_hour, NULL) == 0, "setitimer");
+	need(timer_create(CLOCK_MONOTONIC, NULL, &timer) == 0 &&
+	     timer_settime(timer, 0, &in_two, NULL) == 0, "timer");
+	need(sigaltstack(&stack, NULL) == 0, "sigaltstack");
+	signal(SIGHUP, SIG_IGN);
+}
+
+int main(int argc, char **argv)
+{
+	pthread_t thread;
+	pid_t child;
+
+	need(argc == 2 && chdir(argv[1]) == 0, "usage: bundle DIR");
+	make_files();
+	make_queues();
+	make_memory();
+	child = fork();
+	need(child >= 0, "fork");
+	if (child == 0) {
+		setsid();
+		for (;;)
+			sleep(1000);
+	}
+	make_signals();
+	need(pthread_create(&thread, NULL, sleep_for_ever, NULL) == 0, "thread");
+	usleep(50000);
+	close(make_file("ready", 0));
+	for (;;)
+		sleep(1000);
+}
