@@ -99,10 +99,13 @@ check-all: all
 	@$(MAKE) --no-print-directory tests
 	@tests/harness/check.sh $(BUILD) all
 
-# The workers, the coordinator and the unit tests with the sanitizers, in a build of their own.
+# A build of its own with the sanitizers, and what shows memory errors run with it.
 asan:
-	$(MAKE) BUILD=build-asan SAN="-fsanitize=address,undefined -fno-sanitize-recover=undefined" \
-		OPT="-O1 -g -fno-omit-frame-pointer" all tests
+	@tests/harness/deps.sh check
+	@$(MAKE) --no-print-directory BUILD=build-asan SAN="-fsanitize=address,undefined \
+		-fno-sanitize-recover=undefined" OPT="-O1 -g -fno-omit-frame-pointer" programs tests
+	@$(MAKE) --no-print-directory tests
+	@tests/harness/check.sh build-asan asan
 
 bench: all
 	@$(MAKE) --no-print-directory tests

@@ -294,23 +294,12 @@ static void forget_cores(struct job *job)
 	core_dump_free(take_ptr(&state(job)->cores));
 }
 
-static int inject_agents(struct job *job, struct fault *f)
-{
-	if (inject_all(job, f) < 0)
-		return -1;
-	step(job, "injected");
-	if (inject_thread_facts(job, f) == 0)
-		return 0;
-	eject_all(job);
-	return -1;
-}
-
 static int inject(struct job *job, struct fault *f)
 {
 	struct dump_state *d = state(job);
 
 	d->cores = core_dump_begin(job, d->sets, f);
-	if (d->cores && inject_agents(job, f) == 0)
+	if (d->cores && inject_all(job, f) == 0)
 		return 0;
 	forget_cores(job);
 	return -1;
@@ -330,7 +319,9 @@ static int collect(struct job *job, struct fault *f)
 {
 	struct dump_state *d = state(job);
 
-	if (core_dump_ask(d->cores, f) < 0 || ask_collect(job, ROLE_MEM, f) < 0)
+	/* Threads tell what only they know while the workers collect. */
+	if (ask_collect(job, ROLE_MEM, f) < 0 || inject_thread_facts(job, f) < 0 ||
+	    core_dump_ask(d->cores, f) < 0)
 		return -1;
 	step(job, "collecting");
 	if (core_dump_collect(d->cores, f) < 0 || core_dump_registers(d->cores, f) < 0 ||

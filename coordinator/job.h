@@ -62,6 +62,11 @@ struct job {
 	size_t ntasks, tasks_cap;
 	struct timing timing;
 	unsigned steps;			/* taken so far: step() */
+	struct {			/* what the environment asks step() to do */
+		bool read;
+		unsigned kill_at, kill_worker_at;
+		const char *file;
+	} step_orders;
 	bool raised;			/* our priority, by freeze_tree */
 	MemWritten *written;		/* dump: figures for stats-dump; NULL until then */
 	void *priv;			/* private to dump or restore */

@@ -369,9 +369,9 @@ static void signal_range(struct fixture *x)
 	x->thread[2].signals_p = &x->queue;
 }
 
-static void signal_stop(struct fixture *x)
+static void signal_kill(struct fixture *x)
 {
-	x->siginfo[0] = SIGSTOP;
+	x->siginfo[0] = SIGKILL;
 	x->tc[2].signals_s = &x->queue;
 }
 
@@ -434,7 +434,7 @@ static const struct damage {
 	{ "timer range", timer_range, "interval timer" },
 	{ "short siginfo", signal_short, "128 bytes" },
 	{ "signal range", signal_range, "out of range" },
-	{ "pending SIGSTOP", signal_stop, "SIGSTOP" },
+	{ "pending SIGKILL", signal_kill, "SIGKILL" },
 	{ "nice", nice_range, "nice or priority" },
 	{ "policy", policy_unknown, "scheduling policy" },
 	{ "seccomp in the old way", old_seccomp, "seccomp" },

@@ -14,6 +14,7 @@
 #include <errno.h>
 
 #include "proto/control/util.h"
+#include "workers/files/epoll.h"
 #include "workers/files/facts.h"
 #include "workers/files/files.h"
 #include "workers/files/identity.h"
@@ -98,6 +99,7 @@ static int collect_fd(struct files *fs, struct probe *p, const DumpTask *task, i
 	if (is_new < 0 || (is_new && collect_file(fs, p, f) < 0) ||
 	    locks_note(fs, &p->x, task, p->info, f) < 0)
 		return -1;
+	epoll_note(fs, &p->x);
 	e.id = p->x.id;
 	e.flags = p->x.cloexec ? 1 : 0;
 	e.type = identity_type(fs, p->x.id);

@@ -32,6 +32,7 @@ struct files {
 	struct locks *locks;		/* locks.c, both directions */
 	struct ghosts *ghosts;		/* ghost.c */
 	struct ttys *ttys;		/* tty.c */
+	struct epolls *epolls;		/* epoll.c */
 
 	/* restore */
 	struct restore *restore;	/* prepare.c */

@@ -11,8 +11,12 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "workers/files/epoll.h"
+#include "workers/files/eventfd.h"
 #include "workers/files/pipe.h"
 #include "workers/files/regular.h"
+#include "workers/files/signalfd.h"
+#include "workers/files/timerfd.h"
 #include "workers/files/tty.h"
 
 static bool starts(const struct facts *x, const char *prefix)
@@ -107,6 +111,10 @@ static const struct file_type unknown_row = {
 
 const struct file_type *const file_types[] = {
 	&socket_row,
+	&eventfd_type,
+	&signalfd_type,
+	&timerfd_type,
+	&epoll_type,
 	&anonymous_row,
 	&memory_row,
 	&pipe_type,
