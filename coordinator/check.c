@@ -24,6 +24,7 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <sys/wait.h>
 
 #include "proto/control/util.h"
@@ -57,6 +58,19 @@ static bool probe_restore_right(void)
 static bool probe_kcmp(void)
 {
 	return syscall(SYS_kcmp, getpid(), getpid(), KCMP_FILE, 0, 0) >= 0 || errno == EBADF;
+}
+
+/* The question comes before its argument, which is not there. */
+static bool probe_kcmp_epoll(void)
+{
+	return syscall(SYS_kcmp, getpid(), getpid(), KCMP_EPOLL_TFD, 0, 0) < 0 && errno == EFAULT;
+}
+
+static bool probe_timerfd(void)
+{
+	AUTO_CLOSE int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+
+	return fd >= 0 && ioctl(fd, _IOW('T', 0, uint64_t), NULL) < 0 && errno == EFAULT;
 }
 
 static bool probe_pidfd_getfd(void)
@@ -204,6 +218,8 @@ static const struct feature features[] = {
 	{ "uffd", probe_uffd, false, NULL },
 	{ "pagemap_scan_guard_pages", probe_guard_pages, false, NULL },
 	{ "timer_cr_ids", probe_timer_ids, false, NULL },
+	{ "timerfd", probe_timerfd, false, NULL },
+	{ "kcmp_epoll", probe_kcmp_epoll, false, NULL },
 	{ "loginuid", probe_loginuid, false, NULL },
 };
 

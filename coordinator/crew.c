@@ -47,6 +47,7 @@ struct member {
 	struct worker *worker;	/* NULL: no such role here */
 	bool running;
 	bool foreign;		/* not our child */
+	bool unlinked;		/* its socket's path is gone */
 	pid_t pid;
 	int pidfd;
 	int fd_plane;
@@ -325,7 +326,8 @@ static bool is_bulk(int body)
 {
 	return body == REQUEST__BODY_MEM_WRITE || body == REQUEST__BODY_MEM_BUILD ||
 	       body == REQUEST__BODY_FILES_COLLECT || body == REQUEST__BODY_FILES_WRITE ||
-	       body == REQUEST__BODY_FILES_CREATE;
+	       body == REQUEST__BODY_FILES_CREATE || body == REQUEST__BODY_MEM_WRITE_FILES ||
+	       body == REQUEST__BODY_MEM_MAKE_FILES;
 }
 
 /*
@@ -384,6 +386,30 @@ static int check_reply(struct member *m, const Reply *rep, const struct pending 
 		     rep->text ? rep->text : "a worker failed without saying why");
 }
 
+/* Once connected nobody needs the path: a killed coordinator shall leave nothing in /tmp. */
+static void drop_socket(struct crew *c, struct member *m)
+{
+	char url[64];
+
+	if (m->foreign || m->unlinked)
+		return;
+	m->unlinked = true;
+	socket_url(c, m, url, sizeof(url));
+	unlink(url + strlen("ipc://"));
+}
+
+static void drop_directory(struct crew *c)
+{
+	int i;
+
+	for (i = 0; i < ROLE_COUNT; i++)
+		if (c->member[i].running && !c->member[i].foreign && !c->member[i].unlinked)
+			return;
+	if (c->dir[0])
+		rmdir(c->dir);
+	c->dir[0] = '\0';
+}
+
 int crew_wait(struct crew *c, enum role role, Reply **rep, struct fault *f)
 {
 	struct member *m = &c->member[role];
@@ -406,6 +432,10 @@ int crew_wait(struct crew *c, enum role role, Reply **rep, struct fault *f)
 		if (r < 0 || !rep || p.body == REQUEST__BODY_SETUP) {
 			reply__free_unpacked(got, NULL);
 			got = NULL;
+		}
+		if (p.body == REQUEST__BODY_SETUP) {
+			drop_socket(c, m);
+			drop_directory(c);
 		}
 	} while (r == 0 && p.body == REQUEST__BODY_SETUP);
 	if (rep)
@@ -490,12 +520,9 @@ static void end_member(struct crew *c, enum role role)
 
 static void forget_member(struct crew *c, struct member *m)
 {
-	char url[64];
-
 	if (!m->foreign)
 		waitpid(m->pid, NULL, 0);
-	socket_url(c, m, url, sizeof(url));
-	unlink(url + strlen("ipc://"));
+	drop_socket(c, m);
 	if (m->pidfd >= 0)
 		close(m->pidfd);
 }
@@ -512,7 +539,6 @@ void crew_stop(struct crew *c)
 	for (i = 0; i < ROLE_COUNT; i++)
 		if (c->member[i].running)
 			forget_member(c, &c->member[i]);
-	if (c->dir[0])
-		rmdir(c->dir);
+	drop_directory(c);
 	free(c);
 }

@@ -114,6 +114,7 @@ static int operate(const struct cmdline *c)
 	int r;
 
 	clock_gettime(CLOCK_MONOTONIC, &job.start);
+	log_init(STDERR_FILENO, job.opts->log_level, "stasis", &job.start);
 	signal(SIGPIPE, SIG_IGN);
 	raise_descriptor_limit();
 	r = prepare(&job, c, &f);
@@ -122,7 +123,9 @@ static int operate(const struct cmdline *c)
 	crew_stop(job.crew);
 	if (r >= 0)
 		return r;
-	log_error("%s FAILED: %s", c->command == CMD_DUMP ? "Dumping" : "Restoring", f.text);
+	/* Once: in the log, and last on stderr. */
+	if (log_fd() != STDERR_FILENO)
+		log_error("%s FAILED: %s", c->command == CMD_DUMP ? "Dumping" : "Restoring", f.text);
 	fprintf(stderr, "stasis %s: %s\n", c->command == CMD_DUMP ? "dump" : "restore", f.text);
 	return 1;
 }

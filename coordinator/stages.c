@@ -27,7 +27,7 @@ int run_stages(const struct stage *s, size_t n, struct job *job, struct fault *f
 	}
 	if (i == n)
 		return 0;
-	log_error("%s: %s", s[i].name, f->text);
+	log_info("stage %s failed: undoing", s[i].name);
 	while (i-- > 0)
 		if (s[i].undo)
 			s[i].undo(job);

@@ -27,7 +27,6 @@ static void after(void)
 const struct test_case test_case = {
 	.proves = "a semaphore eventfd stays one",
 	.criu_fails = "CRIU 4.2 restores it without EFD_SEMAPHORE",
-	.later = "eventfd: refused by this version",
 	.before = before,
 	.after = after,
 };

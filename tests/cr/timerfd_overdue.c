@@ -38,7 +38,6 @@ static void after(void)
 const struct test_case test_case = {
 	.proves = "a periodic timerfd with unread expirations goes on",
 	.criu_fails = "CRIU 4.2 restores it disarmed",
-	.later = "timerfd: refused by this version",
 	.before = before,
 	.after = after,
 };

@@ -51,7 +51,6 @@ class App:
     options = []
     criu_fails = None		# why CRIU 4.2 cannot restore it
     later = None		# why this version refuses it, as it then must
-    later = None		# why Stasis refuses to dump it yet
 
     def __init__(self, directory, plan):
         self.dir = directory
@@ -407,7 +406,7 @@ class Top(App):
 
 
 class Node(App):
-    later = "epoll and eventfd: refused by this version"
+    """Threads that wait in epoll, woken through eventfds."""
 
     def argv(self):
         self.need("node")
@@ -434,9 +433,7 @@ class Listener(App):
 class Script(App):
     """script(1): a terminal made by a program that nobody wrote for us."""
 
-    later = "signalfd: refused by this version"
     criu_fails = "script gives up when poll says EINTR, as it does after CRIU"
-    later = "it has a signalfd, which this version refuses"
 
     def argv(self):
         self.need("script")

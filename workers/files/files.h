@@ -33,6 +33,7 @@ struct files {
 	struct ghosts *ghosts;		/* ghost.c */
 	struct ttys *ttys;		/* tty.c */
 	struct epolls *epolls;		/* epoll.c */
+	struct watched *watched;	/* watched.c */
 
 	/* restore */
 	struct restore *restore;	/* prepare.c */

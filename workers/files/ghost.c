@@ -357,6 +357,16 @@ int ghost_flush(struct files *fs, struct fault *f)
 	return fs->ghosts ? image_close(&fs->ghosts->img, f) : 0;
 }
 
+bool ghost_has(const struct files *fs, dev_t dev, ino_t ino)
+{
+	size_t i;
+
+	for (i = 0; fs->ghosts && i < fs->ghosts->nghosts; i++)
+		if (fs->ghosts->ghost[i].dev == dev && fs->ghosts->ghost[i].ino == ino)
+			return true;
+	return false;
+}
+
 void ghost_end(struct files *fs, bool remove_links)
 {
 	struct ghosts *g = fs->ghosts;

@@ -16,6 +16,9 @@ int remap_dump(struct files *fs, const struct facts *x, char *path, struct fault
 /* Before the freeze: would that be refused? */
 int remap_preflight(struct files *fs, const struct facts *x, struct fault *f);
 
+/* Is the deleted file among those whose contents were written? */
+bool ghost_has(const struct files *fs, dev_t dev, ino_t ino);
+
 /* Close remap-fpath.img. */
 int ghost_flush(struct files *fs, struct fault *f);
 

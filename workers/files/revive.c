@@ -389,6 +389,24 @@ int revive_anchor(struct files *fs, const struct file *file, struct fault *f)
 	return r->ghost ? make_ghost(fs, file, r, f) : make_linked(file, r, f);
 }
 
+int revive_by_inode(struct files *fs, uint32_t dev, uint64_t ino, struct fault *f)
+{
+	struct revivals *s = fs->revivals;
+	size_t i;
+	int fd;
+
+	for (i = 0; s && i < s->n; i++) {
+		const struct ghost *g = s->list[i].ghost;
+
+		if (!g || !g->entry->has_dev || !g->entry->has_ino || g->entry->dev != dev ||
+		    g->entry->ino != ino)
+			continue;
+		fd = revive_anchor(fs, files_find(fs, s->list[i].orig_id), f);
+		return fd < 0 ? -2 : fd;
+	}
+	return -1;
+}
+
 /* The end */
 
 /* After all openings: a mode without permissions would have been in their way. */

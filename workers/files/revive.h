@@ -20,6 +20,12 @@ bool revive_is_ghost(struct files *fs, const struct file *file);
  */
 int revive_anchor(struct files *fs, const struct file *file, struct fault *f);
 
+/*
+ * The same for the deleted file that had this inode (dev: the kernel's encoding) and was written to
+ * the images. -1: there is none; -2 with f set.
+ */
+int revive_by_inode(struct files *fs, uint32_t dev, uint64_t ino, struct fault *f);
+
 /* Everything is opened: owner, mode and times of ghosts; remove the links a dump left. */
 int revive_finish(struct files *fs, struct fault *f);
 

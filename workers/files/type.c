@@ -13,6 +13,7 @@
 
 #include "workers/files/epoll.h"
 #include "workers/files/eventfd.h"
+#include "workers/files/inotify.h"
 #include "workers/files/pipe.h"
 #include "workers/files/regular.h"
 #include "workers/files/signalfd.h"
@@ -115,6 +116,7 @@ const struct file_type *const file_types[] = {
 	&signalfd_type,
 	&timerfd_type,
 	&epoll_type,
+	&inotify_type,
 	&anonymous_row,
 	&memory_row,
 	&pipe_type,

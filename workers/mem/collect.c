@@ -222,21 +222,22 @@ static int classify_shmem(struct view *v, const struct map *m, VmaEntry *e, stru
 	struct shmem_seen seen = {
 		.id = m->ino, .pid = v->s->pid, .start = m->start, .end = m->end
 	};
+	bool memfd;
 
 	if (starts_with(m->name, "/SYSV"))
 		return refuse(v, m, f,
 			      "a System V shared memory segment, which cannot be dumped yet");
-	if (starts_with(m->name, "/memfd:") && !restored_by_criu(m)) {
+	memfd = starts_with(m->name, "/memfd:") && !restored_by_criu(m);
+	if (!memfd && !starts_with(m->name, "/dev/zero") && !restored_by_criu(m) &&
+	    !starts_with(m->name, "[anon_shmem:"))
+		return refuse(v, m, f, "memory of the kernel of an unknown kind");
+	/* A private mapping of shared anonymous memory is one of a file, too. */
+	if (memfd || !m->shared) {
 		if (classify_file(v, m, e, f) < 0)
 			return -1;
-		e->status |= VMA_MEMFD;	/* its contents are the files worker's, as all of it */
+		e->status |= VMA_MEMFD;	/* the files worker tells of what it is */
 		return 0;
 	}
-	if (!starts_with(m->name, "/dev/zero") && !starts_with(m->name, "[anon_shmem:") &&
-	    !restored_by_criu(m))
-		return refuse(v, m, f, "memory of the kernel of an unknown kind");
-	if (!m->shared)
-		return refuse(v, m, f, "a private mapping of shared anonymous memory");
 	e->status = VMA_REGULAR | VMA_ANON_SHARED;
 	e->flags |= MAP_ANONYMOUS;
 	e->shmid = m->ino;

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * dump.c - dump: the two messages, and the images of each task.
+ * dump.c - dump: the three messages, and the images of each task.
  *
  * MemCollect reads what exists, while the coordinator asks the tasks themselves; MemWrite
- * finds the pages and writes mm-PID.img, pagemap-PID.img and pages-N.img.
+ * finds the pages and writes mm-PID.img, pagemap-PID.img and pages-N.img; MemWriteFiles writes
+ * the contents of memory files, which only the files worker knows all of.
  *
  * Rights:   CAP_SYS_PTRACE and CAP_CHECKPOINT_RESTORE over the tasks; the image directory.
- * Holds:    from MemCollect to MemWrite the descriptions of all address spaces.
+ * Holds:    from MemCollect on the descriptions of all address spaces.
  * Relies on the tasks being stopped.
  */
 #include "workers/mem/dump.h"
@@ -35,6 +36,7 @@ struct dump {
 	struct space *space;
 	size_t n;
 	struct collection all;
+	uint32_t last_pages;		/* number of the last pages-N.img */
 };
 
 void dump_free(struct dump *d)
@@ -441,8 +443,27 @@ int on_mem_write(struct call *c, struct fault *f)
 		return -1;
 	for (i = 0; i < mem->dump->n; i++)
 		add_figures(&sum, &writer[i]);
+	mem->dump->last_pages = sum.last_id + mem->dump->n;
 	report_written(&sum, c->rep);
-	dump_free(mem->dump);
-	mem->dump = NULL;
+	return 0;
+}
+
+/* ---- MemWriteFiles ---- */
+
+int on_mem_write_files(struct call *c, struct fault *f)
+{
+	const MemWriteFiles *m = c->req->mem_write_files;
+	struct page_writer sum = { .image_dir = c->worker->set.image_dir, .alone = true };
+	struct dump *d = ((struct mem *)c->ctx)->dump;
+	size_t i;
+
+	if (!d || !d->last_pages)
+		return fault(f, -EPROTO, "MemWriteFiles came before MemWrite");
+	sum.last_id = d->last_pages;
+	for (i = 0; i < m->n_memory; i++)
+		if (shmem_write_file(&d->all.shmems, m->memory[i], &sum, f) < 0)
+			return -1;
+	d->last_pages = sum.last_id;
+	report_written(&sum, c->rep);
 	return 0;
 }

@@ -9,5 +9,6 @@
 
 int on_mem_collect(struct call *c, struct fault *f);
 int on_mem_write(struct call *c, struct fault *f);
+int on_mem_write_files(struct call *c, struct fault *f);
 
 #endif

@@ -17,8 +17,10 @@
 static const struct handler handlers[] = {
 	[REQUEST__BODY_MEM_COLLECT] = { STAGE__COLLECT, on_mem_collect },
 	[REQUEST__BODY_MEM_WRITE] = { STAGE__WRITE, on_mem_write },
+	[REQUEST__BODY_MEM_WRITE_FILES] = { STAGE__WRITE, on_mem_write_files },
 	[REQUEST__BODY_MEM_PREPARE] = { STAGE__PREPARE, on_mem_prepare },
 	[REQUEST__BODY_GATES] = { STAGE__FORKING, on_gates },
+	[REQUEST__BODY_MEM_MAKE_FILES] = { STAGE__RESTORE, on_mem_make_files },
 	[REQUEST__BODY_MEM_BUILD] = { STAGE__RESTORE, on_mem_build },
 	[REQUEST__BODY_MEM_FINISH] = { STAGE__RELEASE, on_mem_finish },
 };

@@ -3,7 +3,7 @@
  * restore.c - restore: the messages.
  *
  * MemPrepare reads and checks all images before any task exists; Gates tells where the agents
- * are; MemBuild makes address spaces; MemFinish lets go of everything.
+ * are; MemMakeFiles makes memory files; MemBuild makes address spaces; MemFinish lets go of everything.
  *
  * Rights:   the image directory; those of build.c.
  * Holds:    from MemPrepare to MemFinish the targets, their images mapped, and the gates.
@@ -168,6 +168,8 @@ int on_mem_prepare(struct call *c, struct fault *f)
 	r = mem->restore = xcalloc(1, sizeof(*r));
 	r->gate_fd = -1;
 	r->target = xcalloc(m->n_task, sizeof(*r->target));
+	if (shmem_pool_files(&r->shmems, c->worker->set.image_dir, f) < 0)
+		return -1;
 	for (i = 0; i < m->n_task; i++) {
 		if (m->task[i]->dead)
 			continue;
@@ -179,6 +181,7 @@ int on_mem_prepare(struct call *c, struct fault *f)
 		return -1;
 	out = xcalloc(1, sizeof(*out));
 	mem_prepared__init(out);
+	out->has_memory_files = out->has_has_memory_files = r->shmems.n && r->shmems.shmem[0].file;
 	report_gaps(r, out);
 	out->task = xcalloc(r->n, sizeof(*out->task));
 	for (i = 0; i < r->n; i++)
@@ -188,7 +191,7 @@ int on_mem_prepare(struct call *c, struct fault *f)
 	return 0;
 }
 
-/* ---- Gates, MemBuild, MemFinish ---- */
+/* ---- Gates, MemMakeFiles, MemBuild, MemFinish ---- */
 
 int on_gates(struct call *c, struct fault *f)
 {
@@ -221,6 +224,32 @@ int on_gates(struct call *c, struct fault *f)
 			return -1;
 	}
 	return 0;
+}
+
+int on_mem_make_files(struct call *c, struct fault *f)
+{
+	struct restore *r = ((struct mem *)c->ctx)->restore;
+	AUTO_FREE int *fds = NULL;
+	MemFilesMade *out;
+	size_t i;
+
+	if (!r)
+		return fault(f, -EPROTO, "MemMakeFiles came before MemPrepare");
+	out = xcalloc(1, sizeof(*out));
+	mem_files_made__init(out);
+	c->rep->body_case = REPLY__BODY_MEM_FILES_MADE;
+	c->rep->mem_files_made = out;
+	out->inode_id = xcalloc(r->shmems.n, sizeof(*out->inode_id));
+	fds = xcalloc(r->shmems.n, sizeof(*fds));
+	for (i = 0; i < r->shmems.n; i++) {
+		if (!r->shmems.shmem[i].file)
+			continue;
+		fds[out->n_inode_id] = shmem_open(&r->shmems, r->shmems.shmem[i].id, f);
+		if (fds[out->n_inode_id] < 0)
+			return -1;
+		out->inode_id[out->n_inode_id++] = r->shmems.shmem[i].file->inode_id;
+	}
+	return worker_send_fds(c->worker, fds, out->n_inode_id, f);
 }
 
 int on_mem_build(struct call *c, struct fault *f)

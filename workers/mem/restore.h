@@ -9,6 +9,7 @@
 
 int on_mem_prepare(struct call *c, struct fault *f);
 int on_gates(struct call *c, struct fault *f);
+int on_mem_make_files(struct call *c, struct fault *f);
 int on_mem_build(struct call *c, struct fault *f);
 int on_mem_finish(struct call *c, struct fault *f);
 

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * shmem_dump.h - dump: shared anonymous memory, each object once.
+ * shmem_dump.h - dump: shared anonymous memory and memory files, each object once.
  */
 #ifndef STASIS_MEM_SHMEM_DUMP_H
 #define STASIS_MEM_SHMEM_DUMP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "proto/control/control.pb-c.h"
 #include "proto/control/fault.h"
 #include "workers/mem/pages.h"
 
@@ -23,10 +25,15 @@ struct shmems {
 	size_t n, cap;
 };
 
-void shmems_add(struct shmems *all, const struct shmem_seen *one);
+/* False when it is there already. */
+bool shmems_add(struct shmems *all, const struct shmem_seen *one);
 void shmems_free(struct shmems *all);
 
 /* Write the contents of every object to pagemap-shmem-ID.img and pages-N.img. */
 int shmems_write(const struct shmems *all, struct page_writer *w, struct fault *f);
+
+/* The same for a memory file, unless it was written already as anonymous memory. */
+int shmem_write_file(struct shmems *all, const MemoryFile *m, struct page_writer *w,
+		     struct fault *f);
 
 #endif

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * shmem_restore.c - restore: shared anonymous memory, each object made once, in this worker.
+ * shmem_restore.c - restore: shared anonymous memory and memory files, each object made once, in
+ * this worker.
  *
  * A shared anonymous mapping of our own is the object; map_files gives the descriptor by which
  * tasks map it. It looks there as it did: "/dev/zero (deleted)".
+ * memfd.img may name the same object (by its shmid), when descriptors or private mappings of it
+ * exist; true memfds are there only. Seals, owner and mode are the files worker's to set.
  *
  * Rights:   CAP_CHECKPOINT_RESTORE (map_files); the image directory.
  * Holds:    a descriptor per object in use.
@@ -17,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "proto/control/util.h"
 #include "proto/images/image.h"
@@ -32,19 +36,70 @@ static struct shmem *find(struct shmem_pool *pool, uint64_t id)
 	return NULL;
 }
 
-static int load(struct shmem_pool *pool, uint64_t id, int image_dir, struct shmem **out,
-		struct fault *f)
+static struct shmem *add(struct shmem_pool *pool, uint64_t id)
 {
 	struct shmem *s = grow(&pool->shmem, pool->n++, &pool->cap, sizeof(*s));
 
-	s->id = id;
-	s->fd = -1;
-	*out = s;
-	if (pagemap_load(image_dir, IMG_SHMEM_PAGEMAP, id, &s->stored, &s->pages, f) < 0)
+	*s = (struct shmem){ .id = id, .fd = -1 };
+	return s;
+}
+
+static int load(struct shmem *s, int image_dir, struct fault *f)
+{
+	if (pagemap_load(image_dir, IMG_SHMEM_PAGEMAP, s->id, &s->stored, &s->pages, f) < 0)
 		return -1;
-	if (s->stored.n)
+	if (s->stored.n && s->size < s->stored.run[s->stored.n - 1].end)
 		s->size = s->stored.run[s->stored.n - 1].end;
 	return 0;
+}
+
+/* Shared anonymous memory that is opened too; otherwise a true memfd. */
+static bool is_anonymous(const struct shmem *s)
+{
+	return !s->file || !strcmp(s->file->name, "/dev/zero");
+}
+
+/* The entry becomes the pool's. An empty file has no images of pages. */
+static int add_file(struct shmem_pool *pool, MemfdInodeEntry *e, int image_dir, struct fault *f)
+{
+	struct shmem *s = find(pool, e->shmid);
+	bool twice = s != NULL;
+
+	s = add(pool, e->shmid);
+	s->file = e;
+	s->size = e->size;
+	if (twice)
+		return fault(f, -EBADMSG, "memfd.img: two files have the contents %u", e->shmid);
+	if (e->has_hugetlb_flag)
+		return fault(f, -ENOTSUP, "the memory file \"%.100s\" has huge pages (hugetlb), which "
+			     "cannot be restored yet", e->name);
+	if (e->size > USER_END)
+		return fault(f, -EBADMSG, "memfd.img: file %" PRIu64 ": size is out of range",
+			     e->inode_id);
+	if (!e->size)
+		return 0;
+	if (load(s, image_dir, f) < 0)
+		return -1;
+	if (s->size > ((e->size + STASIS_PAGE - 1) & -STASIS_PAGE))
+		return fault(f, -EBADMSG, "pagemap-shmem-%u.img: pages beyond the end of the file",
+			     e->shmid);
+	s->size = e->size;
+	return 0;
+}
+
+int shmem_pool_files(struct shmem_pool *pool, int image_dir, struct fault *f)
+{
+	AUTO_IMAGE struct image *img = NULL;
+	ProtobufCMessage *msg;
+	int r;
+
+	img = image_open_optional(image_dir, IMG_MEMFD_INODE, 0, f);
+	if (!img)
+		return f->code ? -1 : 0;
+	while ((r = image_read(img, &msg, f)) > 0)
+		if (add_file(pool, (MemfdInodeEntry *)msg, image_dir, f) < 0)
+			return -1;
+	return r;
 }
 
 int shmem_pool_add(struct shmem_pool *pool, const struct target *t, int image_dir, struct fault *f)
@@ -59,13 +114,13 @@ int shmem_pool_add(struct shmem_pool *pool, const struct target *t, int image_di
 		if (!vma_is(e, VMA_ANON_SHARED))
 			continue;
 		s = find(pool, e->shmid);
-		if (!s && load(pool, e->shmid, image_dir, &s, f) < 0)
+		if (!s && load(s = add(pool, e->shmid), image_dir, f) < 0)
 			return -1;
 		end = e->pgoff + e->end - e->start;
 		if (end > USER_END)
 			return fault(f, -EBADMSG, "mm-%d.img: mapping %" PRIx64 "-%" PRIx64
 				     ": pgoff is out of range", t->pid, e->start, e->end);
-		if (s->size < end)
+		if (is_anonymous(s) && s->size < end)
 			s->size = end;
 	}
 	return 0;
@@ -79,6 +134,8 @@ void shmem_pool_free(struct shmem_pool *pool)
 		free(pool->shmem[i].stored.run);
 		pages_image_close(&pool->shmem[i].pages);
 		auto_close(&pool->shmem[i].fd);
+		if (pool->shmem[i].file)
+			memfd_inode_entry__free_unpacked(pool->shmem[i].file, NULL);
 	}
 	free(pool->shmem);
 	*pool = (struct shmem_pool){ 0 };
@@ -103,16 +160,11 @@ static int write_contents(const struct shmem *s, struct fault *f)
 	return 0;
 }
 
-int shmem_open(struct shmem_pool *pool, uint64_t id, struct fault *f)
+static int make_anonymous(struct shmem *s, struct fault *f)
 {
-	struct shmem *s = find(pool, id);
 	char path[80];
 	char *map;
 
-	if (!s)
-		die("the shared memory %" PRIu64 " was not prepared", id);
-	if (s->fd >= 0)
-		return s->fd;
 	/* NORESERVE: the object is as large as an attacker's image says, its pages come when
 	 * written. */
 	map = mmap(NULL, s->size, PROT_READ | PROT_WRITE,
@@ -120,13 +172,39 @@ int shmem_open(struct shmem_pool *pool, uint64_t id, struct fault *f)
 	if (map == MAP_FAILED)
 		return fault(f, errno, "make shared memory of %" PRIu64 " bytes", s->size);
 	snprintf(path, sizeof(path), "/proc/self/map_files/%lx-%lx", (unsigned long)map,
-		 (unsigned long)map + s->size);
+		 ((unsigned long)map + s->size + STASIS_PAGE - 1) & -STASIS_PAGE);
 	s->fd = open(path, O_RDWR | O_CLOEXEC);
 	if (s->fd < 0)
 		fault(f, errno, "open shared memory through %s", path);
 	munmap(map, s->size);
-	if (s->fd < 0 || write_contents(s, f) < 0)
+	return s->fd < 0 ? -1 : 0;
+}
+
+static int make_memfd(struct shmem *s, struct fault *f)
+{
+	unsigned flags = s->file->seals == F_SEAL_SEAL ? 0 : MFD_ALLOW_SEALING;
+
+	s->fd = memfd_create(s->file->name, flags | MFD_CLOEXEC);
+	if (s->fd < 0)
+		return fault(f, errno, "make the memory file \"%s\"", s->file->name);
+	return 0;
+}
+
+int shmem_open(struct shmem_pool *pool, uint64_t id, struct fault *f)
+{
+	struct shmem *s = find(pool, id);
+	int r;
+
+	if (!s)
+		die("the shared memory %" PRIu64 " was not prepared", id);
+	if (s->fd >= 0)
+		return s->fd;
+	r = is_anonymous(s) && s->size ? make_anonymous(s, f) : make_memfd(s, f);
+	if (r < 0 || write_contents(s, f) < 0)
 		return -1;
+	/* The last page of contents may reach beyond the end. */
+	if (s->file && ftruncate(s->fd, s->size) < 0)
+		return fault(f, errno, "give shared memory its %" PRIu64 " bytes", s->size);
 	pages_image_close(&s->pages);
 	return s->fd;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * shmem_restore.h - restore: shared anonymous memory, each object made once, in this worker.
+ * shmem_restore.h - restore: shared anonymous memory and memory files, each object made once, in this
+ * worker.
  */
 #ifndef STASIS_MEM_SHMEM_RESTORE_H
 #define STASIS_MEM_SHMEM_RESTORE_H
@@ -9,14 +10,16 @@
 #include <stdint.h>
 
 #include "proto/control/fault.h"
+#include "proto/images/files.pb-c.h"
 #include "workers/mem/target.h"
 
 struct shmem {
 	uint64_t id;
-	uint64_t size;			/* bytes: the furthest that is mapped or stored */
+	uint64_t size;			/* bytes: of a file, or the furthest that is mapped or stored */
 	struct stored_list stored;
 	struct pages_image pages;
 	int fd;				/* -1 until it is needed */
+	MemfdInodeEntry *file;		/* memfd.img has it too; NULL: only mapped */
 };
 
 struct shmem_pool {
@@ -24,6 +27,8 @@ struct shmem_pool {
 	size_t n, cap;
 };
 
+/* Read memfd.img and the images of what it names. Before shmem_pool_add. */
+int shmem_pool_files(struct shmem_pool *pool, int image_dir, struct fault *f);
 /* Note the objects that a task maps, and read and check their images. */
 int shmem_pool_add(struct shmem_pool *pool, const struct target *t, int image_dir, struct fault *f);
 void shmem_pool_free(struct shmem_pool *pool);

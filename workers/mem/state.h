@@ -6,7 +6,7 @@
 #define STASIS_MEM_STATE_H
 
 struct mem {
-	struct dump *dump;		/* dump.c: from MemCollect to MemWrite */
+	struct dump *dump;		/* dump.c: from MemCollect on */
 	struct restore *restore;	/* restore.c: from MemPrepare to MemFinish */
 };
 

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * watched.h - files that are watched by inode: fdinfo tells them by handle, images by handle and path.
+ */
+#ifndef STASIS_FILES_WATCHED_H
+#define STASIS_FILES_WATCHED_H
+
+#include "workers/files/type.h"
+
+/* An entry with room for a handle; free with watched_free. */
+FhEntry *watched_new(void);
+void watched_free(FhEntry *h);
+
+/* "fhandle-bytes:8 fhandle-type:1 f_handle:b220a7..." into an entry. False: not of that form. */
+bool watched_parse(const char *text, FhEntry *h);
+
+/*
+ * Dump: can the file be found again? Gives the entry its path where it has one. dev is in the
+ * kernel's encoding; who begins a fault.
+ */
+int watched_dump(struct files *fs, const char *who, uint32_t dev, uint64_t ino, FhEntry *h,
+		 struct fault *f);
+
+/* Is the entry complete? who begins a fault. */
+int watched_check(const char *who, const FhEntry *h, struct fault *f);
+
+/* Restore: open it again (O_PATH), for /proc/self/fd. -1 with f set. */
+int watched_open(struct files *fs, const char *who, uint32_t dev, uint64_t ino, const FhEntry *h,
+		 struct fault *f);
+
+/* Dump, at the end: deleted files that are watched must be files that some descriptor keeps. */
+int watched_dump_done(struct files *fs, struct fault *f);
+void watched_end(struct files *fs);
+
+#endif
