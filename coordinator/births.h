@@ -61,6 +61,7 @@ struct births {
 	size_t ngaps;
 	Reply *prepared;		/* owned */
 	bool told;			/* the workers have the descriptor */
+	bool memory_files_made;		/* or there are none */
 	bool creating;			/* files has been asked to create its objects */
 };
 

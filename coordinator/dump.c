@@ -375,6 +375,46 @@ static int take_mem_written(struct job *job, struct fault *f)
 	return 0;
 }
 
+/* Memory files have entries now; their contents are mem's to write. */
+static int write_memory_files(struct job *job, const FilesWritten *files, struct fault *f)
+{
+	MemWriteFiles msg = MEM_WRITE_FILES__INIT;
+	Request req = REQUEST__INIT;
+	Reply *rep = NULL;
+	int r = 0;
+
+	msg.memory = files->memory;
+	msg.n_memory = files->n_memory;
+	req.body_case = REQUEST__BODY_MEM_WRITE_FILES;
+	req.mem_write_files = &msg;
+	if (ask(job, ROLE_MEM, STAGE__WRITE, &req, f) < 0 || answer(job, ROLE_MEM, &rep, f) < 0)
+		return -1;
+	if (rep->body_case != REPLY__BODY_MEM_WRITTEN || !job->written) {
+		r = fault(f, -EPROTO, "the mem worker's answer is not the one expected");
+	} else {
+		job->written->shpages_scanned += rep->mem_written->shpages_scanned;
+		job->written->shpages_written += rep->mem_written->shpages_written;
+		job->written->memdump_us += rep->mem_written->memdump_us;
+		job->written->memwrite_us += rep->mem_written->memwrite_us;
+	}
+	reply__free_unpacked(rep, NULL);
+	return r;
+}
+
+static int take_written(struct job *job, struct fault *f)
+{
+	Reply *files = NULL;
+	int r;
+
+	if (answer(job, ROLE_FILES, &files, f) < 0)
+		return -1;
+	r = take_mem_written(job, f);
+	if (r == 0 && files->body_case == REPLY__BODY_FILES_WRITTEN)
+		r = write_memory_files(job, files->files_written, f);
+	reply__free_unpacked(files, NULL);
+	return r;
+}
+
 static int write_images(struct job *job, struct fault *f)
 {
 	struct dump_state *d = state(job);
@@ -389,7 +429,7 @@ static int write_images(struct job *job, struct fault *f)
 	    seal_clocks(job, core_dump_clocks(d->cores), f) < 0 ||
 	    cgroup_sets_write(d->sets, job->image_dir, f) < 0)
 		return -1;
-	return answer(job, ROLE_FILES, NULL, f) < 0 ? -1 : take_mem_written(job, f);
+	return take_written(job, f);
 }
 
 /* ---- seal, release ---- */

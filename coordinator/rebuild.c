@@ -8,6 +8,7 @@
 #include "coordinator/rebuild.h"
 
 #include <errno.h>
+#include <unistd.h>
 
 #include "coordinator/births.h"
 #include "coordinator/crew.h"
@@ -121,6 +122,7 @@ int rebuild_learn(struct job *job, struct fault *f)
 	p->prepared = rep;
 	if (rep->body_case != REPLY__BODY_MEM_PREPARED)
 		return fault(f, -EPROTO, "the mem worker's answer is not the one asked for");
+	p->memory_files_made = !rep->mem_prepared->has_memory_files;
 	if (learn_memory(job, rep->mem_prepared, f) < 0)
 		return -1;
 	return learn_files(job, f);
@@ -176,6 +178,43 @@ static int tell_gates(struct job *job, struct task **tasks, size_t n, struct fau
 }
 
 /* ---- memory ---- */
+
+/* mem makes memory files, with their contents; descriptors and mappings of them are made by files. */
+static int make_memory_files(struct job *job, struct fault *f)
+{
+	MemMakeFiles make = MEM_MAKE_FILES__INIT;
+	FilesTakeMemory take = FILES_TAKE_MEMORY__INIT;
+	Request req = REQUEST__INIT;
+	Reply *rep = NULL;
+	AUTO_FREE int *fds = NULL;
+	size_t i, n;
+	int r;
+
+	births_of(job)->memory_files_made = true;
+	req.body_case = REQUEST__BODY_MEM_MAKE_FILES;
+	req.mem_make_files = &make;
+	if (crew_ask(job->crew, ROLE_MEM, STAGE__RESTORE, &req, &rep, f) < 0)
+		return -1;
+	if (rep->body_case != REPLY__BODY_MEM_FILES_MADE) {
+		reply__free_unpacked(rep, NULL);
+		return fault(f, -EPROTO, "the mem worker's answer is not the one asked for");
+	}
+	take.inode_id = rep->mem_files_made->inode_id;
+	n = take.n_inode_id = rep->mem_files_made->n_inode_id;
+	fds = xcalloc(n, sizeof(*fds));
+	r = crew_recv_fds(job->crew, ROLE_MEM, fds, n, f);
+	if (r == 0) {
+		req.body_case = REQUEST__BODY_FILES_TAKE_MEMORY;
+		req.files_take_memory = &take;
+		r = crew_send(job->crew, ROLE_FILES, STAGE__RESTORE, &req, fds, n, f);
+		for (i = 0; i < n; i++)
+			close(fds[i]);
+		if (r == 0)
+			r = crew_wait(job->crew, ROLE_FILES, NULL, f);
+	}
+	reply__free_unpacked(rep, NULL);
+	return r;
+}
 
 static int install_mapped(struct job *job, struct task **tasks, size_t n, struct fault *f)
 {
@@ -276,6 +315,8 @@ int rebuild_memory(struct job *job, struct task **tasks, size_t n, struct fault 
 	size_t k;
 
 	if (tell_gates(job, tasks, n, f) < 0)
+		return -1;
+	if (!births_of(job)->memory_files_made && make_memory_files(job, f) < 0)
 		return -1;
 	while ((k = pick_round(tasks, n, round))) {
 		if (install_mapped(job, round, k, f) < 0)

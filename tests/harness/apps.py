@@ -12,6 +12,7 @@ failed, N skipped".
 """
 import argparse
 import os
+import pty
 import shutil
 import struct
 import subprocess
@@ -65,6 +66,9 @@ class App:
     def argv(self):
         raise NotImplementedError
 
+    def start(self):
+        return tool.start(self.argv(), self.dir, self.plan.uid)
+
     def progress(self):
         return len(lines_of(self.out))
 
@@ -79,7 +83,7 @@ class App:
             raise tool.Skip(self.criu_fails)
         if self.later and self.plan.uses_criu:
             raise tool.Skip(self.later)
-        pid = tool.start(self.argv(), self.dir, self.plan.uid)
+        pid = self.start()
         self.wait_progress(pid, 0, "does not start")
         if self.later:
             self.check_refusal(pid)
@@ -254,6 +258,43 @@ class PtyShell(App):
 
     def finish(self, pid):
         check_sequence(self.out, lambda n: f"{n} {n * n}")
+
+
+class ShellJob(App):
+    """A job of an interactive shell: the terminal and the shell stay, the job comes back to them."""
+
+    options = ["--shell-job"]
+    terminal = None
+
+    def start(self):
+        inner = "read word; for ((i = 1; ; i++)); do echo $i; stty -a >last; sleep 0.01; done >out"
+        pid, self.terminal = pty.fork()
+        if pid == 0:
+            os.chdir(self.dir)
+            os.dup2(os.open("stderr", os.O_WRONLY | os.O_CREAT, 0o666), 2)
+            if self.plan.uid:
+                os.setgroups([])
+                os.setresgid(self.plan.uid, self.plan.uid, self.plan.uid)
+                os.setresuid(self.plan.uid, self.plan.uid, self.plan.uid)
+            os.execve("/bin/bash", ["bash", "-c", "set -m; bash -c 'echo $$ >job; %s'; sleep 1000" %
+                                    inner], tool.clean_env())
+        os.write(self.terminal, b"go\n")
+        job = os.path.join(self.dir, "job")
+        if not tool.wait_for(lambda: lines_of(job), 10):
+            raise tool.Failure("the job does not start")
+        return int(lines_of(job)[0])
+
+    def finish(self, pid):
+        check_sequence(self.out, str)
+        with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
+            group, session, _, foreground = map(int, stat.read().rsplit(")", 1)[1].split()[2:6])
+        if (group, foreground) != (pid, pid):
+            raise tool.Failure(f"group {group} of session {session}, in front is {foreground}")
+        if lines_of(os.path.join(self.dir, "stderr")):
+            raise tool.Failure(lines_of(os.path.join(self.dir, "stderr"))[0])
+        os.write(self.terminal, b"\x03")		# the terminal's signal must reach it
+        if not tool.wait_for(lambda: not tool.alive(pid), 10):
+            raise tool.Failure("it did not get SIGINT from its terminal")
 
 
 class Shells(App):
@@ -519,6 +560,7 @@ APP_TABLE = {
     "sqlite": Sqlite,
     "pty_shell": PtyShell,
     "script": Script,
+    "shell_job": ShellJob,
     "shells": Shells,
     "sums": Sums,
     "perl_fork": PerlFork,

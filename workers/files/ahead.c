@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ahead.c - most of what a descriptor costs a dump is its fdinfo (5 us: open, read, close), its name
- * and its duplicate: a thread gets these while the worker judges the descriptors before.
+ * ahead.c - half of what a descriptor costs a dump is its fdinfo (5 us: open, read, close) and its
+ * duplicate: a thread gets these while the worker judges the descriptors before.
  *
  * Rights:   those of the opened directory.
  * Holds:    the texts, from begin to end.
@@ -9,7 +9,6 @@
 #include "workers/files/ahead.h"
 
 #include <fcntl.h>
-#include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -45,29 +44,14 @@ static char *read_info(int dir, const char *name)
 	return xstrdup(buf);
 }
 
-static char *read_name(int dir, const char *name)
-{
-	char buf[PATH_MAX + 16];
-	ssize_t n = readlinkat(dir, name, buf, sizeof(buf) - 1);
-
-	if (n < 0)
-		return NULL;
-	buf[n] = '\0';
-	return xstrdup(buf);
-}
-
 static void look_at(const struct ahead_place *p, int fd, struct look *l)
 {
 	char name[16];
 
 	snprintf(name, sizeof(name), "%d", fd);
 	l->info = read_info(p->info_dir, name);
-	l->link = read_name(p->fd_dir, name);
 	l->dup = syscall(SYS_pidfd_getfd, p->pidfd, fd, 0);
-	if (l->dup >= 0 && fstat(l->dup, &l->st) < 0) {
-		close(l->dup);
-		l->dup = -1;
-	}
+	l->seen = l->dup >= 0 && fstat(l->dup, &l->st) == 0;
 }
 
 static void *read_all(void *arg)
@@ -121,7 +105,6 @@ void ahead_end(struct ahead *a)
 	pthread_join(a->thread, NULL);
 	for (i = 0; i < a->n; i++) {
 		free(a->looks[i].info);
-		free(a->looks[i].link);
 		if (a->looks[i].dup >= 0)
 			close(a->looks[i].dup);
 	}

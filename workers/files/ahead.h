@@ -5,6 +5,7 @@
 #ifndef STASIS_FILES_AHEAD_H
 #define STASIS_FILES_AHEAD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/stat.h>
 
@@ -13,15 +14,15 @@ struct ahead;
 /* A descriptor: NULL or -1 where it could not be had (ask again to learn why). */
 struct look {
 	char *info;		/* text of its fdinfo */
-	char *link;		/* of /proc/PID/fd/N */
 	int dup;		/* our duplicate; take it (and leave -1) or it is closed */
-	struct stat st;		/* valid when dup is not -1 */
+	bool seen;		/* st is valid */
+	struct stat st;
 };
 
 /* Where a task's descriptors are looked at. */
 struct ahead_place {
 	int pidfd;
-	int fd_dir, info_dir;	/* /proc/PID/fd, /proc/PID/fdinfo */
+	int info_dir;		/* /proc/PID/fdinfo */
 };
 
 /*

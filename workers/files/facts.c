@@ -71,14 +71,16 @@ int probe_open(struct probe *p, pid_t pid, struct fault *f)
 /* Forget the last descriptor. */
 static void probe_reset(struct probe *p, int fd)
 {
-	auto_close(&p->x.dup);
+	if (!p->x.dup_kept)
+		auto_close(&p->x.dup);
 	p->x = (struct facts){ .pid = p->pid, .fd = fd, .dup = -1, .mnt_id = -1, .fown = &p->fown };
 	fown_entry__init(&p->fown);
 }
 
 void probe_close(struct probe *p)
 {
-	auto_close(&p->x.dup);
+	if (!p->x.dup_kept)
+		auto_close(&p->x.dup);
 	p->x.dup = -1;
 	auto_close(&p->pidfd);
 	auto_close(&p->fd_dir);
@@ -200,6 +202,8 @@ int probe_info(struct probe *p, int fd, struct look *look, struct fault *f)
 	probe_reset(p, fd);
 	snprintf(name, sizeof(name), "%d", fd);
 	p->look = look;
+	if (look)
+		p->x.dup = take_fd(&look->dup);
 	if (look && look->info)
 		take_info(p, look->info);
 	else if (read_info(p, name, f) < 0)
@@ -215,31 +219,18 @@ int probe_info(struct probe *p, int fd, struct look *look, struct fault *f)
 	return 0;
 }
 
-/* What a look ahead brought; false: not all. */
-static bool take_look(struct probe *p)
-{
-	struct look *l = p->look;
-
-	if (!l || l->dup < 0 || !l->link)
-		return false;
-	p->x.dup = take_fd(&l->dup);
-	p->x.st = l->st;
-	strcpy(p->link, l->link);
-	p->x.link = p->link;
-	return true;
-}
-
 int probe_file(struct probe *p, struct fault *f)
 {
 	char name[16];
 
-	if (take_look(p))
-		return fown_read(p->x.dup, p->x.flags, &p->fown, f);
 
-	p->x.dup = syscall(SYS_pidfd_getfd, p->pidfd, p->x.fd, 0);
+	if (p->x.dup < 0)
+		p->x.dup = syscall(SYS_pidfd_getfd, p->pidfd, p->x.fd, 0);
 	if (p->x.dup < 0)
 		return fault(f, errno, "duplicate descriptor %d of task %d", p->x.fd, p->pid);
-	if (fstat(p->x.dup, &p->x.st) < 0)
+	if (p->look && p->look->seen)
+		p->x.st = p->look->st;
+	else if (fstat(p->x.dup, &p->x.st) < 0)
 		return fault(f, errno, "stat descriptor %d of task %d", p->x.fd, p->pid);
 	snprintf(name, sizeof(name), "%d", p->x.fd);
 	if (read_link(p, p->fd_dir, name, f) < 0)

@@ -110,7 +110,7 @@ static int collect_fd(struct files *fs, struct probe *p, const DumpTask *task, i
 static int collect_fds(struct files *fs, struct probe *p, const DumpTask *task, const int *fds,
 		       size_t n, struct image *img, struct fault *f)
 {
-	const struct ahead_place place = { p->pidfd, p->fd_dir, p->info_dir };
+	const struct ahead_place place = { p->pidfd, p->info_dir };
 	struct ahead *ahead = ahead_begin(&place, fds, n);
 	size_t i;
 	int r = 0;

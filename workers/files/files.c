@@ -22,6 +22,7 @@
 #include "workers/files/install.h"
 #include "workers/files/locks.h"
 #include "workers/files/mapped.h"
+#include "workers/files/memfd.h"
 #include "workers/files/revive.h"
 
 static struct files state;
@@ -121,7 +122,13 @@ static int collect(struct files *fs, const FilesCollect *req, struct fault *f)
 
 static int on_files_collect(struct call *c, struct fault *f)
 {
-	return collect(begin(c), c->req->files_collect, f);
+	struct files *fs = begin(c);
+	int r;
+
+	fs->collect = c->req->files_collect;
+	r = collect(fs, fs->collect, f);
+	fs->collect = NULL;
+	return r;
 }
 
 static int on_files_write(struct call *c, struct fault *f)
@@ -129,8 +136,11 @@ static int on_files_write(struct call *c, struct fault *f)
 	const FilesWrite *req = c->req->files_write;
 	struct files *fs = begin(c);
 
-	if (mapped_dump(fs, req->mapped, req->n_mapped, f) < 0 || ghost_flush(fs, f) < 0)
+	if (mapped_dump(fs, req->mapped, req->n_mapped, f) < 0 || ghost_flush(fs, f) < 0 ||
+	    memfd_written(fs, &c->rep->files_written, f) < 0)
 		return -1;
+	if (c->rep->files_written)
+		c->rep->body_case = REPLY__BODY_FILES_WRITTEN;
 	return image_close(&fs->files_img, f);
 }
 
@@ -211,6 +221,16 @@ static int on_gates(struct call *c, struct fault *f)
 	return prepare_gates(fs, req, fd, f);
 }
 
+static int on_files_take_memory(struct call *c, struct fault *f)
+{
+	const FilesTakeMemory *req = c->req->files_take_memory;
+	AUTO_FREE int *fds = xcalloc(req->n_inode_id, sizeof(*fds));
+
+	if (worker_recv_fds(c->worker, fds, req->n_inode_id, f) < 0)
+		return -1;
+	return memfd_take(begin(c), req, fds, f);
+}
+
 static int on_files_install_mapped(struct call *c, struct fault *f)
 {
 	const FilesInstallMapped *req = c->req->files_install_mapped;
@@ -249,6 +269,7 @@ static const struct handler handlers[] = {
 	[REQUEST__BODY_FILES_PREPARE] = { STAGE__PREPARE, on_files_prepare },
 	[REQUEST__BODY_GATES] = { STAGE__FORKING, on_gates },
 	[REQUEST__BODY_FILES_INSTALL_MAPPED] = { STAGE__RESTORE, on_files_install_mapped },
+	[REQUEST__BODY_FILES_TAKE_MEMORY] = { STAGE__RESTORE, on_files_take_memory },
 	[REQUEST__BODY_FILES_CREATE] = { STAGE__RESTORE, on_files_create },
 	[REQUEST__BODY_FILES_RESTORE] = { STAGE__RESTORE, on_files_restore },
 	[REQUEST__BODY_FILES_FINISH] = { STAGE__RELEASE, on_files_finish },

@@ -31,7 +31,9 @@ struct files {
 	struct pipes *pipes;		/* pipe.c, both directions */
 	struct locks *locks;		/* locks.c, both directions */
 	struct ghosts *ghosts;		/* ghost.c */
+	struct memfds *memfds;		/* memfd.c, both directions */
 	struct ttys *ttys;		/* tty.c */
+	const FilesCollect *collect;	/* all tasks, while they are collected */
 	struct epolls *epolls;		/* epoll.c */
 	struct watched *watched;	/* watched.c */
 

@@ -30,6 +30,7 @@ struct key {
 struct member {
 	pid_t pid;
 	int fd;
+	int dup;			/* ours, or -1 */
 	uint32_t id;
 };
 
@@ -72,15 +73,27 @@ static struct group *find_group(struct files *fs, const struct key *k)
 	return g;
 }
 
-static void insert(struct group *g, size_t at, const struct facts *x)
+static void insert(struct group *g, size_t at, struct facts *x)
 {
 	struct member *m;
 
 	grow(&g->members, g->n, &g->cap, sizeof(*m));
 	m = g->members + at;
 	memmove(m + 1, m, (g->n - at) * sizeof(*m));
-	*m = (struct member){ .pid = x->pid, .fd = x->fd, .id = x->id };
+	*m = (struct member){ .pid = x->pid, .fd = x->fd, .dup = x->dup, .id = x->id };
+	x->dup_kept = x->dup >= 0;
 	g->n++;
+}
+
+/*
+ * The order does not depend on where the struct files are seen from. Between duplicates of our
+ * own the kernel has no access to check, which is most of the call's cost.
+ */
+static int compare(const struct facts *x, const struct member *m)
+{
+	if (x->dup >= 0 && m->dup >= 0)
+		return syscall(SYS_kcmp, getpid(), getpid(), KCMP_FILE, x->dup, m->dup);
+	return syscall(SYS_kcmp, x->pid, m->pid, KCMP_FILE, x->fd, m->fd);
 }
 
 int identity_find(struct files *fs, struct facts *x, struct fault *f)
@@ -92,7 +105,7 @@ int identity_find(struct files *fs, struct facts *x, struct fault *f)
 	while (low < high) {
 		size_t mid = (low + high) / 2;
 		const struct member *m = g->members + mid;
-		int r = syscall(SYS_kcmp, x->pid, m->pid, KCMP_FILE, x->fd, m->fd);
+		int r = compare(x, m);
 
 		if (r < 0)
 			return fault(f, errno, "compare descriptor %d of task %d with %d of %d (kcmp)",
@@ -142,6 +155,17 @@ FdTypes identity_type(const struct files *fs, uint32_t id)
 	return fs->identity->type[id];
 }
 
+static void free_group(struct group *g)
+{
+	size_t i;
+
+	for (i = 0; i < g->n; i++)
+		auto_close(&g->members[i].dup);
+	free(g->members);
+	free(g);
+}
+
+/* Also our duplicates: before the tasks run on, as ends of pipes matter. */
 void identity_free(struct files *fs)
 {
 	struct group *g, *next;
@@ -150,8 +174,7 @@ void identity_free(struct files *fs)
 	for (i = 0; fs->identity && i < BUCKETS; i++) {
 		for (g = fs->identity->bucket[i]; g; g = next) {
 			next = g->next;
-			free(g->members);
-			free(g);
+			free_group(g);
 		}
 	}
 	if (fs->identity)

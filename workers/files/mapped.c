@@ -18,6 +18,7 @@
 #include "workers/files/deliver.h"
 #include "workers/files/facts.h"
 #include "workers/files/files.h"
+#include "workers/files/memfd.h"
 #include "workers/files/openings.h"
 #include "workers/files/regular.h"
 
@@ -37,6 +38,8 @@ static int dump_one(struct files *fs, struct probe *p, const MappedFile *m, stru
 		return -1;
 	p->x.id = m->id;
 	t = type_of_facts(&p->x);
+	if (t == &memfd_type)
+		return memfd_dump_mapped(fs, &p->x, m, f);
 	if (t->dump != regular_dump)
 		return fault(f, -ENOTSUP, "%s is a %s: %s", facts_name(&p->x, who, sizeof(who)),
 			     t->name, t->refuse ? t->refuse : "it cannot be mapped again");

@@ -8,7 +8,10 @@
  */
 #include "workers/files/openings.h"
 
+#include <fcntl.h>
+
 #include "proto/control/util.h"
+#include "workers/files/memfd.h"
 #include "workers/files/regular.h"
 
 int openings_get(struct files *fs, struct openings *o, uint32_t id, int flags, const char *who,
@@ -22,10 +25,13 @@ int openings_get(struct files *fs, struct openings *o, uint32_t id, int flags, c
 	for (i = 0; i < o->n; i++)
 		if (o->list[i].id == id && o->list[i].flags == flags)
 			return o->list[i].fd;
-	file = regular_find(fs, id, who, f);
-	if (!file)
+	file = files_find(fs, id);
+	if (file && file->type == &memfd_type)
+		fd = memfd_open_mapped(fs, file, flags & O_ACCMODE, f);
+	else if ((file = regular_find(fs, id, who, f)))
+		fd = regular_open(fs, file, flags, f);
+	else
 		return -1;
-	fd = regular_open(fs, file, flags, f);
 	if (fd < 0)
 		return fault_prefix(f, "%s", who);
 	e = grow(&o->list, o->n++, &o->cap, sizeof(*e));

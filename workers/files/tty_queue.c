@@ -92,12 +92,12 @@ static int take(int fd, const struct termios2 *canonical, struct queue *q, struc
 	return 0;
 }
 
-/* A character that does not occur, to stand for end-of-file. */
-static unsigned char unused_char(const struct queue *q)
+/* The highest character below another that does not occur. */
+static unsigned char unused_char(const struct queue *q, int below)
 {
-	unsigned char c;
+	int c;
 
-	for (c = 255; c > '\n'; c--)
+	for (c = below - 1; c > '\r'; c--)
 		if (!memchr(q->bytes, c, q->n))
 			return c;
 	return 0;
@@ -182,6 +182,31 @@ static bool put_tail(int master, int slave, const struct termios2 *plain, const 
 	return ioctl(slave, TCSETS2, plain) == 0 && good;
 }
 
+/*
+ * Nor is an end-of-file mark behind everything else, and it would be an ordinary character if the
+ * modes changed before the kernel has passed it on. Begin a line and kill it: the echo of both
+ * characters tells that the mark has been passed.
+ */
+static bool settle_mark(int master, int slave, const struct termios2 *plain, const struct queue *q)
+{
+	const unsigned char letter = unused_char(q, plain->c_cc[VEOF]);
+	unsigned char two[2] = { letter, unused_char(q, letter) };
+	struct termios2 echo = *plain;
+	bool stopped = true, good;
+
+	if (!q->nends || q->end[q->nends - 1] != q->n)
+		return true;
+	echo.c_lflag |= ECHO;
+	echo.c_cc[VKILL] = two[1];
+	echo.c_cc[VEOL] = echo.c_cc[VEOL2] = 0;
+	if (!two[1] || ioctl(slave, TCSETS2, &echo) < 0)
+		return false;
+	good = write_some(master, two, sizeof(two), &stopped);
+	settle(master, sizeof(two));
+	good = good && read(master, two, sizeof(two)) == sizeof(two);
+	return ioctl(slave, TCSETS2, plain) == 0 && good;
+}
+
 static void put_to_slave(int master, int slave, const struct termios2 *plain, const struct queue *q)
 {
 	const size_t lines = q->n - q->tail;
@@ -195,7 +220,7 @@ static void put_to_slave(int master, int slave, const struct termios2 *plain, co
 	}
 	good = good && write_some(master, q->bytes + from, lines - from, &stopped);
 	settle(slave, lines);
-	if (!good || !put_tail(master, slave, plain, q))
+	if (!good || !settle_mark(master, slave, plain, q) || !put_tail(master, slave, plain, q))
 		log_warnx("some of the %zu unread bytes of a terminal are lost", q->n);
 }
 
@@ -213,7 +238,7 @@ static void put_to_master(int master, int slave, const struct queue *q)
 /* Fill both queues of a pty with these modes, and leave it with them. */
 static int put(int master, int slave, const struct termios2 *t, const struct copy *c, struct fault *f)
 {
-	const struct termios2 plain = plain_modes(t, unused_char(&c->to_slave));
+	const struct termios2 plain = plain_modes(t, unused_char(&c->to_slave, 256));
 
 	if (ioctl(slave, TCSETS2, &plain) < 0)
 		return fault(f, errno, "set the modes of a pty");

@@ -14,6 +14,8 @@
 #include "workers/files/epoll.h"
 #include "workers/files/eventfd.h"
 #include "workers/files/inotify.h"
+#include "workers/files/memfd.h"
+#include "workers/files/pidfd.h"
 #include "workers/files/pipe.h"
 #include "workers/files/regular.h"
 #include "workers/files/signalfd.h"
@@ -71,25 +73,11 @@ static const struct file_type anonymous_row = {
 		  " dump before the program opens it",
 };
 
-/*
- * CRIU 4.2 writes shared anonymous memory as memory files that only mappings refer to; those are
- * the mem worker's. A descriptor of one is refused where it is met.
- */
-static int memory_check(struct files *fs, struct file *file, struct fault *f)
-{
-	(void)fs;
-	if (!file->entry->memfd)
-		return fault(f, -EBADMSG, "files.img: file %u is no complete memory file", file->id);
-	return 0;
-}
-
 static const struct file_type memory_row = {
-	.name = "memory file",
-	.type = FD_TYPES__MEMFD,
-	.check = memory_check,
+	.name = "file of memory",
 	.match = match_memory,
-	.refuse = "files of memory without a path cannot be dumped yet: dump before the program"
-		  " opens it",
+	.refuse = "memory of huge pages, of devices or of System V cannot be dumped as a file"
+		  " yet: dump before the program opens it",
 };
 
 static const struct file_type namespace_row = {
@@ -117,7 +105,9 @@ const struct file_type *const file_types[] = {
 	&timerfd_type,
 	&epoll_type,
 	&inotify_type,
+	&pidfd_type,
 	&anonymous_row,
+	&memfd_type,
 	&memory_row,
 	&pipe_type,
 	&fifo_type,

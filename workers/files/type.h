@@ -33,6 +33,7 @@ struct facts {
 	pid_t pid;		/* the task it was found in, as seen here */
 	int fd;			/* number in that task; < 0: enum facts_place */
 	int dup;		/* our duplicate: ask and read here; do not close, keep or seek it. -1: none */
+	bool dup_kept;		/* identity.c has it now and closes it */
 	struct stat st;
 	const char *link;	/* text of /proc/PID/fd/N */
 	uint64_t pos;
