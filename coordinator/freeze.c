@@ -27,7 +27,7 @@
 
 #define ROUNDS_MAX 200		/* of looking for new tasks */
 #define TRIES_MAX 5		/* when the tree changes under us */
-#define MANY_THREADS 64		/* from here on one look at all of /proc is cheaper */
+#define MANY_THREADS 16		/* from here on it costs to look for their children twice */
 
 /* One freeze on its way. */
 struct freezer {
@@ -159,27 +159,6 @@ static int scan_threads(struct freezer *z, struct task *t, struct fault *f)
 	return 0;
 }
 
-/* Children of any thread, found by everybody's parent. Same contract as procfs_children. */
-static int children_by_parent(pid_t pid, pid_t **ids, size_t *n)
-{
-	AUTO_CLOSEDIR DIR *dir = opendir("/proc");
-	struct fault ignored;
-	struct proc_stat st;
-	struct dirent *de;
-	size_t cap = 0;
-	pid_t p;
-
-	*ids = NULL;
-	*n = 0;
-	while (dir && (de = readdir(dir))) {
-		p = atoi(de->d_name);
-		ignored.code = 0;
-		if (p > 0 && procfs_stat(p, 0, &st, &ignored) == 0 && st.ppid == pid)
-			*(pid_t *)grow(ids, (*n)++, &cap, sizeof(pid_t)) = p;
-	}
-	return 0;
-}
-
 static int add_child(struct freezer *z, struct task *parent, pid_t pid, struct fault *f)
 {
 	struct fault why = { 0 };
@@ -202,13 +181,8 @@ static int scan_children(struct freezer *z, struct task *t, struct fault *f)
 	AUTO_FREE pid_t *ids = NULL, *have = NULL;
 	struct fault why = { 0 };
 	size_t i, n;
-	int r;
 
-	if (t->nthreads > MANY_THREADS)
-		r = children_by_parent(t->pid, &ids, &n);
-	else
-		r = procfs_children(t->pid, &ids, &n, &why);
-	if (r < 0) {
+	if (procfs_children(t->pid, &ids, &n, &why) < 0) {
 		if (is_gone(&why))
 			return 0;
 		*f = why;
@@ -390,6 +364,16 @@ static int settle_leaderless(struct freezer *z, struct task *t, struct fault *f)
 	return 0;
 }
 
+static bool all_stopped(const struct task *t)
+{
+	size_t i;
+
+	for (i = 0; i < t->nthreads; i++)
+		if (!t->threads[i].regs)
+			return false;
+	return true;
+}
+
 static int scan_task(struct freezer *z, struct task *t, struct fault *f)
 {
 	struct fault why = { 0 };
@@ -404,6 +388,10 @@ static int scan_task(struct freezer *z, struct task *t, struct fault *f)
 	}
 	if (scan_threads(z, t, f) < 0)
 		return -1;
+	if (t->nthreads > MANY_THREADS && !all_stopped(t)) {
+		z->again = true;
+		return 0;
+	}
 	return scan_children(z, t, f);
 }
 

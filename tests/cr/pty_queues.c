@@ -16,7 +16,7 @@
 
 #include "../case.h"
 
-static int lines[2], packet[2], hung[2], control[2];	/* master, slave */
+static int lines[2], mark[2], packet[2], hung[2], control[2];	/* master, slave */
 static int tty, silent;
 static pid_t leader;
 
@@ -74,6 +74,9 @@ static void before(void)
 	CHECK(openpty(&lines[0], &lines[1], NULL, NULL, NULL) == 0);
 	CHECK(put(lines[0], "one\ntwo\nend\004\004begun"));
 
+	CHECK(openpty(&mark[0], &mark[1], NULL, NULL, NULL) == 0);
+	CHECK(put(mark[0], "\004"));
+
 	CHECK(openpty(&packet[0], &packet[1], NULL, NULL, NULL) == 0);
 	CHECK(tcgetattr(packet[1], &t) == 0);
 	cfmakeraw(&t);
@@ -105,6 +108,8 @@ static void after(void)
 	CHECK(gives(lines[1], "one\n") && gives(lines[1], "two\n") && gives(lines[1], "end") &&
 	      gives(lines[1], ""));
 	CHECK(put(lines[0], "\177N\n") && gives(lines[1], "beguN\n"));
+
+	CHECK(gives(mark[1], "") && put(mark[1], "ok") && gives(mark[0], "ok"));
 
 	CHECK(ioctl(packet[0], TIOCGPKT, &value) == 0 && value == 1);
 	CHECK(ioctl(packet[1], TIOCGEXCL, &value) == 0 && value == 1);

@@ -89,11 +89,14 @@ class App:
             self.check_refusal(pid)
         for number in range(0 if self.later else self.plan.cycles):
             time.sleep(0.2)
-            self.plan.cycle(pid, self.dir, number, self.options)
+            self.cycle(pid, number)
             self.wait_progress(pid, self.progress(), f"stands still after thaw {number + 1}")
         time.sleep(0.2)
         self.finish(pid)
         tool.kill_tree(pid)
+
+    def cycle(self, pid, number):
+        self.plan.cycle(pid, self.dir, number, self.options)
 
     def check_refusal(self, pid):
         """The dump must say what it cannot do, and the program must go on."""
@@ -261,37 +264,48 @@ class PtyShell(App):
 
 
 class ShellJob(App):
-    """A job of an interactive shell: the terminal and the shell stay, the job comes back to them."""
+    """The job of an interactive shell: it is thawed by a command typed into that shell."""
 
     options = ["--shell-job"]
     terminal = None
 
     def start(self):
-        inner = "read word; for ((i = 1; ; i++)); do echo $i; stty -a >last; sleep 0.01; done >out"
+        self.need("setpriv", "stty")
         pid, self.terminal = pty.fork()
         if pid == 0:
             os.chdir(self.dir)
-            os.dup2(os.open("stderr", os.O_WRONLY | os.O_CREAT, 0o666), 2)
-            if self.plan.uid:
-                os.setgroups([])
-                os.setresgid(self.plan.uid, self.plan.uid, self.plan.uid)
-                os.setresuid(self.plan.uid, self.plan.uid, self.plan.uid)
-            os.execve("/bin/bash", ["bash", "-c", "set -m; bash -c 'echo $$ >job; %s'; sleep 1000" %
-                                    inner], tool.clean_env())
-        os.write(self.terminal, b"go\n")
+            os.closerange(3, 1024)
+            os.execve("/bin/bash", ["bash", "--norc", "--noprofile", "-i"], tool.clean_env())
+        rights = f"--reuid {self.plan.uid} --regid {self.plan.uid} --clear-groups"
+        self.type(f"setpriv {rights if self.plan.uid else ''} bash -c 'echo $$ >job; read word;"
+                  "for ((i = 1; ; i++)); do echo $i; stty -a >last || echo bad; sleep 0.01;"
+                  "done >out' 2>stderr")
         job = os.path.join(self.dir, "job")
         if not tool.wait_for(lambda: lines_of(job), 10):
             raise tool.Failure("the job does not start")
+        self.type("go")
         return int(lines_of(job)[0])
+
+    def type(self, line):
+        os.write(self.terminal, line.encode() + b"\n")
+
+    def cycle(self, pid, number):
+        images = os.path.join(self.dir, f"images-{number}")
+        os.mkdir(images)
+        self.plan.dumper.dump(pid, images, self.options)
+        if self.plan.crit:
+            tool.decode_all(self.plan.crit, images)
+        self.type(f"{self.plan.restorer.path} restore -D {images} -o restore.log -v4 --shell-job "
+                  f">{images}/restore.out 2>&1")
+        if not tool.wait_for(lambda: tool.alive(pid), 20):
+            raise tool.Failure("restore: " + tool.first_error(images, "restore", "unknown"))
 
     def finish(self, pid):
         check_sequence(self.out, str)
         with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
-            group, session, _, foreground = map(int, stat.read().rsplit(")", 1)[1].split()[2:6])
+            group, _, _, foreground = map(int, stat.read().rsplit(")", 1)[1].split()[2:6])
         if (group, foreground) != (pid, pid):
-            raise tool.Failure(f"group {group} of session {session}, in front is {foreground}")
-        if lines_of(os.path.join(self.dir, "stderr")):
-            raise tool.Failure(lines_of(os.path.join(self.dir, "stderr"))[0])
+            raise tool.Failure(f"its group is {group}, that in front {foreground}, not {pid}")
         os.write(self.terminal, b"\x03")		# the terminal's signal must reach it
         if not tool.wait_for(lambda: not tool.alive(pid), 10):
             raise tool.Failure("it did not get SIGINT from its terminal")

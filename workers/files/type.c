@@ -13,6 +13,7 @@
 
 #include "workers/files/epoll.h"
 #include "workers/files/eventfd.h"
+#include "workers/files/fanotify.h"
 #include "workers/files/inotify.h"
 #include "workers/files/memfd.h"
 #include "workers/files/pidfd.h"
@@ -105,6 +106,7 @@ const struct file_type *const file_types[] = {
 	&timerfd_type,
 	&epoll_type,
 	&inotify_type,
+	&fanotify_type,
 	&pidfd_type,
 	&anonymous_row,
 	&memfd_type,

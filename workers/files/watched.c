@@ -96,6 +96,42 @@ static void unescape(char *s)
 	*to = '\0';
 }
 
+struct mount {
+	unsigned int id;
+	uint32_t dev;
+	char path[PATH_MAX];
+};
+
+/* The next line of mountinfo. */
+static bool next_mount(FILE *mounts, struct mount *m)
+{
+	char line[PATH_MAX * 3];
+	unsigned int high, low;
+
+	while (fgets(line, sizeof(line), mounts)) {
+		if (sscanf(line, "%u %*u %u:%u %*s %4095s", &m->id, &high, &low, m->path) != 4)
+			continue;
+		m->dev = high << 20 | low;
+		unescape(m->path);
+		return true;
+	}
+	return false;
+}
+
+char *watched_mount(uint32_t id, uint32_t *dev)
+{
+	AUTO_FCLOSE FILE *mounts = fopen("/proc/self/mountinfo", "re");
+	struct mount m;
+
+	while (mounts && next_mount(mounts, &m)) {
+		if (m.id != id)
+			continue;
+		*dev = m.dev;
+		return xstrdup(m.path);
+	}
+	return NULL;
+}
+
 /* The directory where the mount is; -1 when it is no directory, or another mount lies upon it. */
 static int open_mount(const char *path, unsigned int id)
 {
@@ -122,18 +158,15 @@ static int open_handle_there(int mount, const FhEntry *h)
 static int open_handle(uint32_t dev, const FhEntry *h)
 {
 	AUTO_FCLOSE FILE *mounts = fopen("/proc/self/mountinfo", "re");
-	char line[PATH_MAX * 3], path[PATH_MAX];
-	unsigned int id, high, low;
 	int fd = -1, why = ENODEV;
+	struct mount m;
 
-	while (mounts && fd < 0 && fgets(line, sizeof(line), mounts)) {
+	while (mounts && fd < 0 && next_mount(mounts, &m)) {
 		AUTO_CLOSE int mount = -1;
 
-		if (sscanf(line, "%u %*u %u:%u %*s %4095s", &id, &high, &low, path) != 4 ||
-		    (high << 20 | low) != dev)
+		if (m.dev != dev)
 			continue;
-		unescape(path);
-		mount = open_mount(path, id);
+		mount = open_mount(m.path, m.id);
 		if (mount < 0)
 			continue;
 		fd = open_handle_there(mount, h);

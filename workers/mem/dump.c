@@ -89,6 +89,35 @@ static void report_tasks(const struct dump *d, MemCollected *out)
 	}
 }
 
+/*
+ * Shared anonymous memory that also has a private mapping is a memory file in all its mappings:
+ * one object, for CRIU too.
+ */
+static void join_private(struct dump *d, VmaEntry *e)
+{
+	const struct mapped_files *m = &d->all.mapped;
+	size_t i;
+
+	for (i = 0; i < m->n && vma_is(e, VMA_ANON_SHARED); i++) {
+		if (m->file[i].dev != d->all.shmem_dev || m->file[i].ino != e->shmid)
+			continue;
+		e->status = VMA_REGULAR | VMA_FILE_SHARED | VMA_MEMFD;
+		e->flags &= ~MAP_ANONYMOUS;
+		e->shmid = MAPPED_ID_FIRST + i;
+		e->has_fdflags = true;
+		e->fdflags = m->file[i].flags;
+	}
+}
+
+static void join_all(struct dump *d)
+{
+	size_t i, k;
+
+	for (i = 0; d->all.shmems.n && i < d->n; i++)
+		for (k = 0; k < d->space[i].n; k++)
+			join_private(d, &d->space[i].vma[k].e);
+}
+
 int on_mem_collect(struct call *c, struct fault *f)
 {
 	const MemCollect *m = c->req->mem_collect;
@@ -112,6 +141,7 @@ int on_mem_collect(struct call *c, struct fault *f)
 		if (collect_space(s, &d->all, f) < 0)
 			return -1;
 	}
+	join_all(d);
 	c->rep->body_case = REPLY__BODY_MEM_COLLECTED;
 	c->rep->mem_collected = xcalloc(1, sizeof(MemCollected));
 	mem_collected__init(c->rep->mem_collected);

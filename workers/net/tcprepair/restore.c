@@ -352,7 +352,6 @@ int tcprepair_restore(struct tcprepair *c, const struct tcprepair_state *s,
 		      const struct tcprepair_how *how, struct fault *f)
 {
 	struct restore r = { .c = c, .s = s, .mark = TCPREPAIR_MARK };
-	uint32_t sent = s->outq_len - s->unsq_len;	/* checked below, before its use */
 
 	if (tcprepair_check(s, f) < 0)
 		return -1;
@@ -372,7 +371,7 @@ int tcprepair_restore(struct tcprepair *c, const struct tcprepair_state *s,
 	if (s->state == TCP_SYN_SENT)
 		return 0;
 	if (put_queue(&r, TCP_RECV_QUEUE, s->inq, s->inq_len, f) < 0 ||
-	    put_queue(&r, TCP_SEND_QUEUE, s->outq, sent, f) < 0 ||
+	    put_queue(&r, TCP_SEND_QUEUE, s->outq, s->outq_len - s->unsq_len, f) < 0 ||
 	    set_waiting_window(&r, f) < 0 || put_unsent(&r, f) < 0 ||
 	    learn_local(c, f) < 0 || put_fins(&r, f) < 0)
 		return -1;
