@@ -179,7 +179,7 @@ static int tell_gates(struct job *job, struct task **tasks, size_t n, struct fau
 
 /* ---- memory ---- */
 
-/* mem makes memory files, with their contents; descriptors and mappings of them are made by files. */
+/* mem makes memory files, with their contents; files opens them for descriptors and mappings. */
 static int make_memory_files(struct job *job, struct fault *f)
 {
 	MemMakeFiles make = MEM_MAKE_FILES__INIT;

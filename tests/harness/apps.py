@@ -442,6 +442,7 @@ class Vim(App):
         return [PYTHON, os.path.join(APPS, "typist.py"), self.out]
 
     def finish(self, pid):
+        tool.wait_for(lambda: lines_of(self.out), 10)	# each save empties the file first
         check_sequence(self.out, str)
 
 

@@ -703,9 +703,9 @@ static void socket_setup(void)
 	close(3);
 }
 
-static void event_setup(void)
+static void huge_setup(void)
 {
-	dup2(syscall(SYS_eventfd2, 0, 0), 7);
+	dup2(memfd_create("huge", MFD_HUGETLB), 7);
 }
 
 static void large_setup(void)
@@ -738,7 +738,7 @@ static void obstacles(void)
 		return;
 	}
 	expect_obstacle(socket_setup, "is a socket");
-	expect_obstacle(event_setup, "(anon_inode:[eventfd])");
+	expect_obstacle(huge_setup, "(/memfd:huge (deleted)) is a file of memory");
 	expect_obstacle(large_setup, "--ghost-limit");
 	expect_obstacle(other_name_setup, "--link-remap");
 }

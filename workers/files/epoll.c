@@ -5,13 +5,13 @@
  * The kernel knows a watch by a file and the number it had when it was added; fdinfo shows
  * the number alone. Whether the number still leads to that file is asked of kcmp when all
  * descriptors are known. When it does not (closed, or used for another file), the watch gets
- * the number of a duplicate, as in CRIU's images; a file that is reached by no descriptor is refused.
+ * the number of a duplicate, as in CRIU's images; a file that no descriptor reaches is refused.
  *
  * Rule of both directions: a number is looked up in the first table that has both the
  * poll set and that number.
  *
- * Restore:  when all tables are filled, the task adds the watches itself: signalfd reports the signals
- *           of the task that added it.
+ * Restore:  when all tables are filled, the task adds the watches itself: signalfd reports the
+ *           signals of the task that added it.
  * Rights:   ptrace access to the tasks (kcmp).
  * Holds:    dump: all descriptors' numbers and the poll sets, until the end of the collection.
  */
@@ -32,7 +32,8 @@
 #include "workers/files/prepare.h"
 
 #define GATE_TIMEOUT_MS 30000
-#define KEPT (EPOLLWAKEUP | EPOLLONESHOT | EPOLLET | EPOLLEXCLUSIVE)	/* of one that is switched off */
+/* What stays of the events of a watch that is switched off. */
+#define KEPT (EPOLLWAKEUP | EPOLLONESHOT | EPOLLET | EPOLLEXCLUSIVE)
 
 struct note {
 	pid_t pid;
@@ -204,9 +205,9 @@ static int renumber(const struct epolls *s, const struct set *t, const struct kc
 		w->tfd = s->note[i].fd;
 		return 0;
 	}
-	return fault(f, -ENOTSUP, "%s: it watches a file as number %u, which is closed there or another"
-		     " file by now%s: let the program take files out of the set before it closes them",
-		     t->who, w->tfd, id ? ", and no other number can stand for it" :
+	return fault(f, -ENOTSUP, "%s: it watches a file as number %u, which is closed there or"
+		     " another file by now%s: let the program take files out of the set before it"
+		     " closes them", t->who, w->tfd, id ? ", and no other number can stand for it" :
 		     ", and no task that is dumped has that file open");
 }
 
@@ -317,8 +318,8 @@ static int ctl_failed(const struct adding *a, const EventpollTfdEntry *w, int64_
 
 /*
  * A watch of EPOLLONESHOT that has reported is switched off, and only a report switches it
- * off: the file is watched for everything and, while nothing else is in the set, asked. When it has
- * nothing to report, the watch stays on for errors and hang-up, the least there is.
+ * off: the file is watched for everything and, while nothing else is in the set, asked. When it
+ * has nothing to report, the watch stays on for errors and hang-up, the least there is.
  */
 static int add_switched_off(struct gate *g, const struct adding *a, const EventpollTfdEntry *w,
 			    struct fault *f)
@@ -409,8 +410,8 @@ static int fill(struct files *fs, const struct file *file, struct fault *f)
 	for (i = 0; i < e->n_tfd; i++) {
 		by[i] = user_of(file, e->tfd[i]);
 		if (!by[i])
-			return fault(f, -EBADMSG, "files.img: poll set %u watches descriptor %u, which no"
-				     " task that has the set has", file->id, e->tfd[i]->tfd);
+			return fault(f, -EBADMSG, "files.img: poll set %u watches descriptor %u, which"
+				     " no task that has the set has", file->id, e->tfd[i]->tfd);
 	}
 	for (on = 0; on <= 1; on++) {
 		for (u = 0; u < file->nusers; u++) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * fanotify.c - groups of marks, fanotify(7), on files and on mounts. Events not read at the dump are
- * lost, as with CRIU. Marks that ask for permission are refused: whoever touches the files
+ * fanotify.c - groups of marks, fanotify(7), on files and on mounts. Events not read at the dump
+ * are lost, as with CRIU. Marks that ask for permission are refused: whoever touches the files
  * meanwhile, we ourselves among them, would wait for a task that stands still.
  *
  * Restore:  marks are set when all tables are filled, so that our own work is hardly seen.
@@ -84,7 +84,7 @@ static int inode_mark(struct files *fs, const char *who, const char *text, Fanot
 	if (sscanf(text, "%llx sdev:%x mflags:%x mask:%x ignored_mask:%x %n", &ino, &m->s_dev,
 		   &m->mflags, &m->mask, &m->ignored_mask, &at) != 5 || !at ||
 	    !watched_parse(text + at, m->ie->f_handle))
-		return fault(f, -EPROTO, "%s: fdinfo does not tell its marks in the form expected", who);
+		return fault(f, -EPROTO, "%s: its marks have not the form expected", who);
 	m->ie->i_ino = ino;
 	return watched_dump(fs, who, m->s_dev, ino, m->ie->f_handle, f);
 }
@@ -93,11 +93,11 @@ static int mount_mark(const char *who, const char *text, FanotifyMarkEntry *m, s
 {
 	if (sscanf(text, "%x mflags:%x mask:%x ignored_mask:%x", &m->me->mnt_id, &m->mflags, &m->mask,
 		   &m->ignored_mask) != 4)
-		return fault(f, -EPROTO, "%s: fdinfo does not tell its marks in the form expected", who);
+		return fault(f, -EPROTO, "%s: its marks have not the form expected", who);
 	m->me->path = watched_mount(m->me->mnt_id, &m->s_dev);
 	if (!m->me->path)
-		return fault(f, -ENOTSUP, "%s: the mount it watches (%u) is not seen here; let the program"
-			     " take the mark away", who, m->me->mnt_id);
+		return fault(f, -ENOTSUP, "%s: the mount it watches (%u) is not seen here; let the"
+			     " program take the mark away", who, m->me->mnt_id);
 	return 0;
 }
 
@@ -117,12 +117,12 @@ static int parse_line(struct files *fs, const char *who, const char *line, Fanot
 		m = add_mark(p, MARK_TYPE__MOUNT, cap);
 		r = mount_mark(who, line + 7, m, f);
 	} else {
-		return fault(f, -ENOTSUP, "%s: it watches a whole file system or namespace, which has no"
-			     " form in an image; let the program take the mark away", who);
+		return fault(f, -ENOTSUP, "%s: it watches a whole file system or namespace, which has"
+			     " no form in an image; let the program take the mark away", who);
 	}
 	if (m && r == 0 && (m->mask & ASKS))
-		return fault(f, -ENOTSUP, "%s: it is asked for permission to use files, so they could not"
-			     " be used while it stands still; let the program take the mark away", who);
+		return fault(f, -ENOTSUP, "%s: it is asked for permission to use files, which nobody"
+			     " could while it stands still; let the program take the mark away", who);
 	return r;
 }
 
@@ -187,7 +187,7 @@ static int check(struct files *fs, struct file *file, struct fault *f)
 			return fault(f, -EBADMSG, "%s: a mark does not tell its %s", who,
 				     m->type == MARK_TYPE__INODE ? "file" : "mount");
 		if (m->mask & ASKS)
-			return fault(f, -ENOTSUP, "%s: marks that ask for permission cannot be restored", who);
+			return fault(f, -ENOTSUP, "%s: a mark asks for permission", who);
 		if (m->ie && watched_check(who, m->ie->f_handle, f) < 0)
 			return -1;
 	}
@@ -206,7 +206,8 @@ static enum created create(struct files *fs, struct file *file, struct fault *f)
 	return files_set_flags(file->fd, p->flags, f) < 0 ? CREATE_FAILED : CREATED;
 }
 
-static int open_target(struct files *fs, const char *who, const FanotifyMarkEntry *m, struct fault *f)
+static int open_target(struct files *fs, const char *who, const FanotifyMarkEntry *m,
+		       struct fault *f)
 {
 	int fd;
 

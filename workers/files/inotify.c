@@ -72,7 +72,7 @@ static int parse(struct files *fs, const struct facts *x, const char *info, Inot
 		w->f_handle = watched_new();
 		*(InotifyWdEntry **)grow(&p->wd, p->n_wd++, &cap, sizeof(w)) = w;
 		if (!parse_watch(line, w))
-			return anon_unknown(x, "watches (their file system may have no file handles)", f);
+			return anon_unknown(x, "watches (a file system without file handles?)", f);
 		w->id = x->id;
 		if (watched_dump(fs, who, w->s_dev, w->i_ino, w->f_handle, f) < 0)
 			return -1;

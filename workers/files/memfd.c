@@ -34,7 +34,7 @@
 struct inode {
 	MemfdInodeEntry *e;		/* restore */
 	int fd;				/* restore: of the mem worker's making; -1: not there yet */
-	bool given;			/* that struct file is one of a task's */
+	bool given;			/* to a file, which closes it */
 	uint64_t ino;			/* dump */
 };
 
@@ -230,10 +230,11 @@ static int check(struct files *fs, struct file *file, struct fault *f)
 	const MemfdFileEntry *e = file->entry->memfd;
 
 	if (!e || e->id != file->id)
-		return fault(f, -EBADMSG, "files.img: file %u is no complete memory file", file->id);
+		return fault(f, -EBADMSG, "files.img: file %u is no complete memory file",
+			     file->id);
 	if (!find(fs, e->inode_id))
-		return fault(f, -EBADMSG, "files.img: file %u: memfd.img has no file %u", file->id,
-			     e->inode_id);
+		return fault(f, -EBADMSG, "files.img: file %u: memfd.img has no file %u",
+			     file->id, e->inode_id);
 	return 0;
 }
 
@@ -299,8 +300,8 @@ static enum created create(struct files *fs, struct file *file, struct fault *f)
 	if (!one)
 		return CREATE_FAILED;
 	if ((flags & (O_ACCMODE | O_PATH)) == O_RDWR && !one->given) {
-		one->given = true;
-		file->fd = duplicate(one->fd, f);
+		one->given = true;	/* one number for both: many fit */
+		file->fd = one->fd;
 	} else {
 		file->fd = files_reopen(one->fd, flags, f);
 	}
@@ -362,7 +363,8 @@ static void end(struct files *fs)
 	if (!m)
 		return;
 	for (i = 0; i < m->n; i++) {
-		auto_close(&m->inode[i].fd);
+		if (!m->inode[i].given)
+			auto_close(&m->inode[i].fd);
 		if (m->inode[i].e)
 			memfd_inode_entry__free_unpacked(m->inode[i].e, NULL);
 		if (m->memory)

@@ -60,12 +60,12 @@ static int dump(struct files *fs, const struct facts *x, struct fault *f)
 	if (!pid)
 		return anon_unknown(x, "process", f);
 	if (x->flags & OF_A_THREAD)
-		return fault(f, -ENOTSUP, "%s: it was opened with PIDFD_THREAD, which has no form in an"
-			     " image; let the program close it", who);
+		return fault(f, -ENOTSUP, "%s: it was opened with PIDFD_THREAD, which has no form in"
+			     " an image; let the program close it", who);
 	p.nspid = atoi(pid);
 	if (p.nspid != GONE && !is_dumped(fs, p.nspid, &p.nspid))
-		return fault(f, -ENOTSUP, "%s: its process (%d) is not one of those that are dumped; dump"
-			     " them together, or let the program close it", who, p.nspid);
+		return fault(f, -ENOTSUP, "%s: its process (%d) is not one of those that are dumped;"
+			     " dump them together, or let the program close it", who, p.nspid);
 	p.id = x->id;
 	p.ino = x->st.st_ino;
 	p.flags = x->flags & ~O_ACCMODE;

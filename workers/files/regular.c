@@ -24,6 +24,7 @@
 #include "workers/files/facts.h"
 #include "workers/files/files.h"
 #include "workers/files/ghost.h"
+#include "workers/files/procfd.h"
 #include "workers/files/revive.h"
 
 #define MEM_MAJOR 1			/* null, zero, full, random, urandom, kmsg */
@@ -242,6 +243,8 @@ static enum created create(struct files *fs, struct file *file, struct fault *f)
 	int flags = regular_open_flags(r);
 	bool inherited = !r->ext && external_inherited(fs, r->name + 1) >= 0;
 
+	if (procfd_provide(fs, r->name, f) < 0)
+		return CREATE_FAILED;
 	file->fd = regular_open(fs, file, flags, f);
 	if (file->fd < 0)
 		return CREATE_FAILED;

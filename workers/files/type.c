@@ -70,7 +70,7 @@ static const struct file_type socket_row = {
 static const struct file_type anonymous_row = {
 	.name = "descriptor of a kernel service",
 	.match = match_anonymous,
-	.refuse = "event, timer, signal, poll, watch and similar descriptors cannot be dumped yet:"
+	.refuse = "descriptors of io_uring, userfaultfd, perf, bpf and the like cannot be dumped yet:"
 		  " dump before the program opens it",
 };
 

@@ -61,8 +61,8 @@ bool watched_parse(const char *text, FhEntry *h)
 	unsigned int i, byte;
 	int at = 0;
 
-	if (!text || sscanf(text, "fhandle-bytes:%x fhandle-type:%x f_handle:%n", &h->bytes, &h->type,
-			    &at) != 2 || !at || h->bytes > HANDLE_WORDS * sizeof(*h->handle))
+	if (!text || sscanf(text, "fhandle-bytes:%x fhandle-type:%x f_handle:%n", &h->bytes,
+			    &h->type, &at) != 2 || !at || h->bytes > HANDLE_WORDS * sizeof(*h->handle))
 		return false;
 	for (i = 0; i < h->bytes; i++, at += 2) {
 		if (sscanf(text + at, "%2x", &byte) != 1)
@@ -215,9 +215,9 @@ int watched_dump(struct files *fs, const char *who, uint32_t dev, uint64_t ino, 
 	struct stat st;
 
 	if (fd < 0)
-		return fault(f, errno, "%s: it watches inode %llu of device %u:%u, whose file system does"
-			     " not let it be opened by its handle; let the program take the watch away",
-			     who, (unsigned long long)ino, dev >> 20, dev & 0xfffff);
+		return fault(f, errno, "%s: it watches inode %llu of device %u:%u, whose file system"
+			     " does not let it be opened by its handle; let the program take the watch"
+			     " away", who, (unsigned long long)ino, dev >> 20, dev & 0xfffff);
 	if (fstat(fd, &st) < 0)
 		return fault(f, errno, "%s: stat what it watches", who);
 	h->path = path_of(fd, &st);
@@ -234,8 +234,8 @@ int watched_dump_done(struct files *fs, struct fault *f)
 	for (i = 0; w && i < w->n; i++)
 		if (!ghost_has(fs, w->gone[i].dev, w->gone[i].ino))
 			return fault(f, -ENOTSUP, "%s: it watches a deleted file (inode %llu) that no"
-				     " descriptor of the tasks keeps; let the program take the watch away",
-				     w->gone[i].who, (unsigned long long)w->gone[i].ino);
+				     " descriptor of the tasks keeps; let the program take the watch"
+				     " away", w->gone[i].who, (unsigned long long)w->gone[i].ino);
 	return 0;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * watched.h - files that are watched by inode: fdinfo tells them by handle, images by handle and path.
+ * watched.h - files that are watched by inode: fdinfo tells their handles, images also paths.
  */
 #ifndef STASIS_FILES_WATCHED_H
 #define STASIS_FILES_WATCHED_H
@@ -28,7 +28,7 @@ int watched_check(const char *who, const FhEntry *h, struct fault *f);
 int watched_open(struct files *fs, const char *who, uint32_t dev, uint64_t ino, const FhEntry *h,
 		 struct fault *f);
 
-/* The path of the mount with that id, for the caller to free, and its device. NULL: not seen here. */
+/* The path of the mount with that id, for the caller to free, and its device. NULL: not seen. */
 char *watched_mount(uint32_t id, uint32_t *dev);
 
 /* Dump, at the end: deleted files that are watched must be files that some descriptor keeps. */

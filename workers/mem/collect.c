@@ -210,12 +210,6 @@ static int classify_file(struct view *v, const struct map *m, VmaEntry *e, struc
 	return 0;
 }
 
-/* CRIU thaws shared anonymous memory as a memfd without a name, mapped but open nowhere. */
-static bool restored_by_criu(const struct map *m)
-{
-	return m->shared && !strcmp(m->name, "/memfd: (deleted)");
-}
-
 /* Mappings of the kernel's own tmpfs. */
 static int classify_shmem(struct view *v, const struct map *m, VmaEntry *e, struct fault *f)
 {
@@ -227,8 +221,8 @@ static int classify_shmem(struct view *v, const struct map *m, VmaEntry *e, stru
 	if (starts_with(m->name, "/SYSV"))
 		return refuse(v, m, f,
 			      "a System V shared memory segment, which cannot be dumped yet");
-	memfd = starts_with(m->name, "/memfd:") && !restored_by_criu(m);
-	if (!memfd && !starts_with(m->name, "/dev/zero") && !restored_by_criu(m) &&
+	memfd = starts_with(m->name, "/memfd:");
+	if (!memfd && !starts_with(m->name, "/dev/zero") &&
 	    !starts_with(m->name, "[anon_shmem:"))
 		return refuse(v, m, f, "memory of the kernel of an unknown kind");
 	/* A private mapping of shared anonymous memory is one of a file, too. */

@@ -105,7 +105,7 @@ static void join_private(struct dump *d, VmaEntry *e)
 		e->flags &= ~MAP_ANONYMOUS;
 		e->shmid = MAPPED_ID_FIRST + i;
 		e->has_fdflags = true;
-		e->fdflags = m->file[i].flags;
+		e->fdflags = O_RDWR;
 	}
 }
 

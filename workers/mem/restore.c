@@ -3,7 +3,8 @@
  * restore.c - restore: the messages.
  *
  * MemPrepare reads and checks all images before any task exists; Gates tells where the agents
- * are; MemMakeFiles makes memory files; MemBuild makes address spaces; MemFinish lets go of everything.
+ * are; MemMakeFiles makes memory files; MemBuild makes address spaces; MemFinish lets go of
+ * everything.
  *
  * Rights:   the image directory; those of build.c.
  * Holds:    from MemPrepare to MemFinish the targets, their images mapped, and the gates.

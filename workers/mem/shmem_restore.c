@@ -71,8 +71,8 @@ static int add_file(struct shmem_pool *pool, MemfdInodeEntry *e, int image_dir, 
 	if (twice)
 		return fault(f, -EBADMSG, "memfd.img: two files have the contents %u", e->shmid);
 	if (e->has_hugetlb_flag)
-		return fault(f, -ENOTSUP, "the memory file \"%.100s\" has huge pages (hugetlb), which "
-			     "cannot be restored yet", e->name);
+		return fault(f, -ENOTSUP, "the memory file \"%.100s\" has huge pages "
+			     "(hugetlb), which cannot be restored yet", e->name);
 	if (e->size > USER_END)
 		return fault(f, -EBADMSG, "memfd.img: file %" PRIu64 ": size is out of range",
 			     e->inode_id);

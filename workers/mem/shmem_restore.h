@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * shmem_restore.h - restore: shared anonymous memory and memory files, each object made once, in this
- * worker.
+ * shmem_restore.h - restore: shared anonymous memory and memory files, each object made once,
+ * in this worker.
  */
 #ifndef STASIS_MEM_SHMEM_RESTORE_H
 #define STASIS_MEM_SHMEM_RESTORE_H
@@ -15,7 +15,7 @@
 
 struct shmem {
 	uint64_t id;
-	uint64_t size;			/* bytes: of a file, or the furthest that is mapped or stored */
+	uint64_t size;			/* bytes: a file's, or as far as is mapped or stored */
 	struct stored_list stored;
 	struct pages_image pages;
 	int fd;				/* -1 until it is needed */

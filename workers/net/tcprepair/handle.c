@@ -57,13 +57,23 @@ uint32_t tcprepair_now(const struct tcprepair *c)
 	return getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0 ? 0 : info.tcpi_state;
 }
 
+static int int_option(int fd, int level, int option)
+{
+	int value = -1;
+	socklen_t len = sizeof(value);
+
+	return getsockopt(fd, level, option, &value, &len) < 0 ? -1 : value;
+}
+
 /*
  * Both addresses, as far as the socket has them. getpeername() keeps silent in SYN_SENT and
- * after a reset; SO_PEERNAME tells as long as the kernel knows.
+ * after a reset; SO_PEERNAME tells as long as the kernel knows, to a caller that asks for no
+ * more bytes than the address has.
  */
 static int read_addresses(struct tcprepair *c, struct fault *f)
 {
-	socklen_t len = sizeof(c->peer);
+	bool v4 = int_option(c->fd, SOL_SOCKET, SO_DOMAIN) == AF_INET;
+	socklen_t len = v4 ? sizeof(c->peer.v4) : sizeof(c->peer.v6);
 
 	if (getsockopt(c->fd, SOL_SOCKET, SO_PEERNAME, &c->peer, &len) < 0) {
 		if (errno != ENOTCONN)
@@ -75,14 +85,6 @@ static int read_addresses(struct tcprepair *c, struct fault *f)
 	if (getsockname(c->fd, &c->local.sa, &len) < 0)
 		return tcprepair_fault(c, f, errno, "could not read the local address");
 	return 0;
-}
-
-static int int_option(int fd, int level, int option)
-{
-	int value = -1;
-	socklen_t len = sizeof(value);
-
-	return getsockopt(fd, level, option, &value, &len) < 0 ? -1 : value;
 }
 
 /* Refuse by name what repair mode cannot carry over. */
@@ -122,7 +124,7 @@ int tcprepair_pause(int fd, struct tcprepair **out, struct fault *f)
 		fault(f, errno, "socket %d", fd);
 		goto failed;
 	}
-	if (read_addresses(c, f) < 0 || check_kind(c, f) < 0 ||
+	if (check_kind(c, f) < 0 || read_addresses(c, f) < 0 ||
 	    tcprepair_switch(c, TCP_REPAIR_ON, f) < 0)
 		goto failed;
 	*out = c;
