@@ -416,21 +416,36 @@ static void large_queues(void)
 	hang_up(&p);
 }
 
-/* Segments stay as large as they were, up to what TCP_MAXSEG can say. */
+static uint32_t segment_of(int fd)
+{
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof(info);
+
+	CHECK(!getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len));
+	return info.tcpi_snd_mss;
+}
+
+/* From the start: looked at before a packet of the peer can make the kernel think again. */
 static void segment_size(void)
 {
 	static const enum kind kinds[] = { V4, V6, MAPPED };
-	struct tcp_info info;
-	socklen_t len;
+	struct tcprepair_state s;
+	struct tcprepair *c;
 	struct pair p;
+	uint32_t before;
 	size_t i;
 
 	for (i = 0; i < ARRAY_LEN(kinds); i++) {
 		p = connected(kinds[i]);
-		cycle(kinds[i], &p);
-		len = sizeof(info);
-		CHECK(!getsockopt(p.a, IPPROTO_TCP, TCP_INFO, &info, &len));
-		CHECK(info.tcpi_snd_mss > 30000);
+		before = segment_of(p.a);
+		lock(p.b);
+		lock(p.a);
+		take(p.a, &s);
+		p.a = put(kinds[i], &s, NULL, &c);
+		CHECK(segment_of(p.a) + 64 > before);
+		unlock(p.b);
+		run_on(p.a, c);
+		tcprepair_clear(&s);
 		hang_up(&p);
 	}
 }

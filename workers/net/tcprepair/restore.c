@@ -24,6 +24,7 @@
 #define RCV_ROOM 65536u
 #define USER_MSS_MIN 88u	/* limits of TCP_MAXSEG */
 #define USER_MSS_MAX 32767u
+#define MSS_DEFAULT 536u
 #define SETTLE_MS 1000
 
 /* What tcprepair_restore works on. */
@@ -111,17 +112,30 @@ static int connect_failed(const struct restore *r, struct fault *f)
 }
 
 /*
+ * The size that TCP_MAXSEG should have during connect: what was agreed, and as the kernel does,
+ * at most half of the largest window that the peer ever offered.
+ */
+static uint32_t segment_size(const struct tcprepair_state *s)
+{
+	uint32_t mss = s->mss_clamp;
+
+	if (mss > USER_MSS_MAX)
+		mss = USER_MSS_MAX;
+	if (s->has_window && s->max_window > MSS_DEFAULT && mss > s->max_window / 2)
+		mss = s->max_window / 2;
+	return mss;
+}
+
+/*
  * Connect without a packet. The kernel computes the size of its segments here, from 536 unless
  * TCP_MAXSEG says more, and TCP_REPAIR_OPTIONS later does not make it compute again: without
- * the detour over TCP_MAXSEG a restored connection sends small segments for the rest of its life.
+ * the detour over TCP_MAXSEG segments are small until the peer offers a larger window than ever.
  */
 static int connect_repaired(const struct restore *r, struct fault *f)
 {
 	const union tcprepair_addr *a = &r->c->peer;
-	uint32_t mss = r->s->mss_clamp;
+	uint32_t mss = segment_size(r->s);
 
-	if (mss > USER_MSS_MAX)
-		mss = USER_MSS_MAX;
 	if (mss >= USER_MSS_MIN &&
 	    tcprepair_set(r->c, IPPROTO_TCP, TCP_MAXSEG, mss, "set the segment size", f) < 0)
 		return -1;
