@@ -23,6 +23,7 @@ IMAGES = proto/images/types.c proto/images/image.c proto/images/check.c proto/im
 	proto/images/print.c proto/images/show.c
 COMMON = $(wildcard workers/common/*.c)
 MEM = $(filter-out workers/mem/main.c,$(wildcard workers/mem/*.c))
+NET = $(wildcard workers/net/*/*.c)
 FILES = $(filter-out workers/files/main.c,$(wildcard workers/files/*.c))
 COORDINATOR = $(filter-out coordinator/main.c,$(wildcard coordinator/*.c))
 
@@ -76,7 +77,7 @@ UNIT = $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/*_t
 CASES = $(patsubst tests/cr/%.c,$(BUILD)/tests/cr/%,$(wildcard tests/cr/*.c))
 TASKS = $(patsubst tests/programs/%.c,$(BUILD)/tests/programs/%,$(wildcard tests/programs/*.c))
 
-$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(call obj,$(COORDINATOR) $(MEM) $(FILES)) $(BUILD)/libstasis.a
+$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(call obj,$(COORDINATOR) $(MEM) $(FILES) $(NET)) $(BUILD)/libstasis.a
 	$(CC) $(SAN) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/tests/cr/%: tests/cr/%.c tests/case.c tests/case.h

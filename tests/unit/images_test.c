@@ -719,8 +719,8 @@ static void full_disk_child(void)
 	ok = f.code == 0 && image_close(&img, &f) == -1 && f.code == EFBIG && !img;
 	memset(&f, 0, sizeof(f));
 	img = image_append(dir_fd(), IMG_FS, ID, &f);
-	ok = ok && image_write(img, &e.base, &f) == -1 && f.code == EFBIG;
-	auto_image(&img);
+	ok = ok && image_write(img, &e.base, &f) == 0 && image_close(&img, &f) == -1 &&
+	     f.code == EFBIG && !img;
 	_exit(!ok);
 }
 
