@@ -22,7 +22,7 @@
 
 #include "proto/control/util.h"
 
-#define MANY_THREADS 64		/* from here on one look at all of /proc is cheaper than theirs */
+#define MANY_THREADS 256	/* from here on one look at all of /proc is cheaper than theirs */
 #define FIRST_READ 4096		/* enough for stat, status, limits of nearly every task */
 
 /* All the rest of a descriptor, NUL-terminated. NULL with errno set. */
