@@ -257,7 +257,7 @@ static void freeze_all(struct subject *s)
 	size_t i;
 
 	for (i = 0; i < s->task.nthreads; i++)
-		CHECK(!ptrace(PTRACE_SEIZE, th[i].tid, NULL, 0) &&
+		CHECK(!ptrace(PTRACE_SEIZE, th[i].tid, NULL, PTRACE_O_TRACESYSGOOD) &&
 		      !ptrace(PTRACE_INTERRUPT, th[i].tid, NULL, NULL));
 	for (i = 0; i < s->task.nthreads; i++) {
 		CHECK(stop_wait_event(th[i].tid, 5000, &status) == 1);

@@ -219,10 +219,30 @@ int probe_info(struct probe *p, int fd, struct look *look, struct fault *f)
 	return 0;
 }
 
+/* The name of a pipe follows from its inode: no look at /proc, which costs 3 us. */
+static bool name_pipe(struct probe *p)
+{
+	struct stat st;
+	int ends[2];
+
+	if (!S_ISFIFO(p->x.st.st_mode))
+		return false;
+	if (!p->pipe_dev && pipe2(ends, O_CLOEXEC) == 0) {
+		if (fstat(ends[0], &st) == 0)
+			p->pipe_dev = st.st_dev;
+		close(ends[0]);
+		close(ends[1]);
+	}
+	if (p->x.st.st_dev != p->pipe_dev)
+		return false;		/* a FIFO of a file system */
+	snprintf(p->link, sizeof(p->link), "pipe:[%lu]", (unsigned long)p->x.st.st_ino);
+	p->x.link = p->link;
+	return true;
+}
+
 int probe_file(struct probe *p, struct fault *f)
 {
 	char name[16];
-
 
 	if (p->x.dup < 0)
 		p->x.dup = syscall(SYS_pidfd_getfd, p->pidfd, p->x.fd, 0);
@@ -233,7 +253,7 @@ int probe_file(struct probe *p, struct fault *f)
 	else if (fstat(p->x.dup, &p->x.st) < 0)
 		return fault(f, errno, "stat descriptor %d of task %d", p->x.fd, p->pid);
 	snprintf(name, sizeof(name), "%d", p->x.fd);
-	if (read_link(p, p->fd_dir, name, f) < 0)
+	if (!name_pipe(p) && read_link(p, p->fd_dir, name, f) < 0)
 		return -1;
 	return fown_read(p->x.dup, p->x.flags, &p->fown, f);
 }

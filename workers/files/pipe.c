@@ -28,6 +28,7 @@
 struct pipe {
 	uint32_t id;
 	bool named;			/* a FIFO: its ids are apart from those of pipes */
+	uint32_t next;			/* in its bucket */
 	bool made;
 	int fd[2];			/* -1 when there is none; FIFO: both ends in fd[0] */
 	bool taken[2];			/* the end itself was given to a file */
@@ -35,20 +36,23 @@ struct pipe {
 	unsigned char *bytes;
 };
 
+#define BUCKETS 4096
+
 struct pipes {
 	struct image *img[2];		/* dump: of pipes, of FIFOs */
 	struct pipe *pipe;
 	size_t n, cap;
+	uint32_t bucket[BUCKETS];	/* by id: number in pipe[] + 1, chained by next */
 };
 
 static struct pipe *find_pipe(struct files *fs, uint32_t id, bool named)
 {
 	struct pipes *s = fs->pipes;
-	size_t i;
+	uint32_t i;
 
-	for (i = 0; s && i < s->n; i++)
-		if (s->pipe[i].id == id && s->pipe[i].named == named)
-			return &s->pipe[i];
+	for (i = s ? s->bucket[id % BUCKETS] : 0; i; i = s->pipe[i - 1].next)
+		if (s->pipe[i - 1].id == id && s->pipe[i - 1].named == named)
+			return &s->pipe[i - 1];
 	return NULL;
 }
 
@@ -61,7 +65,9 @@ static struct pipe *add_pipe(struct files *fs, uint32_t id, bool named)
 		fs->pipes = xcalloc(1, sizeof(*fs->pipes));
 	s = fs->pipes;
 	p = grow(&s->pipe, s->n++, &s->cap, sizeof(*p));
-	*p = (struct pipe){ .id = id, .named = named, .fd = { -1, -1 } };
+	*p = (struct pipe){ .id = id, .named = named, .fd = { -1, -1 },
+			    .next = s->bucket[id % BUCKETS] };
+	s->bucket[id % BUCKETS] = s->n;
 	return p;
 }
 
