@@ -320,7 +320,9 @@ static void stop(struct subject *s)
 	if (s->f.code)
 		fprintf(stderr, "fault: %s\n", s->f.text);
 	kill(s->task.pid, SIGKILL);
-	waitpid(s->task.pid, NULL, 0);
+	/* Threads that are still traced by us come first. */
+	while (waitpid(-1, NULL, __WALL) > 0)
+		;
 	gate_close(s->task.gate);
 	for (i = 0; i < s->task.nthreads; i++) {
 		if (s->task.threads[i].core) {
