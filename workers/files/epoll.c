@@ -429,14 +429,7 @@ static int fill(struct files *fs, const struct file *file, struct fault *f)
 
 static int installed(struct files *fs, struct fault *f)
 {
-	struct restore *r = fs->restore;
-	size_t i;
-
-	for (i = 0; i < r->nfiles; i++)
-		if (r->file[i].created && r->file[i].type == &epoll_type &&
-		    fill(fs, &r->file[i], f) < 0)
-			return -1;
-	return 0;
+	return files_each_created(fs, &epoll_type, fill, f);
 }
 
 static const FownEntry *fown(struct files *fs, const struct file *file)

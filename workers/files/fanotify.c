@@ -253,14 +253,7 @@ static int set_marks(struct files *fs, const struct file *file, struct fault *f)
 
 static int installed(struct files *fs, struct fault *f)
 {
-	struct restore *r = fs->restore;
-	size_t i;
-
-	for (i = 0; i < r->nfiles; i++)
-		if (r->file[i].created && r->file[i].type == &fanotify_type &&
-		    set_marks(fs, &r->file[i], f) < 0)
-			return -1;
-	return 0;
+	return files_each_created(fs, &fanotify_type, set_marks, f);
 }
 
 static const FownEntry *fown(struct files *fs, const struct file *file)

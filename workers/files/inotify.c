@@ -186,14 +186,7 @@ static int add_watches(struct files *fs, const struct file *file, struct fault *
 
 static int installed(struct files *fs, struct fault *f)
 {
-	struct restore *r = fs->restore;
-	size_t i;
-
-	for (i = 0; i < r->nfiles; i++)
-		if (r->file[i].created && r->file[i].type == &inotify_type &&
-		    add_watches(fs, &r->file[i], f) < 0)
-			return -1;
-	return 0;
+	return files_each_created(fs, &inotify_type, add_watches, f);
 }
 
 static const FownEntry *fown(struct files *fs, const struct file *file)

@@ -320,3 +320,16 @@ void prepare_end(struct files *fs)
 	free(r);
 	fs->restore = NULL;
 }
+
+int files_each_created(struct files *fs, const struct file_type *type,
+		       int (*act)(struct files *fs, const struct file *file, struct fault *f),
+		       struct fault *f)
+{
+	struct restore *r = fs->restore;
+	size_t i;
+
+	for (i = 0; i < r->nfiles; i++)
+		if (r->file[i].created && r->file[i].type == type && act(fs, &r->file[i], f) < 0)
+			return -1;
+	return 0;
+}

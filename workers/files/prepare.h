@@ -51,4 +51,9 @@ int prepare_gates(struct files *fs, const Gates *req, int fd, struct fault *f);
 /* The task with that pid, NULL when it has none of ours. */
 struct task_files *prepare_task(struct files *fs, pid_t pid);
 
+/* Do something to every created file of a type, until one fails. */
+int files_each_created(struct files *fs, const struct file_type *type,
+		       int (*act)(struct files *fs, const struct file *file, struct fault *f),
+		       struct fault *f);
+
 #endif
