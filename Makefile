@@ -23,13 +23,14 @@ IMAGES = proto/images/types.c proto/images/image.c proto/images/check.c proto/im
 	proto/images/print.c proto/images/show.c
 COMMON = $(wildcard workers/common/*.c)
 MEM = $(filter-out workers/mem/main.c,$(wildcard workers/mem/*.c))
-NET = $(wildcard workers/net/*/*.c)
+NET = $(filter-out workers/net/main.c,$(wildcard workers/net/*.c workers/net/*/*.c))
+GPU = $(filter-out workers/gpu/main.c,$(wildcard workers/gpu/*.c))
 FILES = $(filter-out workers/files/main.c,$(wildcard workers/files/*.c))
 COORDINATOR = $(filter-out coordinator/main.c,$(wildcard coordinator/*.c))
 
 obj = $(1:%.c=$(BUILD)/%.o)
 LIB = $(call obj,$(CONTROL) $(IMAGES) $(COMMON)) $(PB_C:.c=.o) build/pie/agent_blob.o
-PROGRAMS = stasis stasis-mem stasis-files
+PROGRAMS = stasis stasis-mem stasis-files stasis-net stasis-gpu
 SAN_LIB = $(if $(SAN),$(BUILD)/tests/sanitizer.o)
 
 .PHONY: all deps demo check check-all asan bench zdtm fmt lint install clean
@@ -46,13 +47,19 @@ $(BUILD)/libstasis.a: $(LIB)
 	@rm -f $@
 	ar rcs $@ $^
 
-$(BUILD)/stasis: $(BUILD)/coordinator/main.o $(call obj,$(COORDINATOR) $(MEM) $(FILES)) $(SAN_LIB) $(BUILD)/libstasis.a
+$(BUILD)/stasis: $(BUILD)/coordinator/main.o $(call obj,$(COORDINATOR) $(MEM) $(FILES) $(NET) $(GPU)) $(SAN_LIB) $(BUILD)/libstasis.a
 	$(CC) $(SAN) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/stasis-mem: $(BUILD)/workers/mem/main.o $(call obj,$(MEM)) $(SAN_LIB) $(BUILD)/libstasis.a
 	$(CC) $(SAN) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/stasis-files: $(BUILD)/workers/files/main.o $(call obj,$(FILES)) $(SAN_LIB) $(BUILD)/libstasis.a
+	$(CC) $(SAN) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/stasis-net: $(BUILD)/workers/net/main.o $(call obj,$(NET)) $(SAN_LIB) $(BUILD)/libstasis.a
+	$(CC) $(SAN) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/stasis-gpu: $(BUILD)/workers/gpu/main.o $(call obj,$(GPU)) $(SAN_LIB) $(BUILD)/libstasis.a
 	$(CC) $(SAN) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/%.pb-c.c $(BUILD)/%.pb-c.h: %.proto
@@ -77,7 +84,7 @@ UNIT = $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/*_t
 CASES = $(patsubst tests/cr/%.c,$(BUILD)/tests/cr/%,$(wildcard tests/cr/*.c))
 TASKS = $(patsubst tests/programs/%.c,$(BUILD)/tests/programs/%,$(wildcard tests/programs/*.c))
 
-$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(call obj,$(COORDINATOR) $(MEM) $(FILES) $(NET)) $(BUILD)/libstasis.a
+$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(call obj,$(COORDINATOR) $(MEM) $(FILES) $(NET) $(GPU)) $(BUILD)/libstasis.a
 	$(CC) $(SAN) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/tests/cr/%: tests/cr/%.c tests/case.c tests/case.h

@@ -322,6 +322,8 @@ void births_free(struct job *job)
 		free(p->helpers[i]->threads);
 		free(p->helpers[i]);
 	}
+	if (p->sockets)
+		reply__free_unpacked(p->sockets, NULL);
 	if (p->prepared)
 		reply__free_unpacked(p->prepared, NULL);
 	auto_close(&p->memory);

@@ -60,6 +60,7 @@ struct births {
 	AddressRange **gaps;		/* of the MemPrepared reply */
 	size_t ngaps;
 	Reply *prepared;		/* owned */
+	Reply *sockets;			/* to NetPrepare; owned; NULL: there are none */
 	bool told;			/* the workers have the descriptor */
 	bool memory_files_made;		/* or there are none */
 	bool creating;			/* files has been asked to create its objects */

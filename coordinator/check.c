@@ -31,6 +31,7 @@
 #include "workers/common/pagemap_scan.h"
 #include "workers/files/files.h"
 #include "workers/mem/mem.h"
+#include "workers/net/net.h"
 
 #define PTRACE_GET_RSEQ_CONFIGURATION_NR 0x420f
 
@@ -281,6 +282,7 @@ int check(const struct cmdline *c)
 		       "credentials need\n", "coordinator");
 		print_caps(&mem_worker);
 		print_caps(&files_worker);
+		print_caps(&net_worker);
 		return 0;
 	}
 	for (i = 0; i < c->nfeatures; i++)

@@ -32,7 +32,9 @@
 #include "workers/common/log.h"
 #include "workers/common/worker.h"
 #include "workers/files/files.h"
+#include "workers/gpu/gpu.h"
 #include "workers/mem/mem.h"
+#include "workers/net/net.h"
 
 #define DEADLINE_MS 10000
 #define MAX_PERIODS 6		/* of progress, for what is not bulk work */
@@ -46,6 +48,7 @@ struct pending {
 struct member {
 	struct worker *worker;	/* NULL: no such role here */
 	bool running;
+	bool waiting;		/* started, but nobody needed it yet */
 	bool foreign;		/* not our child */
 	bool unlinked;		/* its socket's path is gone */
 	pid_t pid;
@@ -72,6 +75,8 @@ static struct crew *crew_new(void)
 		c->member[i].pidfd = c->member[i].fd_plane = -1;
 	c->member[ROLE_MEM].worker = &mem_worker;
 	c->member[ROLE_FILES].worker = &files_worker;
+	c->member[ROLE_NET].worker = &net_worker;
+	c->member[ROLE_GPU].worker = &gpu_worker;
 	return c;
 }
 
@@ -114,7 +119,7 @@ static int connect_foreign(struct member *m, const char *url, struct fault *f)
 }
 
 /* In the child: become the worker's program, beside our own. */
-static _Noreturn void exec_worker(const struct member *m, const char *url, int fd_plane)
+static _Noreturn void exec_worker(const struct member *m, int fd_plane)
 {
 	char self[PATH_MAX], path[PATH_MAX + 16], num[16];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
@@ -127,7 +132,7 @@ static _Noreturn void exec_worker(const struct member *m, const char *url, int f
 	snprintf(path, sizeof(path), "%.*s/stasis-%s", (int)(slash - self), self, m->worker->name);
 	snprintf(num, sizeof(num), "%d", fd_plane);
 	fcntl(fd_plane, F_SETFD, 0);
-	execl(path, path, "--forked", url, num, (char *)NULL);
+	execl(path, path, "--forked", num, (char *)NULL);
 	log_error("cannot run %s: %s", path, strerror(errno));
 	_exit(127);
 }
@@ -145,19 +150,17 @@ static void close_others(struct crew *c)
 
 static int fork_member(struct job *job, struct member *m, struct fault *f)
 {
-	char url[64];
 	int pair[2];
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return fault(f, errno, "socket pair to worker %s", m->worker->name);
-	socket_url(job->crew, m, url, sizeof(url));
 	m->pid = fork();
 	if (m->pid == 0) {
 		close(pair[0]);
 		close_others(job->crew);
 		if (job->opts->exec_workers)
-			exec_worker(m, url, pair[1]);
-		worker_forked(m->worker, url, pair[1]);
+			exec_worker(m, pair[1]);
+		worker_forked(m->worker, pair[1]);
 	}
 	close(pair[1]);
 	m->fd_plane = pair[0];
@@ -174,7 +177,7 @@ static int spawn(struct job *job, struct member *m, struct fault *f)
 
 	if (r < 0)
 		return -1;
-	m->running = true;
+	m->waiting = true;
 	m->pidfd = syscall(SYS_pidfd_open, m->pid, 0);
 	if (m->pidfd < 0)
 		return fault(f, errno, "pidfd of worker %s (%d)", m->worker->name, m->pid);
@@ -191,7 +194,9 @@ static int open_bus(struct job *job, struct member *m, struct fault *f)
 	if (!m->bus)
 		return -1;
 	bus_set_peer(m->bus, m->pidfd);
-	if (!m->foreign && write(m->fd_plane, "", 1) != 1)
+	m->waiting = false;
+	m->running = true;
+	if (!m->foreign && write(m->fd_plane, buf, strlen(buf)) < 0)
 		return fault(f, errno, "release worker %s", m->worker->name);
 	return 0;
 }
@@ -217,7 +222,18 @@ static int send_setup(struct job *job, enum role role, struct fault *f)
 	return crew_send(job->crew, role, STAGE__PREPARE, &req, fds, setup.nfds, f);
 }
 
-int crew_start(struct job *job, unsigned roles, struct fault *f)
+static int make_directory(struct crew *c, struct fault *f)
+{
+	if (c->dir[0])
+		return 0;
+	strcpy(c->dir, "/tmp/stasis-XXXXXX");
+	if (mkdtemp(c->dir))
+		return 0;
+	c->dir[0] = '\0';
+	return fault(f, errno, "private directory for the bus in /tmp");
+}
+
+int crew_start(struct job *job, unsigned roles, unsigned spare, struct fault *f)
 {
 	struct member *m;
 	int i;
@@ -225,23 +241,31 @@ int crew_start(struct job *job, unsigned roles, struct fault *f)
 	if (job->crew)
 		die("workers are started once");
 	job->crew = crew_new();
-	strcpy(job->crew->dir, "/tmp/stasis-XXXXXX");
-	if (!mkdtemp(job->crew->dir)) {
-		job->crew->dir[0] = '\0';
-		return fault(f, errno, "private directory for the bus in /tmp");
-	}
+	if (make_directory(job->crew, f) < 0)
+		return -1;
 	for (i = 0; i < ROLE_COUNT; i++) {
 		m = &job->crew->member[i];
-		if ((roles & (1u << i)) && m->worker && spawn(job, m, f) < 0)
+		if (((roles | spare) & (1u << i)) && spawn(job, m, f) < 0)
 			return -1;
 	}
 	for (i = 0; i < ROLE_COUNT; i++)
-		if (job->crew->member[i].running && open_bus(job, &job->crew->member[i], f) < 0)
+		if ((roles & (1u << i)) && open_bus(job, &job->crew->member[i], f) < 0)
 			return -1;
 	for (i = 0; i < ROLE_COUNT; i++)
-		if (job->crew->member[i].running && send_setup(job, i, f) < 0)
+		if ((roles & (1u << i)) && send_setup(job, i, f) < 0)
 			return -1;
 	return 0;
+}
+
+int crew_need(struct job *job, enum role role, struct fault *f)
+{
+	struct member *m = &job->crew->member[role];
+
+	if (m->running)
+		return 0;
+	if (make_directory(job->crew, f) < 0 || open_bus(job, m, f) < 0)
+		return -1;
+	return send_setup(job, role, f);
 }
 
 static const char *body_name(int body)
@@ -327,7 +351,9 @@ static bool is_bulk(int body)
 	return body == REQUEST__BODY_MEM_WRITE || body == REQUEST__BODY_MEM_BUILD ||
 	       body == REQUEST__BODY_FILES_COLLECT || body == REQUEST__BODY_FILES_WRITE ||
 	       body == REQUEST__BODY_FILES_CREATE || body == REQUEST__BODY_MEM_WRITE_FILES ||
-	       body == REQUEST__BODY_MEM_MAKE_FILES;
+	       body == REQUEST__BODY_MEM_MAKE_FILES || body == REQUEST__BODY_NET_COLLECT ||
+	       body == REQUEST__BODY_NET_WRITE || body == REQUEST__BODY_NET_CREATE ||
+	       body == REQUEST__BODY_NET_FILL;
 }
 
 /*
@@ -450,6 +476,14 @@ int crew_recv_fds(struct crew *c, enum role role, int *fds, size_t n, struct fau
 	return fdplane_recv(m->fd_plane, m->last_reply, fds, n, f);
 }
 
+/* Answers due before that to the last request; the one to Setup is waited for with the next. */
+static unsigned due_before_last(const struct member *m)
+{
+	bool setup = m->pending[m->first % MAX_PENDING].body == REQUEST__BODY_SETUP;
+
+	return m->count - 1 - (setup && m->count > 1);
+}
+
 int crew_ask(struct crew *c, enum role role, Stage stage, Request *req, Reply **rep,
 	     struct fault *f)
 {
@@ -458,7 +492,7 @@ int crew_ask(struct crew *c, enum role role, Stage stage, Request *req, Reply **
 	if (crew_send(c, role, stage, req, NULL, 0, f) < 0)
 		return -1;
 	/* After a fault elsewhere earlier answers may still be due: nobody waits for them now. */
-	while (c->member[role].count > 1) {
+	while (due_before_last(&c->member[role])) {
 		memset(&stale, 0, sizeof(stale));
 		if (crew_wait(c, role, NULL, &stale) < 0 && stale.code == ECONNRESET)
 			break;
@@ -484,7 +518,7 @@ void crew_kill(struct crew *c, enum role role)
 {
 	struct member *m = &c->member[role];
 
-	if (m->running && m->pidfd >= 0)
+	if ((m->running || m->waiting) && m->pidfd >= 0)
 		syscall(SYS_pidfd_send_signal, m->pidfd, SIGKILL, NULL, 0);
 }
 
@@ -534,10 +568,10 @@ void crew_stop(struct crew *c)
 	if (!c)
 		return;
 	for (i = 0; i < ROLE_COUNT; i++)
-		if (c->member[i].running)
+		if (c->member[i].running || c->member[i].waiting)
 			end_member(c, i);
 	for (i = 0; i < ROLE_COUNT; i++)
-		if (c->member[i].running)
+		if (c->member[i].running || c->member[i].waiting)
 			forget_member(c, &c->member[i]);
 	drop_directory(c);
 	free(c);

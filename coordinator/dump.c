@@ -31,6 +31,7 @@
 #include "coordinator/scripts.h"
 #include "coordinator/seal.h"
 #include "coordinator/sleepers.h"
+#include "coordinator/sockets.h"
 #include "proto/control/util.h"
 #include "workers/common/log.h"
 #include "workers/common/procfs.h"
@@ -121,7 +122,7 @@ static int ask_files_preflight(struct job *job, struct fault *f)
 /* The first obstacle is the fault, the others go to the log. */
 static int files_obstacles(struct job *job, struct fault *f)
 {
-	const FilesPreflightDone *done;
+	FilesPreflightDone *done;
 	Reply *rep = NULL;
 	size_t i;
 	int r = 0;
@@ -129,9 +130,11 @@ static int files_obstacles(struct job *job, struct fault *f)
 	if (answer(job, ROLE_FILES, &rep, f) < 0)
 		return -1;
 	done = rep->body_case == REPLY__BODY_FILES_PREFLIGHT_DONE ? rep->files_preflight_done : NULL;
+	if (done && done->n_socket)
+		r = sockets_preflight(job, done, f);
 	for (i = 1; done && i < done->n_obstacle; i++)
 		log_warnx("%s", done->obstacle[i]);
-	if (done && done->n_obstacle)
+	if (done && done->n_obstacle && r == 0)
 		r = fault(f, -ENOTSUP, "%s", done->obstacle[0]);
 	reply__free_unpacked(rep, NULL);
 	return r;
@@ -162,7 +165,7 @@ static int prepare(struct job *job, struct fault *f)
 
 	if (scripts_run(job, "pre-dump", f) < 0 || check_root(job, f) < 0 || seal_break(job, f) < 0)
 		return -1;
-	if (crew_start(job, 1u << ROLE_MEM | 1u << ROLE_FILES, f) < 0)
+	if (crew_start(job, 1u << ROLE_MEM | 1u << ROLE_FILES, 1u << ROLE_NET, f) < 0)
 		return -1;
 	step(job, "crew");
 	d->sets = cgroup_sets_new(f);
@@ -284,6 +287,7 @@ static void unfreeze(struct job *job)
 {
 	quiesce(job);
 	files_rollback(job);
+	sockets_rollback(job);
 	thaw_tree(job, THAW_RUN);
 }
 
@@ -415,6 +419,22 @@ static int take_written(struct job *job, struct fault *f)
 	return r;
 }
 
+/* All descriptors are known; sockets are looked at by net. */
+static int take_collected(struct job *job, struct fault *f)
+{
+	Reply *files = NULL;
+	int r = 0;
+
+	if (answer(job, ROLE_FILES, &files, f) < 0)
+		return -1;
+	if (files->body_case != REPLY__BODY_FILES_COLLECTED)
+		r = fault(f, -EPROTO, "the files worker's answer is not the one expected");
+	else if (files->files_collected->n_socket)
+		r = sockets_dump(job, files->files_collected, f);
+	reply__free_unpacked(files, NULL);
+	return r;
+}
+
 static int write_images(struct job *job, struct fault *f)
 {
 	struct dump_state *d = state(job);
@@ -422,7 +442,7 @@ static int write_images(struct job *job, struct fault *f)
 	if (ask_mem_write(job, f) < 0)
 		return -1;
 	step(job, "writing");
-	if (core_dump_gather(d->cores, f) < 0 || answer(job, ROLE_FILES, NULL, f) < 0 ||
+	if (core_dump_gather(d->cores, f) < 0 || take_collected(job, f) < 0 ||
 	    ask_files_write(job, f) < 0)
 		return -1;
 	if (core_dump_write(d->cores, f) < 0 || seal_tree(job, f) < 0 ||
@@ -463,7 +483,8 @@ static int release(struct job *job, struct fault *f)
 	enum thaw how = final_state(job->opts);
 	struct fault ignored = { 0 };
 
-	if (scripts_run(job, "post-dump", f) < 0 || ask_files_seal(job, how, f) < 0)
+	if (scripts_run(job, "post-dump", f) < 0 || ask_files_seal(job, how, f) < 0 ||
+	    (how != THAW_KILL && sockets_seal(job, false, f) < 0))
 		return -1;
 	step(job, "sealed");
 	if (how == THAW_KILL)
@@ -474,6 +495,9 @@ static int release(struct job *job, struct fault *f)
 	thaw_tree(job, how);
 	job->timing.frozen_us = job_elapsed_us(job) - d->frozen_at;
 	step(job, "released");
+	/* The dead tasks' connections are let go when no task can use them any more. */
+	if (how == THAW_KILL && sockets_seal(job, true, &ignored) < 0)
+		log_warnx("%s", ignored.text);
 	if (seal_stats(job, &ignored) < 0)
 		log_warnx("no statistics: %s", ignored.text);
 	return 0;

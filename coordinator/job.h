@@ -67,6 +67,8 @@ struct job {
 		unsigned kill_at, kill_worker_at;
 		const char *file;
 	} step_orders;
+	char run_id[37];		/* of the dump, a UUID: inventory.img; "" when not known */
+	int network_lock;		/* what locked the network, as in inventory.img; -1: nothing */
 	bool raised;			/* our priority, by freeze_tree */
 	MemWritten *written;		/* dump: figures for stats-dump; NULL until then */
 	void *priv;			/* private to dump or restore */

@@ -109,7 +109,8 @@ static int prepare(struct job *job, const struct cmdline *c, struct fault *f)
 
 static int operate(const struct cmdline *c)
 {
-	struct job job = { .opts = c->opts, .image_dir = -1, .work_dir = -1 };
+	struct job job = { .opts = c->opts, .image_dir = -1, .work_dir = -1,
+			   .network_lock = -1 };
 	struct fault f = { 0 };
 	int r;
 

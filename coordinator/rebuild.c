@@ -12,6 +12,7 @@
 
 #include "coordinator/births.h"
 #include "coordinator/crew.h"
+#include "coordinator/sockets.h"
 #include "coordinator/tree_load.h"
 #include "proto/control/util.h"
 
@@ -98,6 +99,7 @@ static int learn_files(struct job *job, struct fault *f)
 	const FilesPrepared *files;
 	Reply *rep = NULL;
 	size_t i;
+	int r = 0;
 
 	if (crew_wait(job->crew, ROLE_FILES, &rep, f) < 0)
 		return -1;
@@ -108,8 +110,10 @@ static int learn_files(struct job *job, struct fault *f)
 		if (b)
 			b->max_fd = files->task[i]->max_fd;
 	}
+	if (files && files->has_sockets)
+		r = sockets_prepare(job, f);
 	reply__free_unpacked(rep, NULL);
-	return 0;
+	return r;
 }
 
 int rebuild_learn(struct job *job, struct fault *f)
@@ -126,6 +130,15 @@ int rebuild_learn(struct job *job, struct fault *f)
 	if (learn_memory(job, rep->mem_prepared, f) < 0)
 		return -1;
 	return learn_files(job, f);
+}
+
+uint32_t rebuild_spare_fd(const struct task *t)
+{
+	const struct birth *b = birth_of(t);
+	uint32_t mapped = FIRST_FD + b->nmapped;
+
+	/* Above the numbers that the files worker itself takes for a moment. */
+	return (b->max_fd + 1 > mapped ? b->max_fd + 1 : mapped) + 8;
 }
 
 /* ---- gates ---- */
@@ -151,6 +164,7 @@ static int tell_gates(struct job *job, struct task **tasks, size_t n, struct fau
 	Gates gates = GATES__INIT;
 	Request req = REQUEST__INIT;
 	size_t i;
+	const int last = p->sockets ? ROLE_NET : ROLE_FILES;
 	int role;
 
 	for (i = 0; i < n; i++) {
@@ -167,11 +181,11 @@ static int tell_gates(struct job *job, struct task **tasks, size_t n, struct fau
 	gates.has_fd = !p->told;
 	req.body_case = REQUEST__BODY_GATES;
 	req.gates = &gates;
-	for (role = ROLE_MEM; role <= ROLE_FILES; role++)
+	for (role = ROLE_MEM; role <= last; role++)
 		if (crew_send(job->crew, role, STAGE__FORKING, &req, &p->memory, p->told ? 0 : 1, f) < 0)
 			return -1;
 	p->told = true;
-	for (role = ROLE_MEM; role <= ROLE_FILES; role++)
+	for (role = ROLE_MEM; role <= last; role++)
 		if (crew_wait(job->crew, role, NULL, f) < 0)
 			return -1;
 	return 0;
@@ -294,7 +308,10 @@ static int ask_create(struct job *job, struct fault *f)
 
 	req.body_case = REQUEST__BODY_FILES_CREATE;
 	req.files_create = &msg;
+	msg.n_lend = sockets_flying(job, &msg.lend);
 	births_of(job)->creating = true;
+	if (sockets_create(job, f) < 0)
+		return -1;
 	return crew_send(job->crew, ROLE_FILES, STAGE__RESTORE, &req, NULL, 0, f);
 }
 
@@ -349,7 +366,10 @@ int rebuild_files(struct job *job, struct fault *f)
 	req.files_restore = &msg;
 	if (births_of(job)->creating && crew_wait(job->crew, ROLE_FILES, NULL, f) < 0)
 		return -1;
-	return crew_ask(job->crew, ROLE_FILES, STAGE__RESTORE, &req, NULL, f);
+	if (sockets_pass(job, f) < 0 ||
+	    crew_ask(job->crew, ROLE_FILES, STAGE__RESTORE, &req, NULL, f) < 0)
+		return -1;
+	return sockets_fill(job, f);
 }
 
 int rebuild_finish(struct job *job, struct fault *f)

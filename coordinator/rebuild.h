@@ -23,4 +23,7 @@ int rebuild_files(struct job *job, struct fault *f);
 /* Everything stays: workers drop what only the restore needed. */
 int rebuild_finish(struct job *job, struct fault *f);
 
+/* The first of 8 descriptor numbers in the task that are free for net to use for a moment. */
+uint32_t rebuild_spare_fd(const struct task *t);
+
 #endif

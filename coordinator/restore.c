@@ -37,6 +37,7 @@
 #include "coordinator/restore_stats.h"
 #include "coordinator/scripts.h"
 #include "coordinator/seccomp.h"
+#include "coordinator/sockets.h"
 #include "coordinator/task_restore.h"
 #include "coordinator/threads_restore.h"
 #include "coordinator/tree_load.h"
@@ -62,7 +63,7 @@ static void raise_descriptor_limit(void)
 
 static int read_images(struct job *job, struct fault *f)
 {
-	if (crew_start(job, 1u << ROLE_MEM | 1u << ROLE_FILES, f) < 0 || tree_load(job, f) < 0 ||
+	if (crew_start(job, 1u << ROLE_MEM | 1u << ROLE_FILES, 1u << ROLE_NET, f) < 0 || tree_load(job, f) < 0 ||
 	    births_plan(job, f) < 0 || rebuild_ask(job, f) < 0)
 		return -1;
 	if (tree_load_threads(job, f) < 0 || seccomp_check(job, f) < 0 ||
@@ -151,7 +152,7 @@ static int release(struct job *job, struct fault *f)
 	scripts_run(job, "pre-resume", &own);
 	degraded(&own);
 	fork_release(job);
-	if (finish_release(job, f) < 0)
+	if (sockets_release(job, f) < 0 || finish_release(job, f) < 0)
 		return -1;
 	restore_stats(job, &own);
 	degraded(&own);

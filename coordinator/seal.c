@@ -24,7 +24,6 @@
 #define INVENTORY_TEMP ".inventory.img.new"
 #define IMAGES_VERSION 2		/* every file starts with a common magic */
 #define OWN_CGROUP_SET 1
-#define RUN_ID_SIZE 37			/* a UUID and NUL */
 
 static int write_task(struct image *img, const struct task *t, struct fault *f)
 {
@@ -80,16 +79,17 @@ int seal_clocks(struct job *job, const struct clocks *clocks, struct fault *f)
 
 /* ---- inventory ---- */
 
-/* A random UUID: names what a dump leaves in the kernel, as firewall tables. */
-static int run_id(char id[RUN_ID_SIZE], struct fault *f)
+int seal_run_id(struct job *job, struct fault *f)
 {
 	uint8_t r[16];
 
+	if (job->run_id[0])
+		return 0;
 	if (getrandom(r, sizeof(r), 0) != sizeof(r))
 		return fault(f, errno, "getrandom");
 	r[6] = (r[6] & 0x0f) | 0x40;
 	r[8] = (r[8] & 0x3f) | 0x80;
-	snprintf(id, RUN_ID_SIZE, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
+	snprintf(job->run_id, sizeof(job->run_id), "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
 		 r[0], r[1], r[2], r[3], r[4], r[5], r[6], r[7], r[8], r[9], r[10], r[11], r[12],
 		 r[13], r[14], r[15]);
 	return 0;
@@ -140,9 +140,8 @@ int seal_inventory(struct job *job, struct fault *f)
 	InventoryEntry e = INVENTORY_ENTRY__INIT;
 	PluginsEntry plugins = PLUGINS_ENTRY__INIT;
 	TaskKobjIdsEntry own;
-	char id[RUN_ID_SIZE];
 
-	if (run_id(id, f) < 0)
+	if (seal_run_id(job, f) < 0)
 		return -1;
 	kids_own_entry(&own);
 	e.img_version = IMAGES_VERSION;
@@ -154,8 +153,9 @@ int seal_inventory(struct job *job, struct fault *f)
 	e.has_lsmtype = true;
 	e.lsmtype = security_module();
 	e.has_network_lock_method = true;
+	e.network_lock_method = job->network_lock < 0 ? 0 : job->network_lock;
 	e.plugins_entry = &plugins;
-	e.dump_criu_run_id = id;
+	e.dump_criu_run_id = job->run_id;
 	return replace_inventory(job->image_dir, &e, f);
 }
 

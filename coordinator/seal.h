@@ -12,6 +12,9 @@
 int seal_tree(struct job *job, struct fault *f);
 int seal_clocks(struct job *job, const struct clocks *clocks, struct fault *f);
 
+/* Name the dump: fills job->run_id, once. It names what a dump leaves in the kernel, as firewall tables. */
+int seal_run_id(struct job *job, struct fault *f);
+
 /*
  * inventory.img makes a directory of images a dump: it appears by rename(2), complete. A directory
  * that held an older one loses it at the start (seal_break).

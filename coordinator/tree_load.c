@@ -45,6 +45,11 @@ static int read_inventory(struct loader *l, struct fault *f)
 	if (image_read_one(img, &msg, f) < 0)
 		return -1;
 	l->inventory = (InventoryEntry *)msg;
+	if (l->inventory->has_network_lock_method)
+		l->job->network_lock = l->inventory->network_lock_method;
+	if (l->inventory->dump_criu_run_id)
+		snprintf(l->job->run_id, sizeof(l->job->run_id), "%s",
+			 l->inventory->dump_criu_run_id);
 	if (l->inventory->img_version < IMAGES_OLDEST || l->inventory->img_version > IMAGES_NEWEST)
 		return fault(f, -EINVAL, "inventory.img: image version %u is not known here",
 			     l->inventory->img_version);

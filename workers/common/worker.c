@@ -189,10 +189,10 @@ static int peer_pidfd(int sock, pid_t *pid)
 	return syscall(SYS_pidfd_open, cred.pid, 0);
 }
 
-_Noreturn void worker_forked(struct worker *w, const char *url, int fd_plane)
+_Noreturn void worker_forked(struct worker *w, int fd_plane)
 {
 	struct fault f = { 0 };
-	char go;
+	char url[108] = "";
 	pid_t parent = 0;
 	int peer;
 
@@ -206,7 +206,7 @@ _Noreturn void worker_forked(struct worker *w, const char *url, int fd_plane)
 		_exit(1);
 	}
 	/* The coordinator binds first: a connect before that costs 100 ms (nanomsg's retry). */
-	if (read(fd_plane, &go, 1) != 1)
+	if (read(fd_plane, url, sizeof(url) - 1) <= 0)
 		_exit(1);
 	_exit(serve(w, url, false, peer));
 }
@@ -250,8 +250,8 @@ int worker_main(struct worker *w, int argc, char **argv)
 	struct fault f = { 0 };
 	int r;
 
-	if (argc == 4 && !strcmp(argv[1], "--forked"))
-		worker_forked(w, argv[2], atoi(argv[3]));
+	if (argc == 3 && !strcmp(argv[1], "--forked"))
+		worker_forked(w, atoi(argv[2]));
 	if (argc != 3 || strcmp(argv[1], "--listen")) {
 		fprintf(stderr, "usage: stasis-%s --listen ipc://PATH\n", w->name);
 		return 2;

@@ -56,12 +56,15 @@ struct worker {
 /*
  * The program around a worker: `stasis-mem --listen ipc://mem.sock` serves one coordinator and
  * returns the exit status. Its descriptors come through a socket at the url's path + ".fds".
- * The coordinator itself starts it as `stasis-mem --forked URL FD` (--exec-workers).
+ * The coordinator itself starts it as `stasis-mem --forked FD` (--exec-workers).
  */
 int worker_main(struct worker *w, int argc, char **argv);
 
-/* The loop in a process forked by the coordinator: connects to url, never returns. */
-_Noreturn void worker_forked(struct worker *w, const char *url, int fd_plane);
+/*
+ * The loop in a process forked by the coordinator; never returns. It waits for the url to connect
+ * to, the first packet of the fd plane, and ends when that is closed instead.
+ */
+_Noreturn void worker_forked(struct worker *w, int fd_plane);
 
 /*
  * Descriptors that came with the request being handled, in the order the message names them.

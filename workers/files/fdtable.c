@@ -40,8 +40,6 @@ static void glance_at(struct files *fs, const struct facts *x, FilesPreflightDon
 	const struct file_type *t = type_of_facts(x);
 	struct fault why = { 0 };
 
-	if (t->needs_net)
-		out->needs_net = out->has_needs_net = true;
 	if (t->refuse)
 		refuse(t, x, &why);
 	else if (t->preflight)
@@ -136,4 +134,23 @@ int fdtable_collect(struct files *fs, const DumpTask *task, struct fault *f)
 	if (collect_fds(fs, &p, task, fds, n, img, f) < 0)
 		return -1;
 	return image_close(&img, f);
+}
+
+int fdtable_adopt(struct files *fs, const FilesAdopt *req, uint32_t *ids, struct fault *f)
+{
+	AUTO_PROBE struct probe p;
+	size_t i;
+	int r;
+
+	if (probe_open(&p, req->pid, f) < 0)
+		return -1;
+	for (i = 0; i < req->n_fd; i++) {
+		if (probe_info(&p, req->fd[i], NULL, f) < 0)
+			return -1;
+		r = identity_find(fs, &p.x, f);
+		if (r < 0 || (r && collect_file(fs, &p, f) < 0))
+			return fault_prefix(f, "in flight in a socket");
+		ids[i] = p.x.id;
+	}
+	return 0;
 }

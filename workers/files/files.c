@@ -24,6 +24,7 @@
 #include "workers/files/mapped.h"
 #include "workers/files/memfd.h"
 #include "workers/files/revive.h"
+#include "workers/files/socket.h"
 
 static struct files state;
 
@@ -91,6 +92,7 @@ static int on_files_preflight(struct call *c, struct fault *f)
 	files_preflight_done__init(done);
 	for (i = 0; i < req->n_pid && r == 0; i++)
 		r = preflight_task(fs, req->pid[i], done, f);
+	done->n_socket = socket_found(fs, &done->socket);
 	if (r < 0) {
 		files_preflight_done__free_unpacked(done, NULL);
 		return -1;
@@ -123,12 +125,37 @@ static int collect(struct files *fs, const FilesCollect *req, struct fault *f)
 static int on_files_collect(struct call *c, struct fault *f)
 {
 	struct files *fs = begin(c);
+	FilesCollected *done;
 	int r;
 
 	fs->collect = c->req->files_collect;
 	r = collect(fs, fs->collect, f);
 	fs->collect = NULL;
-	return r;
+	if (r < 0)
+		return -1;
+	done = xcalloc(1, sizeof(*done));
+	files_collected__init(done);
+	done->n_socket = socket_found(fs, &done->socket);
+	c->rep->body_case = REPLY__BODY_FILES_COLLECTED;
+	c->rep->files_collected = done;
+	return 0;
+}
+
+static int on_files_adopt(struct call *c, struct fault *f)
+{
+	const FilesAdopt *req = c->req->files_adopt;
+	struct files *fs = begin(c);
+	FilesAdopted *done = xcalloc(1, sizeof(*done));
+
+	files_adopted__init(done);
+	done->n_id = req->n_fd;
+	done->id = xcalloc(done->n_id, sizeof(*done->id));
+	c->rep->body_case = REPLY__BODY_FILES_ADOPTED;
+	c->rep->files_adopted = done;
+	if (fdtable_adopt(fs, req, done->id, f) < 0)
+		return -1;
+	done->n_socket = socket_found(fs, &done->socket);
+	return 0;
 }
 
 static int on_files_write(struct call *c, struct fault *f)
@@ -205,6 +232,8 @@ static int on_files_prepare(struct call *c, struct fault *f)
 		n->max_fd = t->table->max_fd;
 		done->task[done->n_task++] = n;
 	}
+	done->has_has_sockets = true;
+	done->has_sockets = socket_due(fs);
 	c->rep->body_case = REPLY__BODY_FILES_PREPARED;
 	c->rep->files_prepared = done;
 	return 0;
@@ -238,9 +267,41 @@ static int on_files_install_mapped(struct call *c, struct fault *f)
 	return mapped_install(begin(c), req->want, req->n_want, f);
 }
 
+static int on_files_take_sockets(struct call *c, struct fault *f)
+{
+	return socket_take(begin(c), c->req->files_take_sockets->made, f);
+}
+
 static int on_files_create(struct call *c, struct fault *f)
 {
-	return install_create(begin(c), f);
+	const FilesCreate *req = c->req->files_create;
+
+	return install_begin(begin(c), req->lend, req->n_lend, f);
+}
+
+static int on_files_lend(struct call *c, struct fault *f)
+{
+	const FilesLend *req = c->req->files_lend;
+	MadeFiles *lent = xcalloc(1, sizeof(*lent));
+	struct files *fs = begin(c);
+	size_t i;
+
+	made_files__init(lent);
+	lent->pid = getpid();
+	lent->n_id = lent->n_fd = req->n_id;
+	lent->id = xcalloc(req->n_id, sizeof(*lent->id));
+	lent->fd = xcalloc(req->n_id, sizeof(*lent->fd));
+	c->rep->body_case = REPLY__BODY_FILES_LENT;
+	c->rep->files_lent = lent;
+	for (i = 0; i < req->n_id; i++) {
+		struct file *file = fs->restore ? files_find(fs, req->id[i]) : NULL;
+
+		if (!file || !file->created)
+			return fault(f, -EPROTO, "file %u was asked for in vain", req->id[i]);
+		lent->id[i] = file->id;
+		lent->fd[i] = file->fd;
+	}
+	return 0;
 }
 
 static int on_files_restore(struct call *c, struct fault *f)
@@ -263,6 +324,7 @@ static int on_files_finish(struct call *c, struct fault *f)
 static const struct handler handlers[] = {
 	[REQUEST__BODY_FILES_PREFLIGHT] = { STAGE__PREPARE, on_files_preflight },
 	[REQUEST__BODY_FILES_COLLECT] = { STAGE__COLLECT, on_files_collect },
+	[REQUEST__BODY_FILES_ADOPT] = { STAGE__COLLECT, on_files_adopt },
 	[REQUEST__BODY_FILES_WRITE] = { STAGE__WRITE, on_files_write },
 	[REQUEST__BODY_FILES_SEAL] = { STAGE__SEAL, on_files_seal },
 	[REQUEST__BODY_FILES_ROLLBACK] = { STAGE__SEAL, on_files_rollback },
@@ -271,6 +333,8 @@ static const struct handler handlers[] = {
 	[REQUEST__BODY_FILES_INSTALL_MAPPED] = { STAGE__RESTORE, on_files_install_mapped },
 	[REQUEST__BODY_FILES_TAKE_MEMORY] = { STAGE__RESTORE, on_files_take_memory },
 	[REQUEST__BODY_FILES_CREATE] = { STAGE__RESTORE, on_files_create },
+	[REQUEST__BODY_FILES_TAKE_SOCKETS] = { STAGE__RESTORE, on_files_take_sockets },
+	[REQUEST__BODY_FILES_LEND] = { STAGE__RESTORE, on_files_lend },
 	[REQUEST__BODY_FILES_RESTORE] = { STAGE__RESTORE, on_files_restore },
 	[REQUEST__BODY_FILES_FINISH] = { STAGE__RELEASE, on_files_finish },
 };

@@ -36,6 +36,7 @@ struct files {
 	const FilesCollect *collect;	/* all tasks, while they are collected */
 	struct epolls *epolls;		/* epoll.c */
 	struct watched *watched;	/* watched.c */
+	struct sockets *sockets;	/* socket.c */
 
 	/* restore */
 	struct restore *restore;	/* prepare.c */

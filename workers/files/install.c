@@ -79,7 +79,7 @@ static long create_round(struct files *fs, size_t *made, struct fault *f)
 		struct file *file = &r->file[i];
 		enum created c;
 
-		if (file->created || !file->nusers)
+		if (file->created || (!file->nusers && !file->lent))
 			continue;
 		c = file->type->create(fs, file, f);
 		if (c == CREATE_FAILED)
@@ -93,7 +93,8 @@ static long create_round(struct files *fs, size_t *made, struct fault *f)
 	return left;
 }
 
-int install_create(struct files *fs, struct fault *f)
+/* Create until nothing is left or what is left waits. Returns how many are left, or -1. */
+static long create_files(struct files *fs, struct fault *f)
 {
 	size_t made;
 	long left;
@@ -103,9 +104,31 @@ int install_create(struct files *fs, struct fault *f)
 	do {
 		made = 0;
 		left = create_round(fs, &made, f);
-		if (left > 0 && !made)
-			return fault(f, -EDEADLK, "%ld files of files.img wait for each other", left);
-	} while (left > 0);
+	} while (left > 0 && made);
+	return left;
+}
+
+int install_begin(struct files *fs, const uint32_t *lend, size_t n, struct fault *f)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		struct file *file = fs->restore ? files_find(fs, lend[i]) : NULL;
+
+		if (!file)
+			return fault(f, -EBADMSG, "file %u waits in a socket, but files.img does not "
+				     "have it", lend[i]);
+		file->lent = true;
+	}
+	return create_files(fs, f) < 0 ? -1 : 0;
+}
+
+static int finish_files(struct files *fs, struct fault *f)
+{
+	long left = create_files(fs, f);
+
+	if (left > 0)
+		return fault(f, -EDEADLK, "%ld files of files.img wait for each other", left);
 	return left;
 }
 
@@ -194,7 +217,7 @@ int install(struct files *fs, const uint32_t *pids, size_t n, struct fault *f)
 	AUTO_FREE struct task_files **t = xcalloc(n, sizeof(*t));
 	size_t i;
 
-	if (install_create(fs, f) < 0)
+	if (finish_files(fs, f) < 0)
 		return -1;
 	for (i = 0; i < n; i++) {
 		t[i] = prepare_task(fs, pids[i]);

@@ -7,8 +7,11 @@
 
 #include "workers/files/prepare.h"
 
-/* Every task exists: create every file that has a user. */
-int install_create(struct files *fs, struct fault *f);
+/*
+ * Every task exists: create every file that has a user or waits in a socket (lend: ids), but
+ * those that need a socket which net has not made yet.
+ */
+int install_begin(struct files *fs, const uint32_t *lend, size_t n, struct fault *f);
 
 /*
  * Create what is missing, fill the tables of these tasks (once per table), set

@@ -20,6 +20,7 @@
 #include "workers/files/pipe.h"
 #include "workers/files/regular.h"
 #include "workers/files/signalfd.h"
+#include "workers/files/socket.h"
 #include "workers/files/timerfd.h"
 #include "workers/files/tty.h"
 
@@ -62,9 +63,7 @@ static bool match_any(const struct facts *x)
 static const struct file_type socket_row = {
 	.name = "socket",
 	.match = match_socket,
-	.needs_net = true,
-	.refuse = "sockets cannot be dumped yet: close it, or start the program without network"
-		  " and with its standard streams on files, pipes or a terminal",
+	.refuse = "sockets of its family (SO_DOMAIN) cannot be dumped: close it before the dump",
 };
 
 static const struct file_type anonymous_row = {
@@ -100,6 +99,11 @@ static const struct file_type unknown_row = {
 };
 
 const struct file_type *const file_types[] = {
+	&socket_seen,
+	&unix_socket_type,
+	&inet_socket_type,
+	&packet_socket_type,
+	&netlink_socket_type,
 	&socket_row,
 	&eventfd_type,
 	&signalfd_type,

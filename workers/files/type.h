@@ -56,6 +56,7 @@ struct file {
 	FileEntry *entry;	/* the member of its type is set (checked) */
 	int fd;			/* in this worker, -1 until created */
 	bool created;
+	bool lent;		/* queued in a socket: wanted without users too */
 	struct fd_user *users;	/* descriptors that refer to it */
 	size_t nusers, users_cap;
 	void *priv;		/* the type's own, released by its end() */
@@ -78,8 +79,6 @@ struct file_type {
 	bool (*match)(const struct facts *x);
 	/* Why such a file cannot be dumped and what to do about it. NULL: it can. */
 	const char *refuse;
-	/* A socket: the net worker may know it. */
-	bool needs_net;
 	/* An obstacle of this file alone, told before the freeze: -1 with f set. */
 	int (*preflight)(struct files *fs, const struct facts *x, struct fault *f);
 	/* Write the FileEntry with id x->id (files_write_entry), and images of its own. */

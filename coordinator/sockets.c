@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sockets.c - the conversation with the net worker, which takes part when there are sockets.
+ *
+ * Sockets and files need each other: files finds sockets in tables and gives them ids, net finds
+ * descriptors of files (and sockets) in flight in a socket's queue, which files gives ids. Descriptors
+ * are not carried: each worker duplicates what the other one names by process and number.
+ *
+ * Rights:   none.
+ * Holds:    nothing; the reply to NetPrepare is in struct births.
+ */
+#include "coordinator/sockets.h"
+
+#include <errno.h>
+
+#include "coordinator/births.h"
+#include "coordinator/crew.h"
+#include "coordinator/kids.h"
+#include "coordinator/rebuild.h"
+#include "coordinator/seal.h"
+#include "proto/control/util.h"
+#include "workers/common/log.h"
+
+/* More than sockets that carry sockets can be nested (the kernel's limit is 4). */
+#define MAX_ROUNDS 16
+
+static int wrong_answer(struct fault *f)
+{
+	return fault(f, -EPROTO, "a worker's answer about sockets is not the one expected");
+}
+
+/* Ask and take the answer of the kind body; the caller frees it. NULL with f set. */
+static Reply *ask(struct job *job, enum role role, Stage stage, Request *req, int body,
+		  struct fault *f)
+{
+	Reply *rep = NULL;
+
+	if (crew_ask(job->crew, role, stage, req, &rep, f) < 0)
+		return NULL;
+	if ((int)rep->body_case == body)
+		return rep;
+	reply__free_unpacked(rep, NULL);
+	wrong_answer(f);
+	return NULL;
+}
+
+/* ---- dump ---- */
+
+int sockets_preflight(struct job *job, FilesPreflightDone *done, struct fault *f)
+{
+	NetPreflight msg = NET_PREFLIGHT__INIT;
+	Request req = REQUEST__INIT;
+	NetPreflightDone *net;
+	Reply *rep;
+	size_t i;
+
+	msg.socket = done->socket;
+	msg.n_socket = done->n_socket;
+	req.body_case = REQUEST__BODY_NET_PREFLIGHT;
+	req.net_preflight = &msg;
+	if (crew_need(job, ROLE_NET, f) < 0)
+		return -1;
+	rep = ask(job, ROLE_NET, STAGE__PREPARE, &req, REPLY__BODY_NET_PREFLIGHT_DONE, f);
+	if (!rep)
+		return -1;
+	net = rep->net_preflight_done;
+	done->obstacle = xrealloc(done->obstacle, done->n_obstacle + net->n_obstacle,
+				  sizeof(char *));
+	for (i = 0; i < net->n_obstacle; i++)
+		done->obstacle[done->n_obstacle++] = take_ptr(&net->obstacle[i]);
+	net->n_obstacle = 0;
+	reply__free_unpacked(rep, NULL);
+	return 0;
+}
+
+static Reply *collect(struct job *job, SocketRef **sockets, size_t n, struct fault *f)
+{
+	NetCollect msg = NET_COLLECT__INIT;
+	Request req = REQUEST__INIT;
+	TaskKobjIdsEntry own;
+
+	kids_own_entry(&own);
+	msg.socket = sockets;
+	msg.n_socket = n;
+	msg.ns_id = own.net_ns_id;
+	msg.root_pid = job->tasks[0]->pid;
+	msg.run_id = job->run_id;
+	req.body_case = REQUEST__BODY_NET_COLLECT;
+	req.net_collect = &msg;
+	if (seal_run_id(job, f) < 0)
+		return NULL;
+	return ask(job, ROLE_NET, STAGE__COLLECT, &req, REPLY__BODY_NET_COLLECTED, f);
+}
+
+static Reply *adopt(struct job *job, const NetCollected *c, struct fault *f)
+{
+	FilesAdopt msg = FILES_ADOPT__INIT;
+	Request req = REQUEST__INIT;
+
+	msg.pid = c->pid;
+	msg.fd = c->flying;
+	msg.n_fd = c->n_flying;
+	req.body_case = REQUEST__BODY_FILES_ADOPT;
+	req.files_adopt = &msg;
+	return ask(job, ROLE_FILES, STAGE__COLLECT, &req, REPLY__BODY_FILES_ADOPTED, f);
+}
+
+/* The ids of everything that was in flight so far. */
+struct flown {
+	uint32_t *id;
+	size_t n, cap;
+};
+
+static int note_ids(struct flown *all, const FilesAdopted *a, size_t due, struct fault *f)
+{
+	size_t i;
+
+	if (a->n_id != due)
+		return wrong_answer(f);
+	for (i = 0; i < a->n_id; i++)
+		*(uint32_t *)grow(&all->id, all->n++, &all->cap, sizeof(*all->id)) = a->id[i];
+	return 0;
+}
+
+/* Net and files in turn, until nothing new is in flight. */
+static int collect_all(struct job *job, const FilesCollected *found, struct flown *all,
+		       struct fault *f)
+{
+	Reply *net = collect(job, found->socket, found->n_socket, f), *files;
+	int rounds = 0, r = net ? 0 : -1;
+
+	while (r == 0 && net->net_collected->n_flying) {
+		files = adopt(job, net->net_collected, f);
+		r = files ? note_ids(all, files->files_adopted, net->net_collected->n_flying, f) : -1;
+		reply__free_unpacked(net, NULL);
+		net = NULL;
+		if (r == 0 && ++rounds > MAX_ROUNDS)
+			r = fault(f, -ELOOP, "sockets carry sockets more than %d deep", MAX_ROUNDS);
+		if (r == 0)
+			net = collect(job, files->files_adopted->socket,
+				      files->files_adopted->n_socket, f);
+		if (files)
+			reply__free_unpacked(files, NULL);
+		r = net ? 0 : -1;
+	}
+	if (net)
+		reply__free_unpacked(net, NULL);
+	return r;
+}
+
+static int write_all(struct job *job, const struct flown *all, struct fault *f)
+{
+	NetWrite msg = NET_WRITE__INIT;
+	Request req = REQUEST__INIT;
+	Reply *rep;
+
+	msg.id = all->id;
+	msg.n_id = all->n;
+	req.body_case = REQUEST__BODY_NET_WRITE;
+	req.net_write = &msg;
+	rep = ask(job, ROLE_NET, STAGE__WRITE, &req, REPLY__BODY_NET_WRITTEN, f);
+	if (!rep)
+		return -1;
+	if (rep->net_written->has_network_lock_method)
+		job->network_lock = rep->net_written->network_lock_method;
+	reply__free_unpacked(rep, NULL);
+	return 0;
+}
+
+int sockets_dump(struct job *job, const FilesCollected *found, struct fault *f)
+{
+	struct flown all = { 0 };
+	int r;
+
+	/* A socket may have been made after the preflight. */
+	r = crew_need(job, ROLE_NET, f);
+	if (r == 0)
+		r = collect_all(job, found, &all, f);
+	if (r == 0)
+		r = write_all(job, &all, f);
+	free(all.id);
+	return r;
+}
+
+int sockets_seal(struct job *job, bool killed, struct fault *f)
+{
+	NetSeal msg = NET_SEAL__INIT;
+	Request req = REQUEST__INIT;
+
+	if (!crew_has(job->crew, ROLE_NET))
+		return 0;
+	msg.killed = killed;
+	req.body_case = REQUEST__BODY_NET_SEAL;
+	req.net_seal = &msg;
+	return crew_ask(job->crew, ROLE_NET, STAGE__SEAL, &req, NULL, f);
+}
+
+void sockets_rollback(struct job *job)
+{
+	NetRollback msg = NET_ROLLBACK__INIT;
+	Request req = REQUEST__INIT;
+	struct fault f = { 0 };
+
+	if (!crew_has(job->crew, ROLE_NET))
+		return;
+	req.body_case = REQUEST__BODY_NET_ROLLBACK;
+	req.net_rollback = &msg;
+	if (crew_ask(job->crew, ROLE_NET, STAGE__SEAL, &req, NULL, &f) < 0)
+		log_debug("while undoing: %s", f.text);
+}
+
+/* ---- restore ---- */
+
+int sockets_prepare(struct job *job, struct fault *f)
+{
+	AUTO_FREE RestoreTask *tasks = xcalloc(job->ntasks, sizeof(*tasks));
+	AUTO_FREE RestoreTask **list = xcalloc(job->ntasks, sizeof(*list));
+	NetPrepare msg = NET_PREPARE__INIT;
+	Request req = REQUEST__INIT;
+	size_t i;
+
+	for (i = 0; i < job->ntasks; i++) {
+		const struct task *t = job->tasks[i];
+
+		list[i] = &tasks[i];
+		restore_task__init(list[i]);
+		tasks[i].pid = t->pid;
+		tasks[i].vm_id = t->vm_id;
+		tasks[i].files_id = t->files_id;
+		tasks[i].fs_id = t->fs_id;
+		tasks[i].has_dead = true;
+		tasks[i].dead = t->state == TASK_ZOMBIE;
+	}
+	msg.task = list;
+	msg.n_task = job->ntasks;
+	msg.run_id = job->run_id[0] ? job->run_id : NULL;
+	msg.has_network_lock_method = job->network_lock >= 0;
+	msg.network_lock_method = job->network_lock;
+	req.body_case = REQUEST__BODY_NET_PREPARE;
+	req.net_prepare = &msg;
+	if (crew_need(job, ROLE_NET, f) < 0)
+		return -1;
+	births_of(job)->sockets =
+		ask(job, ROLE_NET, STAGE__PREPARE, &req, REPLY__BODY_NET_PREPARED, f);
+	return births_of(job)->sockets ? 0 : -1;
+}
+
+size_t sockets_flying(const struct job *job, uint32_t **ids)
+{
+	const Reply *rep = births_of(job)->sockets;
+
+	*ids = rep ? rep->net_prepared->flying : NULL;
+	return rep ? rep->net_prepared->n_flying : 0;
+}
+
+int sockets_create(struct job *job, struct fault *f)
+{
+	AUTO_FREE SpareFd *spare = xcalloc(job->ntasks, sizeof(*spare));
+	AUTO_FREE SpareFd **list = xcalloc(job->ntasks, sizeof(*list));
+	NetCreate msg = NET_CREATE__INIT;
+	Request req = REQUEST__INIT;
+	size_t i;
+
+	if (!births_of(job)->sockets)
+		return 0;
+	for (i = 0; i < job->ntasks; i++) {
+		const struct task *t = job->tasks[i];
+
+		if (t->state == TASK_ZOMBIE)
+			continue;
+		list[msg.n_spare] = &spare[msg.n_spare];
+		spare_fd__init(list[msg.n_spare]);
+		list[msg.n_spare]->pid = t->pid;
+		list[msg.n_spare++]->fd = rebuild_spare_fd(t);
+	}
+	msg.spare = list;
+	req.body_case = REQUEST__BODY_NET_CREATE;
+	req.net_create = &msg;
+	return crew_send(job->crew, ROLE_NET, STAGE__RESTORE, &req, NULL, 0, f);
+}
+
+static int give_sockets(struct job *job, struct fault *f)
+{
+	FilesTakeSockets msg = FILES_TAKE_SOCKETS__INIT;
+	Request req = REQUEST__INIT;
+	Reply *rep = NULL;
+	int r;
+
+	if (crew_wait(job->crew, ROLE_NET, &rep, f) < 0)
+		return -1;
+	if (rep->body_case != REPLY__BODY_NET_CREATED) {
+		reply__free_unpacked(rep, NULL);
+		return wrong_answer(f);
+	}
+	msg.made = rep->net_created;
+	req.body_case = REQUEST__BODY_FILES_TAKE_SOCKETS;
+	req.files_take_sockets = &msg;
+	r = crew_ask(job->crew, ROLE_FILES, STAGE__RESTORE, &req, NULL, f);
+	reply__free_unpacked(rep, NULL);
+	return r;
+}
+
+/* What is to be queued, from files; NULL without a fault when nothing is. */
+static Reply *borrow(struct job *job, struct fault *f)
+{
+	FilesLend msg = FILES_LEND__INIT;
+	Request req = REQUEST__INIT;
+
+	msg.n_id = sockets_flying(job, &msg.id);
+	if (!msg.n_id)
+		return NULL;
+	req.body_case = REQUEST__BODY_FILES_LEND;
+	req.files_lend = &msg;
+	return ask(job, ROLE_FILES, STAGE__RESTORE, &req, REPLY__BODY_FILES_LENT, f);
+}
+
+int sockets_pass(struct job *job, struct fault *f)
+{
+	NetFill msg = NET_FILL__INIT;
+	Request req = REQUEST__INIT;
+	Reply *lent;
+	int r;
+
+	if (!births_of(job)->sockets)
+		return 0;
+	if (give_sockets(job, f) < 0)
+		return -1;
+	lent = borrow(job, f);
+	if (f->code)
+		return -1;
+	msg.lent = lent ? lent->files_lent : NULL;
+	req.body_case = REQUEST__BODY_NET_FILL;
+	req.net_fill = &msg;
+	r = crew_send(job->crew, ROLE_NET, STAGE__RESTORE, &req, NULL, 0, f);
+	if (lent)
+		reply__free_unpacked(lent, NULL);
+	return r;
+}
+
+int sockets_fill(struct job *job, struct fault *f)
+{
+	return births_of(job)->sockets ? crew_wait(job->crew, ROLE_NET, NULL, f) : 0;
+}
+
+int sockets_release(struct job *job, struct fault *f)
+{
+	NetRelease msg = NET_RELEASE__INIT;
+	Request req = REQUEST__INIT;
+
+	if (!births_of(job)->sockets)
+		return 0;
+	req.body_case = REQUEST__BODY_NET_RELEASE;
+	req.net_release = &msg;
+	return crew_ask(job->crew, ROLE_NET, STAGE__RELEASE, &req, NULL, f);
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sockets.h - the conversation with the net worker, which takes part when there are sockets.
+ */
+#ifndef STASIS_SOCKETS_H
+#define STASIS_SOCKETS_H
+
+#include "coordinator/job.h"
+
+/* ---- dump ---- */
+
+/* Before the freeze: net judges the sockets that files saw. Adds its obstacles to done's. */
+int sockets_preflight(struct job *job, FilesPreflightDone *done, struct fault *f);
+
+/* Net looks at the sockets found, files at what waits in their queues; all entries are written. */
+int sockets_dump(struct job *job, const FilesCollected *found, struct fault *f);
+
+/* The dump is good. killed: the tasks are dead, else they are about to run on. */
+int sockets_seal(struct job *job, bool killed, struct fault *f);
+
+/* The dump failed; the tasks are about to run on. */
+void sockets_rollback(struct job *job);
+
+/* ---- restore; nothing happens when there are no sockets, but in sockets_prepare ---- */
+
+/* Start net and have it check its images. */
+int sockets_prepare(struct job *job, struct fault *f);
+
+/* Ids of the files that wait in sockets; borrowed. */
+size_t sockets_flying(const struct job *job, uint32_t **ids);
+
+/* All tasks exist: net begins to create. */
+int sockets_create(struct job *job, struct fault *f);
+
+/* Files has created what it could: sockets go to files, what is to be queued goes to net, which begins. */
+int sockets_pass(struct job *job, struct fault *f);
+
+/* Wait until the queues are filled. */
+int sockets_fill(struct job *job, struct fault *f);
+
+/* The tasks are about to run: connections resume, the network is unlocked. */
+int sockets_release(struct job *job, struct fault *f);
+
+#endif

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * socket.c - sockets, as far as the files worker knows them: as descriptors with an id.
+ *
+ * Dump:     each open socket is named to the net worker, which writes its entry.
+ * Restore:  net makes them; they become files with what is in their place here.
+ *
+ * Rights:   ptrace access to the net worker (pidfd_getfd).
+ * Holds:    dump: the sockets found.
+ */
+#include "workers/files/socket.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+
+#include "proto/control/util.h"
+#include "workers/files/files.h"
+#include "workers/files/prepare.h"
+
+struct sockets {
+	SocketRef **ref;		/* not told yet */
+	size_t n, cap;
+};
+
+/* Dump */
+
+static bool is_socket(const struct facts *x)
+{
+	return x->link && strncmp(x->link, "socket:[", 8) == 0;
+}
+
+static bool match_seen(const struct facts *x)
+{
+	return x->dup < 0 && is_socket(x);
+}
+
+static int family_of(const struct facts *x)
+{
+	socklen_t len = sizeof(int);
+	int family;
+
+	if (x->dup < 0 || !is_socket(x) ||
+	    getsockopt(x->dup, SOL_SOCKET, SO_DOMAIN, &family, &len) < 0)
+		return -1;
+	return family;
+}
+
+static bool match_unix(const struct facts *x)
+{
+	return family_of(x) == AF_UNIX;
+}
+
+static bool match_inet(const struct facts *x)
+{
+	int family = family_of(x);
+
+	return family == AF_INET || family == AF_INET6;
+}
+
+static bool match_packet(const struct facts *x)
+{
+	return family_of(x) == AF_PACKET;
+}
+
+static bool match_netlink(const struct facts *x)
+{
+	return family_of(x) == AF_NETLINK;
+}
+
+static void name_socket(struct files *fs, const struct facts *x, uint64_t ino)
+{
+	struct sockets *all = fs->sockets;
+	SocketRef *ref = xcalloc(1, sizeof(*ref));
+
+	if (!all)
+		all = fs->sockets = xcalloc(1, sizeof(*all));
+	socket_ref__init(ref);
+	ref->id = x->id;
+	ref->pid = x->pid;
+	ref->fd = x->fd;
+	ref->flags = x->flags;
+	ref->ino = ino;
+	if (x->fown && x->dup >= 0) {
+		ref->fown = xcalloc(1, sizeof(*ref->fown));
+		*ref->fown = *x->fown;
+	}
+	*(SocketRef **)grow(&all->ref, all->n, &all->cap, sizeof(ref)) = ref;
+	all->n++;
+}
+
+/* Before the freeze: the net worker is the judge. */
+static int see_socket(struct files *fs, const struct facts *x, struct fault *f)
+{
+	(void)f;
+	name_socket(fs, x, strtoull(x->link + strlen("socket:["), NULL, 10));
+	return 0;
+}
+
+static int dump_socket(struct files *fs, const struct facts *x, struct fault *f)
+{
+	(void)f;
+	name_socket(fs, x, x->st.st_ino);
+	return 0;
+}
+
+size_t socket_found(struct files *fs, SocketRef ***list)
+{
+	struct sockets *all = fs->sockets;
+	size_t n = all ? all->n : 0;
+
+	*list = all ? take_ptr(&all->ref) : NULL;
+	if (all)
+		all->n = all->cap = 0;
+	return n;
+}
+
+/* Restore */
+
+/* The net worker reads the entry; here it is enough that it is there. */
+static int check_socket(struct files *fs, struct file *file, struct fault *f)
+{
+	const FileEntry *e = file->entry;
+
+	(void)fs;
+	if (e->usk || e->isk || e->psk || e->nlsk)
+		return 0;
+	return fault(f, -EBADMSG, "files.img: file %u is a socket without an entry", file->id);
+}
+
+/* The descriptor comes with FilesTakeSockets. */
+static enum created create_socket(struct files *fs, struct file *file, struct fault *f)
+{
+	(void)fs;
+	(void)f;
+	return file->fd >= 0 ? CREATED : CREATE_LATER;
+}
+
+bool socket_due(const struct files *fs)
+{
+	const struct restore *r = fs->restore;
+	size_t i = 0;
+
+	while (i < r->nfiles && r->file[i].type->create != create_socket)
+		i++;
+	return i < r->nfiles;
+}
+
+int socket_take(struct files *fs, const MadeFiles *made, struct fault *f)
+{
+	AUTO_CLOSE int pidfd = syscall(SYS_pidfd_open, made->pid, 0);
+	struct file *file;
+	size_t i;
+
+	if (pidfd < 0)
+		return fault(f, errno, "open the net worker (%u)", made->pid);
+	if (!fs->restore || made->n_id != made->n_fd)
+		return fault(f, -EPROTO, "untimely or damaged list of sockets");
+	for (i = 0; i < made->n_id; i++) {
+		file = files_find(fs, made->id[i]);
+		if (!file || file->type->create != create_socket || file->fd >= 0)
+			return fault(f, -EPROTO, "file %u is no socket that is due", made->id[i]);
+		if (!file->nusers)
+			continue;
+		file->fd = syscall(SYS_pidfd_getfd, pidfd, made->fd[i], 0);
+		if (file->fd < 0)
+			return fault(f, errno, "take socket %u from the net worker", file->id);
+	}
+	return 0;
+}
+
+static const FownEntry *socket_fown(struct files *fs, const struct file *file)
+{
+	const FileEntry *e = file->entry;
+
+	(void)fs;
+	return e->usk ? e->usk->fown : e->isk ? e->isk->fown : e->psk ? e->psk->fown : e->nlsk->fown;
+}
+
+static void end_sockets(struct files *fs)
+{
+	struct sockets *all = fs->sockets;
+	size_t i;
+
+	if (!all)
+		return;
+	for (i = 0; i < all->n; i++)
+		socket_ref__free_unpacked(all->ref[i], NULL);
+	free(all->ref);
+	free(all);
+	fs->sockets = NULL;
+}
+
+const struct file_type socket_seen = {
+	.name = "socket",
+	.match = match_seen,
+	.preflight = see_socket,
+};
+
+const struct file_type unix_socket_type = {
+	.name = "unix socket",
+	.type = FD_TYPES__UNIXSK,
+	.match = match_unix,
+	.dump = dump_socket,
+	.check = check_socket,
+	.create = create_socket,
+	.fown = socket_fown,
+	.end = end_sockets,
+};
+
+const struct file_type inet_socket_type = {
+	.name = "internet socket",
+	.type = FD_TYPES__INETSK,
+	.match = match_inet,
+	.dump = dump_socket,
+	.check = check_socket,
+	.create = create_socket,
+	.fown = socket_fown,
+};
+
+const struct file_type packet_socket_type = {
+	.name = "packet socket",
+	.type = FD_TYPES__PACKETSK,
+	.match = match_packet,
+	.dump = dump_socket,
+	.check = check_socket,
+	.create = create_socket,
+	.fown = socket_fown,
+};
+
+const struct file_type netlink_socket_type = {
+	.name = "netlink socket",
+	.type = FD_TYPES__NETLINKSK,
+	.match = match_netlink,
+	.dump = dump_socket,
+	.check = check_socket,
+	.create = create_socket,
+	.fown = socket_fown,
+};

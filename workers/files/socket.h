@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * socket.h - sockets, as far as the files worker knows them.
+ */
+#ifndef STASIS_FILES_SOCKET_H
+#define STASIS_FILES_SOCKET_H
+
+#include "proto/control/control.pb-c.h"
+#include "workers/files/type.h"
+
+/* Before the freeze the family is not known: one row for all. */
+extern const struct file_type socket_seen;
+extern const struct file_type unix_socket_type, inet_socket_type, packet_socket_type,
+			      netlink_socket_type;
+
+/* Dump: what was found since the last call, for a reply; the caller frees all. */
+size_t socket_found(struct files *fs, SocketRef ***list);
+
+/* Restore: are there sockets in files.img? */
+bool socket_due(const struct files *fs);
+/* Restore: take duplicates of the sockets that the net worker made. */
+int socket_take(struct files *fs, const MadeFiles *made, struct fault *f);
+
+#endif

@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * net.c - the net worker: its handlers, its rights, and services for kinds of sockets.
+ *
+ *	dump		preflight -> collect (again while something is in flight) -> write -> seal (or rollback)
+ *	restore		prepare -> gates -> create -> fill -> release
+ *
+ * Rights:   see net_caps.
+ * Holds:    struct net, from the first message to the end.
+ */
+#include "workers/net/net.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "proto/control/util.h"
+#include "workers/net/flights.h"
+#include "workers/net/kind.h"
+#include "workers/net/sock.h"
+#include "workers/net/tasks.h"
+
+/* Entries of ours: above those of files and of mapped files (MAPPED_ID_FIRST). */
+#define NET_ID_FIRST 0xc0000000u
+
+static struct net state;
+
+/*
+ * To look into tasks of any uid; to repair connections, force buffer sizes, lock the network; raw
+ * and packet sockets; low ports; bind unix names anywhere, below a task's root, with their owner
+ * and mode; speak as the tasks' uids.
+ */
+static const cap_value_t net_caps[] = {
+	CAP_SYS_PTRACE, CAP_CHECKPOINT_RESTORE, CAP_NET_ADMIN, CAP_NET_RAW, CAP_NET_BIND_SERVICE,
+	CAP_SYS_ADMIN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_CHOWN, CAP_FOWNER, CAP_FSETID,
+	CAP_SETUID, CAP_SETGID, CAP_SYS_CHROOT, CAP_SYS_RESOURCE,
+};
+
+const Options *net_opts(const struct net *net)
+{
+	return net->worker->set.opts;
+}
+
+int net_image_dir(const struct net *net)
+{
+	return net->worker->set.image_dir;
+}
+
+uint32_t net_new_id(struct net *net)
+{
+	return NET_ID_FIRST + net->last_id++;
+}
+
+int net_write_entry(struct net *net, const FileEntry *e, struct fault *f)
+{
+	if (!net->files_img)
+		net->files_img = image_append(net_image_dir(net), IMG_FILES, 0, f);
+	return net->files_img ? image_write(net->files_img, &e->base, f) : -1;
+}
+
+static struct net *begin(struct call *c)
+{
+	struct net *net = c->ctx;
+
+	net->worker = c->worker;
+	return net;
+}
+
+/* The end of a dump, of a restore, or of a preflight. run_on: see sock_kind.end. */
+static void end(struct net *net, bool run_on)
+{
+	size_t i;
+
+	for (i = 0; sock_kinds[i]; i++)
+		if (sock_kinds[i]->end)
+			sock_kinds[i]->end(net, run_on);
+	flights_end(net);
+	sock_end(net);
+	tasks_end(net);
+	auto_image(&net->files_img);
+	net->last_id = 0;
+}
+
+/* Dump */
+
+static int refuse(const struct sock *s, struct fault *f)
+{
+	char who[SOCK_NAME_MAX];
+
+	return fault(f, -ENOTSUP, "%s: %s", sock_name(s, who, sizeof(who)), s->kind->refuse);
+}
+
+/* An obstacle, or nothing. A descriptor that is gone by now is no obstacle. */
+static void glance_at(struct net *net, const SocketRef *ref, struct fault *why)
+{
+	struct sock *s;
+
+	if (net_sock_by_ino(net, ref->ino))
+		return;
+	s = sock_add(net, ref, why);
+	if (!s)
+		*why = (struct fault){ 0 };
+	else if (s->kind->refuse)
+		refuse(s, why);
+	else if (s->kind->preflight)
+		s->kind->preflight(net, s, why);
+}
+
+static int on_net_preflight(struct call *c, struct fault *f)
+{
+	const NetPreflight *req = c->req->net_preflight;
+	NetPreflightDone *done = xcalloc(1, sizeof(*done));
+	struct net *net = begin(c);
+	size_t i;
+
+	(void)f;
+	net_preflight_done__init(done);
+	for (i = 0; i < req->n_socket; i++) {
+		struct fault why = { 0 };
+
+		glance_at(net, req->socket[i], &why);
+		if (!why.code)
+			continue;
+		done->obstacle = xrealloc(done->obstacle, done->n_obstacle + 1, sizeof(char *));
+		done->obstacle[done->n_obstacle++] = xstrdup(why.text);
+	}
+	end(net, true);
+	c->rep->body_case = REPLY__BODY_NET_PREFLIGHT_DONE;
+	c->rep->net_preflight_done = done;
+	return 0;
+}
+
+static int collect_one(struct net *net, const SocketRef *ref, struct fault *f)
+{
+	struct sock *s;
+
+	if (net_sock(net, ref->id))
+		return fault(f, -EPROTO, "socket %u is collected twice", ref->id);
+	s = sock_add(net, ref, f);
+	if (!s)
+		return -1;
+	if (s->kind->refuse)
+		return refuse(s, f);
+	return s->kind->collect ? s->kind->collect(net, s, f) : 0;
+}
+
+static int on_net_collect(struct call *c, struct fault *f)
+{
+	const NetCollect *req = c->req->net_collect;
+	struct net *net = begin(c);
+	NetCollected *done;
+	size_t i;
+
+	net->ns_id = req->ns_id;
+	net->root_pid = req->root_pid;
+	for (i = 0; i < req->n_socket; i++)
+		if (collect_one(net, req->socket[i], f) < 0)
+			return -1;
+	for (i = 0; sock_kinds[i]; i++)
+		if (sock_kinds[i]->collected && sock_kinds[i]->collected(net, f) < 0)
+			return -1;
+	done = xcalloc(1, sizeof(*done));
+	net_collected__init(done);
+	done->pid = getpid();
+	done->n_flying = flights_new(net, &done->flying);
+	c->rep->body_case = REPLY__BODY_NET_COLLECTED;
+	c->rep->net_collected = done;
+	return 0;
+}
+
+static int write_all(struct net *net, struct fault *f)
+{
+	size_t i;
+
+	for (i = 0; i < sock_count(net); i++) {
+		struct sock *s = sock_at(net, i);
+
+		if (s->kind->write && s->kind->write(net, s, f) < 0)
+			return -1;
+	}
+	for (i = 0; sock_kinds[i]; i++)
+		if (sock_kinds[i]->written && sock_kinds[i]->written(net, f) < 0)
+			return -1;
+	return net->files_img ? image_close(&net->files_img, f) : 0;
+}
+
+static int on_net_write(struct call *c, struct fault *f)
+{
+	const NetWrite *req = c->req->net_write;
+	struct net *net = begin(c);
+	NetWritten *done;
+
+	if (flights_name(net, req->id, req->n_id, f) < 0 || write_all(net, f) < 0)
+		return -1;
+	done = xcalloc(1, sizeof(*done));
+	net_written__init(done);
+	c->rep->body_case = REPLY__BODY_NET_WRITTEN;
+	c->rep->net_written = done;
+	return 0;
+}
+
+static int on_net_seal(struct call *c, struct fault *f)
+{
+	(void)f;
+	end(begin(c), !c->req->net_seal->killed);
+	return 0;
+}
+
+static int on_net_rollback(struct call *c, struct fault *f)
+{
+	(void)f;
+	end(begin(c), true);
+	return 0;
+}
+
+/* Restore */
+
+static bool is_socket(FdTypes type)
+{
+	return type == FD_TYPES__INETSK || type == FD_TYPES__UNIXSK ||
+	       type == FD_TYPES__PACKETSK || type == FD_TYPES__NETLINKSK;
+}
+
+static int read_entry(struct net *net, FileEntry *e, struct fault *f)
+{
+	const struct sock_kind *kind = kind_of_entry(e);
+	uint32_t id = e->id;
+
+	if (kind)
+		return sock_add_entry(net, e, kind, f);
+	if (is_socket(e->type))
+		fault(f, -ENOTSUP, "files.img: socket %u is of a kind that cannot be restored", id);
+	protobuf_c_message_free_unpacked(&e->base, NULL);
+	return f->code ? -1 : 0;
+}
+
+static int read_files(struct net *net, struct fault *f)
+{
+	AUTO_IMAGE struct image *img = image_open(net_image_dir(net), IMG_FILES, 0, f);
+	ProtobufCMessage *msg;
+	size_t i;
+	int r;
+
+	if (!img)
+		return -1;
+	while ((r = image_read(img, &msg, f)) > 0)
+		if (read_entry(net, (FileEntry *)msg, f) < 0)
+			return -1;
+	if (r < 0)
+		return -1;
+	for (i = 0; i < sock_count(net); i++) {
+		struct sock *s = sock_at(net, i);
+
+		if (s->kind->check && s->kind->check(net, s, f) < 0)
+			return -1;
+	}
+	for (i = 0; sock_kinds[i]; i++)
+		if (sock_kinds[i]->prepare && sock_kinds[i]->prepare(net, f) < 0)
+			return -1;
+	return 0;
+}
+
+static int on_net_prepare(struct call *c, struct fault *f)
+{
+	struct net *net = begin(c);
+	NetPrepared *done;
+	uint32_t *needed;
+
+	if (net->tasks)
+		return fault(f, -EPROTO, "a restore is prepared already");
+	tasks_learn(net, c->req->net_prepare);
+	if (read_files(net, f) < 0)
+		return -1;
+	done = xcalloc(1, sizeof(*done));
+	net_prepared__init(done);
+	done->n_flying = flights_needed(net, &needed);
+	done->flying = xcalloc(done->n_flying, sizeof(*needed));
+	if (done->n_flying)
+		memcpy(done->flying, needed, done->n_flying * sizeof(*needed));
+	c->rep->body_case = REPLY__BODY_NET_PREPARED;
+	c->rep->net_prepared = done;
+	return 0;
+}
+
+static int on_gates(struct call *c, struct fault *f)
+{
+	const Gates *req = c->req->gates;
+	int fd = -1;
+
+	if (req->has_fd && worker_recv_fds(c->worker, &fd, 1, f) < 0)
+		return -1;
+	return tasks_gates(begin(c), req, fd, f);
+}
+
+/* Ask each socket not made yet once. Returns how many are left, *made how many succeeded; or -1. */
+static long create_round(struct net *net, size_t *made, struct fault *f)
+{
+	char who[SOCK_NAME_MAX];
+	long left = 0;
+	size_t i;
+
+	for (i = 0; i < sock_count(net); i++) {
+		struct sock *s = sock_at(net, i);
+		enum sock_created r;
+
+		if (s->created)
+			continue;
+		r = s->kind->create(net, s, f);
+		if (r == SOCK_FAILED)
+			return fault_prefix(f, "%s", sock_name(s, who, sizeof(who)));
+		s->created = r == SOCK_CREATED;
+		if (s->created)
+			(*made)++;
+		else
+			left++;
+	}
+	return left;
+}
+
+static int create_all(struct net *net, struct fault *f)
+{
+	size_t made;
+	long left;
+
+	do {
+		made = 0;
+		left = create_round(net, &made, f);
+		if (left > 0 && !made)
+			return fault(f, -EDEADLK, "%ld sockets of files.img wait for each other", left);
+	} while (left > 0);
+	return left;
+}
+
+static int on_net_create(struct call *c, struct fault *f)
+{
+	struct net *net = begin(c);
+	MadeFiles *done;
+	size_t i;
+
+	if (!net->tasks)
+		return fault(f, -EPROTO, "nothing is prepared to be restored");
+	if (tasks_spare(net, c->req->net_create, f) < 0 || create_all(net, f) < 0)
+		return -1;
+	done = xcalloc(1, sizeof(*done));
+	made_files__init(done);
+	done->pid = getpid();
+	done->n_id = done->n_fd = sock_count(net);
+	done->id = xcalloc(done->n_id, sizeof(*done->id));
+	done->fd = xcalloc(done->n_fd, sizeof(*done->fd));
+	for (i = 0; i < done->n_id; i++) {
+		done->id[i] = sock_at(net, i)->id;
+		done->fd[i] = sock_at(net, i)->fd;
+	}
+	c->rep->body_case = REPLY__BODY_NET_CREATED;
+	c->rep->net_created = done;
+	return 0;
+}
+
+static int on_net_fill(struct call *c, struct fault *f)
+{
+	const NetFill *req = c->req->net_fill;
+	struct net *net = begin(c);
+	size_t i;
+
+	if (req->lent && flights_take(net, req->lent, f) < 0)
+		return -1;
+	for (i = 0; sock_kinds[i]; i++)
+		if (sock_kinds[i]->fill && sock_kinds[i]->fill(net, f) < 0)
+			return -1;
+	return 0;
+}
+
+static int on_net_release(struct call *c, struct fault *f)
+{
+	(void)f;
+	end(begin(c), true);
+	return 0;
+}
+
+static const struct handler handlers[] = {
+	[REQUEST__BODY_NET_PREFLIGHT] = { STAGE__PREPARE, on_net_preflight },
+	[REQUEST__BODY_NET_COLLECT] = { STAGE__COLLECT, on_net_collect },
+	[REQUEST__BODY_NET_WRITE] = { STAGE__WRITE, on_net_write },
+	[REQUEST__BODY_NET_SEAL] = { STAGE__SEAL, on_net_seal },
+	[REQUEST__BODY_NET_ROLLBACK] = { STAGE__SEAL, on_net_rollback },
+	[REQUEST__BODY_NET_PREPARE] = { STAGE__PREPARE, on_net_prepare },
+	[REQUEST__BODY_GATES] = { STAGE__FORKING, on_gates },
+	[REQUEST__BODY_NET_CREATE] = { STAGE__RESTORE, on_net_create },
+	[REQUEST__BODY_NET_FILL] = { STAGE__RESTORE, on_net_fill },
+	[REQUEST__BODY_NET_RELEASE] = { STAGE__RELEASE, on_net_release },
+};
+
+struct worker net_worker = {
+	.name = "net",
+	.caps = net_caps,
+	.ncaps = ARRAY_LEN(net_caps),
+	.handlers = handlers,
+	.nhandlers = ARRAY_LEN(handlers),
+	.ctx = &state,
+};

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * net.h - the net worker: every socket.
+ */
+#ifndef STASIS_NET_H
+#define STASIS_NET_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proto/control/control.pb-c.h"
+#include "proto/control/fault.h"
+#include "proto/images/image.h"
+#include "workers/common/worker.h"
+
+extern struct worker net_worker;
+
+struct sock;
+
+/*
+ * All state of this worker. Each pointer belongs to the file named behind it, which
+ * makes it when it is first needed; nobody else looks inside.
+ */
+struct net {
+	const struct worker *worker;	/* options and directories: worker->set */
+	struct socks *socks;		/* sock.c: the sockets, both directions */
+	struct flights *flights;	/* flights.c: files in flight, both directions */
+
+	/* dump */
+	struct image *files_img;	/* files.img, open for appending */
+	uint32_t last_id;		/* of those given out here: net_new_id */
+	uint32_t ns_id;			/* of the network namespace, for entries */
+	uint32_t root_pid;		/* of the tree */
+
+	/* restore */
+	struct tasks *tasks;		/* tasks.c */
+};
+
+const Options *net_opts(const struct net *net);
+int net_image_dir(const struct net *net);
+
+#endif

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * options.c - socket options that all families have (SOL_SOCKET), both directions.
+ *
+ * Rights:   CAP_NET_ADMIN: mark, priority, buffers beyond the limits; CAP_NET_RAW: device.
+ * Holds:    nothing.
+ */
+#include "workers/net/options.h"
+
+#include <errno.h>
+#include <linux/filter.h>
+#include <net/if.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+
+#include "proto/control/util.h"
+
+#ifndef SO_BUF_LOCK
+#define SO_BUF_LOCK 72			/* Linux 5.14 */
+#endif
+
+/* A number or a truth that is one field of the entry. */
+struct option {
+	int name;
+	const char *text;
+	size_t field, has;		/* offsets; has 0: a required field */
+	bool truth;			/* a bool field */
+	bool halve;			/* the kernel doubles what it is told */
+	int set;			/* to set it by, when not name */
+};
+
+#define TRUTH(NAME, FIELD) \
+	{ NAME, #NAME, offsetof(SkOptsEntry, FIELD), offsetof(SkOptsEntry, has_##FIELD), true, false, NAME }
+#define NUMBER(NAME, FIELD) \
+	{ NAME, #NAME, offsetof(SkOptsEntry, FIELD), offsetof(SkOptsEntry, has_##FIELD), false, false, NAME }
+#define BUFFER(NAME, FIELD) \
+	{ NAME, #NAME, offsetof(SkOptsEntry, FIELD), 0, false, true, NAME##FORCE }
+
+/* Sizes before their locks: to set a size locks it. */
+static const struct option options[] = {
+	BUFFER(SO_SNDBUF, so_sndbuf),
+	BUFFER(SO_RCVBUF, so_rcvbuf),
+	NUMBER(SO_BUF_LOCK, so_buf_lock),
+	TRUTH(SO_REUSEADDR, reuseaddr),
+	TRUTH(SO_REUSEPORT, so_reuseport),
+	NUMBER(SO_PRIORITY, so_priority),
+	NUMBER(SO_RCVLOWAT, so_rcvlowat),
+	NUMBER(SO_MARK, so_mark),
+	TRUTH(SO_PASSCRED, so_passcred),
+	TRUTH(SO_PASSSEC, so_passsec),
+	TRUTH(SO_DONTROUTE, so_dontroute),
+	TRUTH(SO_NO_CHECK, so_no_check),
+	TRUTH(SO_BROADCAST, so_broadcast),
+	TRUTH(SO_KEEPALIVE, so_keepalive),
+	NUMBER(SO_OOBINLINE, so_oobinline),
+};
+
+static int get_int(int fd, int name, int *value)
+{
+	socklen_t len = sizeof(*value);
+
+	*value = 0;
+	return getsockopt(fd, SOL_SOCKET, name, value, &len);
+}
+
+/* Not every family has every option: what cannot be read is left out. */
+static bool is_foreign(int err)
+{
+	return err == ENOPROTOOPT || err == EOPNOTSUPP;
+}
+
+static int read_options(int fd, SkOptsEntry *e, struct fault *f)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_LEN(options); i++) {
+		const struct option *o = &options[i];
+		char *base = (char *)e;
+		int value;
+
+		if (get_int(fd, o->name, &value) < 0) {
+			if (o->has && is_foreign(errno))
+				continue;
+			return fault(f, errno, "read socket option %s", o->text);
+		}
+		if (o->has)
+			*(protobuf_c_boolean *)(base + o->has) = 1;
+		if (o->truth)
+			*(protobuf_c_boolean *)(base + o->field) = value != 0;
+		else
+			*(uint32_t *)(base + o->field) = value;
+	}
+	return 0;
+}
+
+static int read_times(int fd, SkOptsEntry *e, struct fault *f)
+{
+	struct timeval send = { 0 }, receive = { 0 };
+	socklen_t len = sizeof(send);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &send, &len) < 0 ||
+	    getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &receive, &len) < 0)
+		return fault(f, errno, "read a socket's time limits");
+	e->so_snd_tmo_sec = send.tv_sec;
+	e->so_snd_tmo_usec = send.tv_usec;
+	e->so_rcv_tmo_sec = receive.tv_sec;
+	e->so_rcv_tmo_usec = receive.tv_usec;
+	return 0;
+}
+
+static int read_device(int fd, SkOptsEntry *e, struct fault *f)
+{
+	char name[IFNAMSIZ + 1] = "";
+	socklen_t len = IFNAMSIZ;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, &len) < 0)
+		return is_foreign(errno) ? 0 : fault(f, errno, "read a socket's device");
+	if (len && name[0])
+		e->so_bound_dev = xstrdup(name);
+	return 0;
+}
+
+static int read_linger(int fd, SkOptsEntry *e, struct fault *f)
+{
+	struct linger l = { 0 };
+	socklen_t len = sizeof(l);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_LINGER, &l, &len) < 0)
+		return fault(f, errno, "read socket option SO_LINGER");
+	e->has_so_linger = l.l_onoff;
+	e->so_linger = l.l_linger;
+	return 0;
+}
+
+/* The length is in instructions, and so is the answer. */
+static int read_filter(int fd, SkOptsEntry *e, struct fault *f)
+{
+	socklen_t n = 0;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, NULL, &n) < 0)
+		return errno == EACCES ? fault(f, EACCES, "the socket's filter is an eBPF program, which "
+					       "cannot be read: detach it before the dump") :
+		       is_foreign(errno) ? 0 : fault(f, errno, "read a socket's filter");
+	if (!n)
+		return 0;
+	_Static_assert(sizeof(*e->so_filter) == sizeof(struct sock_filter), "one word each");
+	e->so_filter = xcalloc(n, sizeof(*e->so_filter));
+	e->n_so_filter = n;
+	if (getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, e->so_filter, &n) < 0)
+		return fault(f, errno, "read a socket's filter");
+	return 0;
+}
+
+int sock_opts_read(int fd, SkOptsEntry *e, struct fault *f)
+{
+	sk_opts_entry__init(e);
+	if (read_options(fd, e, f) < 0 || read_times(fd, e, f) < 0 || read_device(fd, e, f) < 0 ||
+	    read_linger(fd, e, f) < 0 || read_filter(fd, e, f) < 0) {
+		sock_opts_free(e);
+		return -1;
+	}
+	return 0;
+}
+
+void sock_opts_free(SkOptsEntry *e)
+{
+	free(e->so_bound_dev);
+	free(e->so_filter);
+	sk_opts_entry__init(e);
+}
+
+static int apply_options(int fd, const SkOptsEntry *e, struct fault *f)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_LEN(options); i++) {
+		const struct option *o = &options[i];
+		const char *base = (const char *)e;
+		int now, want;
+
+		if (o->has && !*(const protobuf_c_boolean *)(base + o->has))
+			continue;
+		want = o->truth ? *(const protobuf_c_boolean *)(base + o->field) :
+				  (int)*(const uint32_t *)(base + o->field);
+		if (get_int(fd, o->name, &now) == 0 && now == want)
+			continue;
+		if (o->halve)
+			want /= 2;
+		if (setsockopt(fd, SOL_SOCKET, o->set, &want, sizeof(want)) < 0)
+			return fault(f, errno, "set socket option %s to %d", o->text, want);
+	}
+	return 0;
+}
+
+static int apply_time(int fd, int name, uint64_t sec, uint64_t usec, struct fault *f)
+{
+	const struct timeval tv = { sec, usec };
+
+	if ((sec || usec) && setsockopt(fd, SOL_SOCKET, name, &tv, sizeof(tv)) < 0)
+		return fault(f, errno, "set a socket's time limit of %llu.%06llu s",
+			     (unsigned long long)sec, (unsigned long long)usec);
+	return 0;
+}
+
+static int apply_rest(int fd, const SkOptsEntry *e, struct fault *f)
+{
+	const struct linger linger = { e->has_so_linger, e->so_linger };
+	const struct sock_fprog prog = { e->n_so_filter, (struct sock_filter *)e->so_filter };
+
+	if (e->so_bound_dev && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, e->so_bound_dev,
+					  strlen(e->so_bound_dev)) < 0)
+		return fault(f, errno, "bind a socket to device %s", e->so_bound_dev);
+	if (e->has_so_linger && setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)) < 0)
+		return fault(f, errno, "set socket option SO_LINGER");
+	if (e->n_so_filter > BPF_MAXINSNS)
+		return fault(f, -EBADMSG, "a socket filter of %zu instructions", e->n_so_filter);
+	if (e->n_so_filter && setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof(prog)) < 0)
+		return fault(f, errno, "attach a socket's filter");
+	return 0;
+}
+
+int sock_opts_apply(int fd, const SkOptsEntry *e, struct fault *f)
+{
+	if (apply_options(fd, e, f) < 0 ||
+	    apply_time(fd, SO_SNDTIMEO, e->so_snd_tmo_sec, e->so_snd_tmo_usec, f) < 0 ||
+	    apply_time(fd, SO_RCVTIMEO, e->so_rcv_tmo_sec, e->so_rcv_tmo_usec, f) < 0)
+		return -1;
+	return apply_rest(fd, e, f);
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * options.h - socket options that all families have (SOL_SOCKET), both directions.
+ */
+#ifndef STASIS_NET_OPTIONS_H
+#define STASIS_NET_OPTIONS_H
+
+#include "proto/control/fault.h"
+#include "proto/images/sockets.pb-c.h"
+
+/* Read all of them. *e is initialised here; release with sock_opts_free. */
+int sock_opts_read(int fd, SkOptsEntry *e, struct fault *f);
+void sock_opts_free(SkOptsEntry *e);
+
+/*
+ * Set all of them. Before bind and connect where it matters to the caller: device, reuse, mark.
+ * Entries that read false or 0 are set too when the fresh socket reads otherwise.
+ */
+int sock_opts_apply(int fd, const SkOptsEntry *e, struct fault *f);
+
+#endif

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sock.c - the sockets known to the worker.
+ *
+ * Rights:   ptrace access to the tasks (pidfd_getfd).
+ * Holds:    a duplicate of every socket of a dump; every socket of a restore.
+ */
+#include "workers/net/sock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+
+#include "proto/control/util.h"
+
+#define BUCKETS 4096
+
+/* An index: chains of sockets by a number, in the order they came. */
+struct slot {
+	struct sock *s;
+	struct slot *next;
+};
+
+struct socks {
+	struct sock **list;
+	size_t n, cap;
+	struct slot *by_id[BUCKETS], *by_ino[BUCKETS];
+	pid_t pid;			/* whom pidfd refers to */
+	int pidfd;
+};
+
+static struct socks *socks_of(struct net *net)
+{
+	if (!net->socks) {
+		net->socks = xcalloc(1, sizeof(*net->socks));
+		net->socks->pidfd = -1;
+	}
+	return net->socks;
+}
+
+static struct slot **bucket(struct slot **index, uint64_t key)
+{
+	return &index[(key * 0x9e3779b97f4a7c15ull) >> 52];
+}
+
+static void index_add(struct slot **index, uint64_t key, struct sock *s)
+{
+	struct slot **at = bucket(index, key), *slot = xcalloc(1, sizeof(*slot));
+
+	slot->s = s;
+	slot->next = *at;
+	*at = slot;
+}
+
+struct sock *net_sock(struct net *net, uint32_t id)
+{
+	struct slot *at;
+
+	for (at = net->socks ? *bucket(net->socks->by_id, id) : NULL; at; at = at->next)
+		if (at->s->id == id)
+			return at->s;
+	return NULL;
+}
+
+struct sock *net_sock_by_ino(struct net *net, uint64_t ino)
+{
+	struct slot *at;
+
+	for (at = net->socks ? *bucket(net->socks->by_ino, ino) : NULL; at; at = at->next)
+		if (at->s->ino == ino)
+			return at->s;
+	return NULL;
+}
+
+static struct sock *add(struct net *net, struct sock *s)
+{
+	struct socks *all = socks_of(net);
+
+	*(struct sock **)grow(&all->list, all->n, &all->cap, sizeof(s)) = s;
+	all->n++;
+	index_add(all->by_id, s->id, s);
+	if (s->ino)
+		index_add(all->by_ino, s->ino, s);
+	return s;
+}
+
+/* A duplicate of a task's descriptor. Sockets come task by task: its pidfd is kept. */
+static int duplicate(struct socks *all, pid_t pid, int fd, struct fault *f)
+{
+	int dup;
+
+	if (all->pidfd < 0 || all->pid != pid) {
+		auto_close(&all->pidfd);
+		all->pid = pid;
+		all->pidfd = syscall(SYS_pidfd_open, pid, 0);
+		if (all->pidfd < 0)
+			return fault(f, errno, "open task %d", pid);
+	}
+	dup = syscall(SYS_pidfd_getfd, all->pidfd, fd, 0);
+	return dup < 0 ? fault(f, errno, "duplicate descriptor %d of task %d", fd, pid) : dup;
+}
+
+static int ask_number(int fd, int option, int *value)
+{
+	socklen_t len = sizeof(*value);
+
+	return getsockopt(fd, SOL_SOCKET, option, value, &len);
+}
+
+static FownEntry *copy_fown(const FownEntry *from)
+{
+	FownEntry *e = xcalloc(1, sizeof(*e));
+
+	if (from)
+		*e = *from;
+	else
+		fown_entry__init(e);
+	return e;
+}
+
+struct sock *sock_add(struct net *net, const SocketRef *ref, struct fault *f)
+{
+	AUTO_CLOSE int fd = duplicate(socks_of(net), ref->pid, ref->fd, f);
+	struct sock *s;
+	int family, type, protocol;
+
+	if (fd < 0)
+		return NULL;
+	if (ask_number(fd, SO_DOMAIN, &family) < 0 || ask_number(fd, SO_TYPE, &type) < 0 ||
+	    ask_number(fd, SO_PROTOCOL, &protocol) < 0) {
+		fault(f, errno, "task %d, descriptor %d is not the socket it was", ref->pid, ref->fd);
+		return NULL;
+	}
+	s = xcalloc(1, sizeof(*s));
+	*s = (struct sock){
+		.id = ref->id, .fd = take_fd(&fd), .ino = ref->ino, .pid = ref->pid, .pfd = ref->fd,
+		.family = family, .type = type, .protocol = protocol, .flags = ref->flags,
+		.fown = copy_fown(ref->fown),
+	};
+	s->kind = kind_of_socket(s);
+	return add(net, s);
+}
+
+int sock_add_entry(struct net *net, FileEntry *e, const struct sock_kind *kind, struct fault *f)
+{
+	struct sock *s;
+
+	if (net_sock(net, e->id)) {
+		fault(f, -EBADMSG, "files.img: two files have the id %u", e->id);
+		protobuf_c_message_free_unpacked(&e->base, NULL);
+		return -1;
+	}
+	s = xcalloc(1, sizeof(*s));
+	*s = (struct sock){ .id = e->id, .kind = kind, .fd = -1, .entry = e };
+	add(net, s);
+	return 0;
+}
+
+size_t sock_count(const struct net *net)
+{
+	return net->socks ? net->socks->n : 0;
+}
+
+struct sock *sock_at(const struct net *net, size_t i)
+{
+	return net->socks->list[i];
+}
+
+int net_each_sock(struct net *net, const struct sock_kind *kind,
+		  int (*act)(struct net *net, struct sock *s, struct fault *f), struct fault *f)
+{
+	size_t i;
+
+	for (i = 0; i < sock_count(net); i++)
+		if (sock_at(net, i)->kind == kind && act(net, sock_at(net, i), f) < 0)
+			return -1;
+	return 0;
+}
+
+static void free_index(struct slot **index)
+{
+	struct slot *at, *next;
+	size_t i;
+
+	for (i = 0; i < BUCKETS; i++) {
+		for (at = index[i]; at; at = next) {
+			next = at->next;
+			free(at);
+		}
+	}
+}
+
+void sock_end(struct net *net)
+{
+	struct socks *all = net->socks;
+	size_t i;
+
+	if (!all)
+		return;
+	for (i = 0; i < all->n; i++) {
+		struct sock *s = all->list[i];
+
+		auto_close(&s->fd);
+		free(s->fown);
+		if (s->entry)
+			protobuf_c_message_free_unpacked(&s->entry->base, NULL);
+		free(s);
+	}
+	free_index(all->by_id);
+	free_index(all->by_ino);
+	auto_close(&all->pidfd);
+	free(all->list);
+	free(all);
+	net->socks = NULL;
+}
