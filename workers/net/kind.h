@@ -59,7 +59,8 @@ struct sock_kind {
 	int (*preflight)(struct net *net, struct sock *s, struct fault *f);
 	/*
 	 * The tasks stand. Learn all that is needed of one socket; others may not be known yet.
-	 * What a failed dump must undo (repair mode, SO_PEEK_OFF, locks) is undone by end().
+	 * What a failed dump must undo (repair mode, SO_PEEK_OFF, locks) is told to guard.h before
+	 * it is done; the guard undoes it after end(run_on true), or when this worker is killed.
 	 */
 	int (*collect)(struct net *net, struct sock *s, struct fault *f);
 	/*

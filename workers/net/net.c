@@ -16,6 +16,7 @@
 
 #include "proto/control/util.h"
 #include "workers/net/flights.h"
+#include "workers/net/guard.h"
 #include "workers/net/kind.h"
 #include "workers/net/sock.h"
 #include "workers/net/tasks.h"
@@ -74,6 +75,7 @@ static void end(struct net *net, bool run_on)
 	for (i = 0; sock_kinds[i]; i++)
 		if (sock_kinds[i]->end)
 			sock_kinds[i]->end(net, run_on);
+	guard_end(net, run_on);
 	flights_end(net);
 	sock_end(net);
 	tasks_end(net);

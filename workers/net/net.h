@@ -25,6 +25,7 @@ struct net {
 	const struct worker *worker;	/* options and directories: worker->set */
 	struct socks *socks;		/* sock.c: the sockets, both directions */
 	struct flights *flights;	/* flights.c: files in flight, both directions */
+	struct guard *guard;		/* guard.c: changes to undo */
 
 	/* dump */
 	struct image *files_img;	/* files.img, open for appending */

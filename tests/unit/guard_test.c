@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * guard_test.c - changes of sockets are undone when their author is killed, and only then.
+ */
+#include "workers/net/guard.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "proto/control/util.h"
+#include "tests/unit/check.h"
+#include "workers/net/net.h"
+
+#define CHANGED 7
+#define SOCKETS 300
+
+static void set_peek_off(int fd, int value)
+{
+	setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &value, sizeof(value));
+}
+
+static int peek_off(int fd)
+{
+	socklen_t len = sizeof(int);
+	int value = -2;
+
+	getsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &value, &len);
+	return value;
+}
+
+static void undo(int fd, uint64_t arg)
+{
+	set_peek_off(fd, (int)arg);
+}
+
+static void make_sockets(int *sk)
+{
+	size_t i;
+
+	for (i = 0; i < SOCKETS; i += 2)
+		if (!CHECK(socketpair(AF_UNIX, SOCK_DGRAM, 0, &sk[i]) == 0))
+			exit(1);
+}
+
+static void close_sockets(const int *sk)
+{
+	size_t i;
+
+	for (i = 0; i < SOCKETS; i++)
+		close(sk[i]);
+}
+
+/* Change all; every third is undone by itself. */
+static void change(struct net *net, const int *sk)
+{
+	struct fault f = { 0 };
+	int action[SOCKETS];
+	size_t i;
+
+	for (i = 0; i < SOCKETS; i++) {
+		action[i] = guard_add(net, sk[i], undo, (uint64_t)-1, &f);
+		CHECK(action[i] >= 0);
+		set_peek_off(sk[i], CHANGED);
+	}
+	for (i = 0; i < SOCKETS; i += 3)
+		guard_drop(net, action[i]);
+}
+
+/* How many sockets still have the change. */
+static int changed(const int *sk)
+{
+	int n = 0;
+	size_t i;
+
+	for (i = 0; i < SOCKETS; i++)
+		n += peek_off(sk[i]) == CHANGED;
+	return n;
+}
+
+static void test_killed(void)
+{
+	int sk[SOCKETS], alive[2], status;
+	struct pollfd gone;
+	pid_t pid;
+
+	make_sockets(sk);
+	if (!CHECK(pipe(alive) == 0))
+		return;
+	pid = fork();
+	if (pid == 0) {
+		struct net net = { 0 };
+
+		change(&net, sk);
+		kill(getpid(), SIGKILL);
+	}
+	close(alive[1]);
+	CHECK(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status));
+	/* The guard shares the writing end: its hangup tells that the guard is gone. */
+	gone = (struct pollfd){ .fd = alive[0], .events = POLLIN };
+	CHECK(poll(&gone, 1, 10000) == 1 && gone.revents & POLLHUP);
+	CHECK(changed(sk) == SOCKETS / 3);
+	close(alive[0]);
+	close_sockets(sk);
+}
+
+static void end_with(bool undone, int left)
+{
+	struct net net = { 0 };
+	int sk[SOCKETS];
+
+	make_sockets(sk);
+	change(&net, sk);
+	guard_end(&net, undone);
+	CHECK(changed(sk) == left);
+	CHECK(!net.guard && waitpid(-1, NULL, 0) < 0 && errno == ECHILD);
+	close_sockets(sk);
+}
+
+static void test_undone(void)
+{
+	end_with(true, SOCKETS / 3);
+}
+
+static void test_left(void)
+{
+	end_with(false, SOCKETS);
+}
+
+static void test_nothing(void)
+{
+	struct net net = { 0 };
+
+	guard_end(&net, true);
+	CHECK(!net.guard);
+}
+
+int main(void)
+{
+	check_run("what a killed worker changed is undone, but not what it undid itself", test_killed);
+	check_run("at a bad end what is left is undone, and no process stays", test_undone);
+	check_run("at a good end what is left stays, and no process stays", test_left);
+	check_run("without a change there is no guard", test_nothing);
+	return check_done();
+}

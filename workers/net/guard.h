@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * guard.h - what a dump changes in the tasks' sockets is undone even when this worker is killed.
+ *
+ * A small process shares our descriptors and a list of what to undo. It does nothing until we die.
+ */
+#ifndef STASIS_NET_GUARD_H
+#define STASIS_NET_GUARD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "proto/control/fault.h"
+
+struct net;
+
+/*
+ * Undoes one change. Must be harmless when the change was never made or is undone already. It may
+ * run in the guard: system calls only, no memory but constants, no locks.
+ */
+typedef void guard_undo(int fd, uint64_t arg);
+
+/*
+ * Call before the change. fd, which must stay open until the action is dropped, and arg are for undo.
+ * The first one starts the process. Returns the action's number, or -1 with f set.
+ */
+int guard_add(struct net *net, int fd, guard_undo *undo, uint64_t arg, struct fault *f);
+
+/* The change is undone. */
+void guard_drop(struct net *net, int action);
+
+/* The end: what is left is undone, last first, or (undo false) stays as it is. The process ends. */
+void guard_end(struct net *net, bool undo);
+
+#endif
