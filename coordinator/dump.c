@@ -213,10 +213,12 @@ static void describe_task(const struct task *t, DumpTask *e)
 	e->has_dead = true;
 	e->dead = t->state == TASK_ZOMBIE;
 	if (t->seat) {
-		e->has_region_base = e->has_region_size = e->has_stub_base = true;
+		e->has_region_base = e->has_region_size = true;
+		e->has_stub_start = e->has_stub_end = true;
 		e->region_base = seat_region_base(t->seat);
 		e->region_size = seat_region_size(t->seat);
-		e->stub_base = seat_stub_page(t->seat);
+		e->stub_start = seat_stub_start(t->seat);
+		e->stub_end = seat_stub_end(t->seat);
 	}
 }
 

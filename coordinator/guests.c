@@ -3,8 +3,8 @@
  * guests.c - ask every thread what the kernel tells to the thread alone.
  *
  * Leaders are asked through their gate. Every other thread is sent for a moment through the
- * guests' code in the vDSO (stub.c): four system calls, then it sleeps until it is fetched.
- * Each needs a slot there that brings it home; some ten fit. So the threads come in waves, and
+ * guests' code beside the leader's stub (stub.c): four system calls, then it sleeps until it is
+ * fetched. Each needs a slot there that brings it home; some ten fit. So the threads come in waves, and
  * the slots are two halves: while the threads of one half run, the others are fetched.
  *
  * Dump:     COLLECT.
@@ -138,7 +138,7 @@ static int send_guest(struct job *job, struct tour *tour, size_t i, struct fault
 	if (!size)
 		die("a slot needs more than %d bytes", SLOT_SIZE);
 	if (pwrite(s->mem, code, size, at) != (ssize_t)size)
-		return fault(f, errno, "write to the vDSO of task %d", tour->task->pid);
+		return fault(f, errno, "write to the code of task %d", tour->task->pid);
 	step(job, "slot");
 	*record_of(tour, i) = (struct stub_record){ .pdeath_sig = STUB_UNANSWERED };
 	stub_guest_enter(&r, &s->lay, entry, record_address(tour, i));
@@ -230,7 +230,7 @@ static int begin_tour(struct tour *tour, struct task *t, struct fault *f)
 	if (tour->nslots > SLOTS_MAX)
 		tour->nslots = SLOTS_MAX;
 	if (!tour->nslots)
-		return fault(f, -ENOSPC, "the vDSO of task %d has too little unused room", t->pid);
+		return fault(f, -ENOSPC, "task %d has too little unused room for its threads' way home", t->pid);
 	return 0;
 }
 

@@ -2,7 +2,7 @@
 /*
  * inject.c - the agent into a frozen task, and out of it.
  *
- * Dump:     INJECT: stub into the vDSO, one remote mmap, blob in, agent on the leader.
+ * Dump:     INJECT: stub into unused code, one remote mmap, blob in, agent on the leader.
  *           RELEASE: region unmapped, registers and mask as they were.
  * Rights:   the tracer's; CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE for /proc/PID/map_files.
  * Holds:    per task a seat: the task's memory, the region's mapping, a gate.
@@ -47,9 +47,14 @@ uint64_t seat_region_size(const struct seat *s)
 	return s->region.size;
 }
 
-uint64_t seat_stub_page(const struct seat *s)
+uint64_t seat_stub_start(const struct seat *s)
 {
-	return s->room.page;
+	return s->room.start;
+}
+
+uint64_t seat_stub_end(const struct seat *s)
+{
+	return s->room.end;
 }
 
 /* ---- where to sit ---- */
@@ -173,7 +178,7 @@ static int open_seat(struct task *t, struct fault *f)
 	if (s->mem < 0)
 		return fault(f, errno, "open %s", path);
 	if (find_places(t->pid, &p, f) < 0 ||
-	    stub_find(t->pid, s->mem, p.vdso, p.vdso_end, &s->room, f) < 0 ||
+	    room_find(t->pid, s->mem, p.vdso, p.vdso_end, &s->room, f) < 0 ||
 	    check_protections(t, f) < 0)
 		return -1;
 	for (i = 0; i < t->nthreads; i++)

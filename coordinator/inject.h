@@ -14,7 +14,8 @@
 struct seat;
 uint64_t seat_region_base(const struct seat *s);
 uint64_t seat_region_size(const struct seat *s);
-uint64_t seat_stub_page(const struct seat *s);	/* the vDSO page the stub was written to */
+uint64_t seat_stub_start(const struct seat *s);	/* the task's memory the stub was written to: zeros */
+uint64_t seat_stub_end(const struct seat *s);
 
 /*
  * Put the agent on the leader of every live task with a memory of its own (task->vm_shared unset);

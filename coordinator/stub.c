@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * stub.c - the self-restoring stub, written as machine code into the end of the vDSO.
+ * stub.c - the self-restoring stub, written as machine code into the room that room.c found.
  *
  * A thread that we move away from its program always stands in code that ends with: put the
  * signal mask back, reload every register it changed, jump to where the thread was. The
@@ -13,7 +13,6 @@
  */
 #include "coordinator/stub.h"
 
-#include <elf.h>
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
@@ -25,15 +24,6 @@
 #include <unistd.h>
 
 #include "proto/control/util.h"
-
-#define VDSO_MAX 16384
-#define ROOM_MIN 512			/* the leader's stub and the code for guests */
-#define MAGIC 0x6275747373697473ull	/* "stisstub" */
-
-/* The room begins with this. */
-struct mark {
-	uint64_t magic, region, size;
-};
 
 /* Register numbers as the instruction set counts them. */
 enum reg { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11 };
@@ -161,69 +151,19 @@ static void go_home(struct code *c, const struct stub_home *h)
 	put(c, &rip, 8);
 }
 
-/* ---- where ---- */
-
-/* The end of what an ELF image describes; 0 when it is none. */
-static uint64_t elf_end(const uint8_t *image, uint64_t size)
-{
-	const Elf64_Ehdr *e = (const void *)image;
-	const Elf64_Phdr *ph = (const void *)(image + e->e_phoff);
-	uint64_t end = e->e_shoff + (uint64_t)e->e_shnum * e->e_shentsize;
-	int i;
-
-	if (memcmp(e->e_ident, ELFMAG, SELFMAG) || e->e_phentsize != sizeof(*ph) || e->e_phoff > size ||
-	    e->e_phnum > (size - e->e_phoff) / sizeof(*ph) || e->e_shoff > size)
-		return 0;
-	for (i = 0; i < e->e_phnum; i++)
-		if (ph[i].p_offset + ph[i].p_filesz > end)
-			end = ph[i].p_offset + ph[i].p_filesz;
-	return end < size ? (end + 15) & ~15ull : 0;
-}
-
-int stub_find(pid_t pid, int mem, uint64_t vdso, uint64_t vdso_end, struct stub_room *room,
-	      struct fault *f)
-{
-	uint64_t size = vdso_end - vdso, end, i;
-	uint8_t image[VDSO_MAX];
-	struct mark m = { 0 };
-
-	memset(room, 0, sizeof(*room));
-	if (vdso_end <= vdso || size > sizeof(image))
-		return fault(f, -ENOTSUP, "task %d has no vDSO that its agent could start from (it was made "
-			     "with vdso=0 or unmapped it)", pid);
-	if (pread(mem, image, size, vdso) != (ssize_t)size)
-		return fault(f, errno, "read the vDSO of task %d", pid);
-	end = elf_end(image, size);
-	if (!end || size - end < ROOM_MIN)
-		return fault(f, -ENOTSUP, "the vDSO of task %d has no %d unused bytes at its end; its agent "
-			     "cannot start", pid, ROOM_MIN);
-	memcpy(&m, image + end, sizeof(m));
-	if (m.magic == MAGIC) {
-		room->old_region = m.region;
-		room->old_size = m.size;
-	}
-	for (i = end; i < size && m.magic != MAGIC; i++)
-		if (image[i])
-			return fault(f, -ENOTSUP, "the end of task %d's vDSO is in use (byte %#lx); its agent "
-				     "cannot start", pid, (unsigned long)i);
-	room->page = (vdso + end) & ~(STASIS_PAGE - 1);
-	room->start = vdso + end;
-	room->end = vdso_end;
-	return 0;
-}
-
 static int write_code(pid_t pid, int mem, uint64_t at, const struct code *c, struct fault *f)
 {
 	if (c->full)
-		return fault(f, -ENOSPC, "the vDSO of task %d has too little unused room", pid);
+		return fault(f, -ENOSPC, "task %d has too little unused room for the code of its agent's "
+			     "way home (%zu bytes)", pid, c->room);
 	if (pwrite(mem, c->buf, c->n, at) != (ssize_t)c->n)
-		return fault(f, errno, "write to the vDSO of task %d", pid);
+		return fault(f, errno, "write to the code of task %d", pid);
 	return 0;
 }
 
 void stub_erase(int mem, const struct stub_room *room)
 {
-	uint8_t zero[VDSO_MAX] = { 0 };
+	uint8_t zero[STUB_ROOM_MAX] = { 0 };
 
 	/* A task that has died meanwhile needs no tidying. */
 	if (pwrite(mem, zero, room->end - room->start, room->start) < 0)
@@ -278,8 +218,8 @@ static void leader_code(struct code *c, const struct stub_region *r, const struc
 int stub_write(pid_t pid, int mem, const struct stub_room *room, const struct stub_region *region,
 	       const struct stub_home *leader, struct stub_layout *lay, struct fault *f)
 {
-	const struct mark m = { MAGIC, region->base, region->size };
-	uint8_t buf[VDSO_MAX] = { 0 };
+	const struct stub_mark m = { STUB_MAGIC, region->base, region->size };
+	uint8_t buf[STUB_ROOM_MAX] = { 0 };
 	struct code c = { .buf = buf, .room = room->end - room->start, .at = room->start };
 
 	put(&c, &m, sizeof(m));
@@ -344,7 +284,7 @@ static void sleep_until_death(struct code *c, const struct stub_region *r)
 int stub_write_guest(pid_t pid, int mem, const struct stub_room *room,
 		     const struct stub_region *region, struct stub_layout *lay, struct fault *f)
 {
-	uint8_t buf[VDSO_MAX];
+	uint8_t buf[STUB_ROOM_MAX];
 	struct code c = { .buf = buf, .room = room->end - lay->guest, .at = lay->guest };
 
 	ask_thread(&c);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * stub.h - the self-restoring stub: code in the unused end of a task's vDSO that brings threads
- * home by itself, whatever happens to the tracer.
+ * stub.h - the self-restoring stub: code in an unused place of a task's code (room.h) that brings
+ * threads home by itself, whatever happens to the tracer.
  */
 #ifndef STASIS_STUB_H
 #define STASIS_STUB_H
@@ -11,21 +11,8 @@
 #include <sys/types.h>
 #include <sys/user.h>
 
+#include "coordinator/room.h"
 #include "proto/control/fault.h"
-
-/* The unused end of the vDSO: [start, end). page is the page with the start in it. */
-struct stub_room {
-	uint64_t page, start, end;
-	uint64_t old_region;	/* region of an agent whose coordinator was killed; 0: none */
-	uint64_t old_size;
-};
-
-/*
- * Find it. mem is /proc/PID/mem; [vdso, vdso_end) the mapping. What a killed stasis left there
- * counts as unused. -1 with f set when there is too little room.
- */
-int stub_find(pid_t pid, int mem, uint64_t vdso, uint64_t vdso_end, struct stub_room *room,
-	      struct fault *f);
 
 /* Where a thread goes home to. */
 struct stub_home {

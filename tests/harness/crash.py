@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """crash.py - kill stasis at any moment: a dumped task is never hurt, a restored one never half there.
 
-Alone:   sudo /usr/bin/python3 tests/harness/crash.py [options] [dump] [restore]
+Alone:   sudo /usr/bin/python3 tests/harness/crash.py [options] [dump] [novdso] [restore]
          --stasis PATH           the program under test
          --random 60             kills at random moments
          --stride 1              kill after every Nth step only
@@ -12,6 +12,7 @@ Dump:    programs/busy is dumped with --leave-running; the coordinator is killed
          after each step (STASIS_KILL_WORKER_AT). Each time the target must go on: every thread
          makes progress, its own checks find nothing, same mappings, masks and threads, nobody
          traces it, no process of stasis is left.
+Novdso:  the same with a target that has unmapped its vDSO.
 Restore: a small tree is dumped, then restored with the same kills. Afterwards no task of the
          tree may exist, unless the restore was over.
 The last line is "N passed, N failed, N skipped".
@@ -104,16 +105,17 @@ def steps_of(path):
 class Busy:
     """programs/busy and what it was like before."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, options=()):
         self.page = os.path.join(directory, "page")
         self.directory = directory
+        self.options = list(options)
         self.start()
 
     def start(self):
         with open(self.page, "wb"):
             pass
         program = os.path.join(tool.ROOT, "build", PROGRAMS, "busy")
-        self.pid = tool.start([program, self.page], self.directory)
+        self.pid = tool.start([program] + self.options + [self.page], self.directory)
         if not tool.wait_for(lambda: self.read()[:8] == b"BUSYSIS!", 10):
             raise tool.Failure("busy does not start")
         time.sleep(0.05)
@@ -188,9 +190,9 @@ class Score:
                 print(f"FAIL {row['name']}: {failure}", flush=True)
 
     def finish(self):
-        print(f"{'':34}{'runs':>7}{'midway':>8}{'harmed':>8}")
+        print(f"{'':46}{'runs':>7}{'midway':>8}{'harmed':>8}")
         for row in self.rows:
-            print(f"{row['name']:34}{row['runs']:7}{row['midway']:8}{row['harmed']:8}")
+            print(f"{row['name']:46}{row['runs']:7}{row['midway']:8}{row['harmed']:8}")
         failed = sum(row["harmed"] > 0 for row in self.rows)
         print(f"{len(self.rows) - failed} passed, {failed} failed, 0 skipped")
         return 1 if failed else 0
@@ -230,21 +232,15 @@ def measure_dump(stasis, target, images):
     return names, duration
 
 
-def kill_dump_steps(stasis, target, score, images, names, args):
-    score.begin("dump, coordinator, each step")
-    for n in range(1, len(names) + 1, args.stride):
-        judge(score, target, lambda status: status == -signal.SIGKILL,
-              f"step {n} ({names[n - 1]})",
-              lambda n=n: stasis.run("dump", fresh(images), dump_options(target),
-                                     STASIS_KILL_AT=str(n)))
-
-
-def kill_worker_steps(stasis, target, score, images, names, args):
-    score.begin("dump, worker, each step")
-    for n in range(1, len(names) + 1, args.stride):
-        judge(score, target, lambda status: status != 0, f"step {n} ({names[n - 1]})",
-              lambda n=n: stasis.run("dump", fresh(images), dump_options(target),
-                                     STASIS_KILL_WORKER_AT=str(n)))
+def kill_dump_steps(stasis, target, score, images, names, args, what):
+    for name, variable in (("coordinator", "STASIS_KILL_AT"), ("worker", "STASIS_KILL_WORKER_AT")):
+        score.begin(f"dump{what}, {name}, each step")
+        for n in range(1, len(names) + 1, args.stride):
+            judge(score, target,
+                  lambda status, n=name: status != 0 if n == "worker" else status == -signal.SIGKILL,
+                  f"step {n} ({names[n - 1]})",
+                  lambda n=n, v=variable: stasis.run("dump", fresh(images), dump_options(target),
+                                                     **{v: str(n)}))
 
 
 def kill_after(stasis, child, delay):
@@ -253,8 +249,8 @@ def kill_after(stasis, child, delay):
     return stasis.finish(child)
 
 
-def kill_dump_anywhere(stasis, target, score, images, duration, args):
-    score.begin("dump, coordinator, random moments")
+def kill_dump_anywhere(stasis, target, score, images, duration, args, what):
+    score.begin(f"dump{what}, coordinator, random moments")
     for n in range(args.random):
         delay = random.uniform(0, duration)
 
@@ -264,17 +260,20 @@ def kill_dump_anywhere(stasis, target, score, images, duration, args):
         judge(score, target, lambda status: status == -signal.SIGKILL, f"kill {n}", ran)
 
 
-def test_dump(stasis, score, directory, args):
+def test_dump(stasis, score, directory, args, options=(), what=""):
     images = os.path.join(directory, "images")
-    target = Busy(directory)
+    target = Busy(directory, options)
     try:
         names, duration = measure_dump(stasis, target, images)
-        print(f"a dump has {len(names)} steps and takes {duration * 1000:.1f} ms", flush=True)
-        kill_dump_steps(stasis, target, score, images, names, args)
-        kill_worker_steps(stasis, target, score, images, names, args)
-        kill_dump_anywhere(stasis, target, score, images, duration, args)
+        print(f"a dump{what} has {len(names)} steps and takes {duration * 1000:.1f} ms", flush=True)
+        kill_dump_steps(stasis, target, score, images, names, args, what)
+        kill_dump_anywhere(stasis, target, score, images, duration, args, what)
     finally:
         target.stop()
+
+
+def test_dump_without_vdso(stasis, score, directory, args):
+    test_dump(stasis, score, directory, args, ["-v"], " without vDSO")
 
 
 # -- the restored tree ----------------------------------------------------------
@@ -396,7 +395,7 @@ def main():
     parser.add_argument("--random", type=int, default=60)
     parser.add_argument("--stride", type=int, default=1)
     parser.add_argument("--seed", type=int, default=int(time.time()))
-    parser.add_argument("what", nargs="*", choices=[[], "dump", "restore"])
+    parser.add_argument("what", nargs="*", choices=[[], "dump", "novdso", "restore"])
     args = parser.parse_args()
     if os.getuid():
         print("SKIP all: needs root")
@@ -408,7 +407,8 @@ def main():
     score = Score()
     with tempfile.TemporaryDirectory(prefix="stasis-crash-") as directory:
         stasis = Stasis(args.stasis, directory)
-        for name, test in (("dump", test_dump), ("restore", test_restore)):
+        for name, test in (("dump", test_dump), ("novdso", test_dump_without_vdso),
+                           ("restore", test_restore)):
             if args.what and name not in args.what:
                 continue
             try:

@@ -2,7 +2,7 @@
 /*
  * busy.c - a program that notices the least harm: the target of crash tests.
  *
- *   busy [-n THREADS] [-t] [FILE]     runs until killed
+ *   busy [-n THREADS] [-t] [-v] [FILE]     runs until killed
  *
  * THREADS (default 6, at least 6) are: nanosleep, poll, futex, signal receiver,
  * and compute threads in turn (general registers, vector registers); a sender
@@ -10,7 +10,7 @@
  * every round and publishes its progress in the page of busy.h. Any EINTR is an
  * error: a checkpoint that leaves the task running must not be seen. With -t
  * (tolerant: the task will be restored) EINTR from a relative sleep is allowed,
- * as it is after CRIU.
+ * as it is after CRIU. With -v it unmaps its vDSO first.
  *
  * Alone:  build/tests/programs/busy /tmp/page &  sleep 1;  kill -9 $!
  */
@@ -204,28 +204,26 @@ static void *vector_body(void *arg)
 	return NULL;
 }
 
-/* A sleep of 20 ms: not interrupted, not short. */
-static void check_sleep(struct busy_worker *w, int result, double began)
+/* By the kernel: there may be no vDSO. */
+static double now_s(void)
 {
 	struct timespec t;
 
+	syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &t);
+	return t.tv_sec + t.tv_nsec / 1e9;
+}
+
+/* A sleep of 20 ms: not interrupted, not short. */
+static void check_sleep(struct busy_worker *w, int result, double began)
+{
 	if (result < 0) {
 		if (errno != EINTR || !tolerant)
 			error("tid %d %s: %s", w->tid, w->name, strerror(errno));
 		return;
 	}
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	if (t.tv_sec + t.tv_nsec / 1e9 - began < 0.0195)
+	if (now_s() - began < 0.0195)
 		error("tid %d %s: woke too early", w->tid, w->name);
 	w->rounds++;
-}
-
-static double now_s(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec + t.tv_nsec / 1e9;
 }
 
 static void *sleep_body(void *arg)
@@ -344,16 +342,35 @@ static void map_page(const char *path)
 		close(fd);
 }
 
+static void unmap_vdso(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	unsigned long start, end;
+	char line[512];
+
+	if (!maps) {
+		perror("/proc/self/maps");
+		exit(1);
+	}
+	while (fgets(line, sizeof(line), maps))
+		if ((strstr(line, "[vdso]") || strstr(line, "[vvar")) &&
+		    sscanf(line, "%lx-%lx", &start, &end) == 2)
+			munmap((void *)start, end - start);
+	fclose(maps);
+}
+
 int main(int argc, char **argv)
 {
 	struct sigaction sa = { .sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART };
 	int threads = 6, opt;
 
-	while ((opt = getopt(argc, argv, "n:t")) != -1) {
+	while ((opt = getopt(argc, argv, "n:tv")) != -1) {
 		if (opt == 'n')
 			threads = atoi(optarg);
 		else if (opt == 't')
 			tolerant = true;
+		else if (opt == 'v')
+			unmap_vdso();
 		else
 			return 2;
 	}

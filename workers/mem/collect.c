@@ -19,7 +19,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -261,29 +260,13 @@ static int classify(struct view *v, const struct map *m, struct fault *f)
 	e->prot = m->prot;
 	e->pgoff = m->pgoff;
 	v->s->vma[v->s->n - 1].alone = m->alone;
+	v->s->vma[v->s->n - 1].stub = m->start <= v->s->clean && v->s->clean < m->end;
 	if (m->ino || m->dev)
 		return m->dev == v->all->shmem_dev ? classify_shmem(v, m, e, f)
 					      : classify_file(v, m, e, f);
 	e->flags |= MAP_ANONYMOUS;
 	e->status = anonymous_status(m);
 	return 0;
-}
-
-/*
- * The vDSO of every task is the kernel's (unless the task changed its own), so ours tells where
- * its last byte is. Behind it the stub may have been written: the image shall not have it.
- */
-static void find_clean_tail(struct space *s, const struct map *m)
-{
-	const unsigned char *own = (void *)getauxval(AT_SYSINFO_EHDR);
-	uint64_t size = m->end - m->start;
-
-	if (!own)
-		return;
-	while (size && !own[size - 1])
-		size--;
-	s->clean = m->start + size;
-	s->clean_end = m->end;
 }
 
 /* A memfd of ours lives where the tasks' shared memory does. */
@@ -307,11 +290,8 @@ static int collect_maps(struct view *v, struct fault *f)
 	int r = maps_read(v->s->pid, &maps, f);
 	size_t i;
 
-	for (i = 0; r == 0 && i < maps.n; i++) {
+	for (i = 0; r == 0 && i < maps.n; i++)
 		r = classify(v, &maps.map[i], f);
-		if (!strcmp(maps.map[i].name, "[vdso]"))
-			find_clean_tail(v->s, &maps.map[i]);
-	}
 	maps_free(&maps);
 	return r;
 }

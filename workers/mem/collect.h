@@ -18,6 +18,7 @@
 struct space_vma {
 	VmaEntry e;
 	bool alone;			/* no page of it is mapped elsewhere too */
+	bool stub;			/* the stub lies in it */
 };
 
 struct space {
@@ -25,7 +26,7 @@ struct space {
 	uint64_t region, region_end;	/* the agent's: left out */
 	struct space_vma *vma;
 	size_t n, cap;
-	uint64_t clean, clean_end; /* behind the vDSO's last byte: reads as zeros in the image */
+	uint64_t clean, clean_end;	/* where the stub lies: zeros in the image */
 	MmEntry mm;			/* all but vmas, brk, dumpable, thp_disabled */
 	uint64_t auxv[44];
 };

@@ -138,6 +138,8 @@ int on_mem_collect(struct call *c, struct fault *f)
 		s->vpid = m->task[i]->vpid;
 		s->region = m->task[i]->region_base;
 		s->region_end = s->region + m->task[i]->region_size;
+		s->clean = m->task[i]->stub_start;
+		s->clean_end = m->task[i]->stub_end;
 		if (collect_space(s, &d->all, f) < 0)
 			return -1;
 	}
@@ -188,7 +190,7 @@ static void add_pages(struct runs *runs, struct stacks *st, const struct space_v
 	const VmaEntry *e = &v->e;
 	struct run r = { .start = start, .end = end };
 
-	r.pin = v->alone && (e->prot & PROT_READ) && !vma_is(e, VMA_VDSO);
+	r.pin = v->alone && (e->prot & PROT_READ) && !vma_is(e, VMA_VDSO) && !v->stub;
 	if (may_be_lazy(e)) {
 		r.flags = PAGE_LAZY;
 		for (; st->next < st->n && st->page[st->next] < end; st->next++) {
@@ -256,7 +258,7 @@ struct reader {
 	int mem;			/* /proc/PID/mem */
 };
 
-/* The vDSO's tail reads as the kernel made it: zeros. */
+/* The stub's place reads as it was: zeros. */
 static void clean_tail(const struct space *s, const struct run *piece, char *buf)
 {
 	uint64_t from = s->clean > piece->start ? s->clean : piece->start;
