@@ -28,6 +28,7 @@
 #include <sys/wait.h>
 
 #include "proto/control/util.h"
+#include "workers/common/hugetlb.h"
 #include "workers/common/pagemap_scan.h"
 #include "workers/files/files.h"
 #include "workers/mem/mem.h"
@@ -111,6 +112,13 @@ static bool probe_uffd(void)
 	struct uffdio_api api = { .api = UFFD_API };
 
 	return fd >= 0 && ioctl(fd, UFFDIO_API, &api) == 0;
+}
+
+static bool probe_memfd_hugetlb(void)
+{
+	AUTO_CLOSE int fd = memfd_create("stasis", MFD_CLOEXEC | MFD_HUGETLB);
+
+	return fd >= 0;
 }
 
 static bool probe_map_files(void)
@@ -220,6 +228,7 @@ static const struct feature features[] = {
 	{ "pagemap_scan_guard_pages", probe_guard_pages, false, NULL },
 	{ "timer_cr_ids", probe_timer_ids, false, NULL },
 	{ "timerfd", probe_timerfd, false, NULL },
+	{ "memfd_hugetlb", probe_memfd_hugetlb, false, NULL },
 	{ "kcmp_epoll", probe_kcmp_epoll, false, NULL },
 	{ "loginuid", probe_loginuid, false, NULL },
 };

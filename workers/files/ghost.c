@@ -176,6 +176,13 @@ static int write_ghost(struct files *fs, const struct facts *x, uint32_t id, str
 	return image_close(&img, f);
 }
 
+static bool on_fs(const struct facts *x, long magic)
+{
+	struct statfs s;
+
+	return fstatfs(x->dup, &s) == 0 && s.f_type == magic;
+}
+
 /* The name is gone for good: keep the contents. */
 static int dump_ghost(struct files *fs, const struct facts *x, struct fault *f)
 {
@@ -248,13 +255,6 @@ static int write_link_entry(struct files *fs, uint32_t id, char *name, struct fa
 	e.id = id;
 	e.reg = &r;
 	return files_write_entry(fs, &e, f);
-}
-
-static bool on_fs(const struct facts *x, long magic)
-{
-	struct statfs s;
-
-	return fstatfs(x->dup, &s) == 0 && s.f_type == magic;
 }
 
 static int dump_link(struct files *fs, const struct facts *x, const char *path, struct fault *f)
@@ -344,6 +344,10 @@ int remap_preflight(struct files *fs, const struct facts *x, struct fault *f)
 			     " --ghost-limit %llu or more to store them in the dump",
 			     facts_name(x, who, sizeof(who)), (unsigned long long)bytes,
 			     (unsigned long long)bytes);
+	if (x->st.st_nlink == 0 && S_ISREG(x->st.st_mode) && on_fs(x, HUGETLBFS_MAGIC))
+		return fault(f, -ENOTSUP, "%s: it is a deleted file of a hugetlbfs, which cannot be "
+			     "written again; let the program keep its name, or use memfd_create",
+			     facts_name(x, who, sizeof(who)));
 	if (x->st.st_nlink && !o->link_remap && link_deleted(x->link, NULL) &&
 	    access(x->link, F_OK) < 0 && !S_ISDIR(x->st.st_mode))
 		return fault(f, -ENOTSUP, "%s: the file was deleted but has another name; give"

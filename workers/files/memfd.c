@@ -18,6 +18,7 @@
 
 #include "proto/control/util.h"
 #include "proto/images/image.h"
+#include "workers/common/hugetlb.h"
 #include "workers/files/facts.h"
 #include "workers/files/files.h"
 
@@ -35,7 +36,7 @@ struct inode {
 	MemfdInodeEntry *e;		/* restore */
 	int fd;				/* restore: of the mem worker's making; -1: not there yet */
 	bool given;			/* to a file, which closes it */
-	uint64_t ino;			/* dump */
+	uint64_t shmid;			/* dump */
 };
 
 struct memfds {
@@ -70,12 +71,21 @@ static dev_t shmem_dev(void)
 	return dev;
 }
 
-/* A memfd of huge pages is named alike, but lives elsewhere. */
 static bool match(const struct facts *x)
 {
-	if (!x->link || (strncmp(x->link, PREFIX, strlen(PREFIX)) && strcmp(x->link, ZERO)))
+	if (!x->link || !S_ISREG(x->st.st_mode))
 		return false;
-	return S_ISREG(x->st.st_mode) && x->st.st_dev == shmem_dev();
+	if (!strncmp(x->link, PREFIX, strlen(PREFIX)))
+		return x->st.st_dev == shmem_dev() || hugetlb_size_bits(x->st.st_dev);
+	return (!strcmp(x->link, ZERO) && x->st.st_dev == shmem_dev()) ||
+	       (!strncmp(x->link, ANON_HUGE_NAME, strlen(ANON_HUGE_NAME)) &&
+		hugetlb_size_bits(x->st.st_dev));
+}
+
+/* The number of the contents. */
+static uint64_t shmid_of(const struct facts *x)
+{
+	return hugetlb_size_bits(x->st.st_dev) ? hugetlb_shmid(x->st.st_ino) : x->st.st_ino;
 }
 
 static int write_inode(struct files *fs, const struct facts *x, uint64_t id, struct fault *f)
@@ -98,7 +108,9 @@ static int write_inode(struct files *fs, const struct facts *x, uint64_t id, str
 		name[len] = '\0';
 	e.name = strncmp(name, PREFIX, strlen(PREFIX)) ? name : name + strlen(PREFIX);
 	e.inode_id = id;
-	e.shmid = x->st.st_ino;
+	e.shmid = shmid_of(x);
+	e.has_hugetlb_flag = hugetlb_size_bits(x->st.st_dev) != 0;
+	e.hugetlb_flag = MFD_HUGETLB | hugetlb_size_bits(x->st.st_dev);
 	e.uid = x->st.st_uid;
 	e.gid = x->st.st_gid;
 	e.size = x->st.st_size;
@@ -119,13 +131,13 @@ static uint64_t find_inode(struct files *fs, const struct facts *x, const Mapped
 	size_t i;
 
 	for (i = 0; i < all->n; i++)
-		if (all->inode[i].ino == x->st.st_ino)
+		if (all->inode[i].shmid == shmid_of(x))
 			return i + 1;
 	if (write_inode(fs, x, i + 1, f) < 0)
 		return 0;
 	where = xcalloc(1, sizeof(*where));
 	memory_file__init(where);
-	where->shmid = x->st.st_ino;
+	where->shmid = shmid_of(x);
 	where->pid = x->pid;
 	where->has_fd = !m;
 	where->fd = m ? 0 : x->fd;
@@ -135,7 +147,7 @@ static uint64_t find_inode(struct files *fs, const struct facts *x, const Mapped
 	all->memory = xrealloc(all->memory, i + 1, sizeof(*all->memory));
 	all->memory[i] = where;
 	*(struct inode *)grow(&all->inode, all->n++, &all->cap, sizeof(struct inode)) =
-		(struct inode){ .fd = -1, .ino = x->st.st_ino };
+		(struct inode){ .fd = -1, .shmid = shmid_of(x) };
 	return i + 1;
 }
 

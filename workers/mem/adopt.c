@@ -3,7 +3,7 @@
  * adopt.c - restore: shared anonymous memory in the form CRIU 4.2 writes it.
  *
  * CRIU sees that shared anonymous memory and memfds live on the same internal tmpfs and writes
- * both as memfds; the former have the name "/dev/zero".
+ * both as memfds; the former have the name "/dev/zero", or "/anon_hugepage".
  *
  * Rights:   the image directory.
  * Holds:    the table of such files, until adoption_free.
@@ -19,6 +19,7 @@
 #include "proto/control/util.h"
 #include "proto/images/files.pb-c.h"
 #include "proto/images/image.h"
+#include "workers/common/hugetlb.h"
 #include "workers/mem/vma.h"
 
 static void add_file(struct adoption *a, const FileEntry *e)
@@ -36,7 +37,7 @@ static void add_inode(struct adoption *a, const MemfdInodeEntry *e)
 {
 	size_t i;
 
-	if (strcmp(e->name, "/dev/zero"))
+	if (strcmp(e->name, e->has_hugetlb_flag ? ANON_HUGE_NAME : "/dev/zero"))
 		return;
 	for (i = 0; i < a->n; i++)
 		if (a->file[i].inode_id == e->inode_id)

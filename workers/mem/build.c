@@ -23,6 +23,7 @@
 #include <sys/uio.h>
 
 #include "proto/control/util.h"
+#include "workers/common/hugetlb.h"
 #include "workers/mem/fill.h"
 #include "workers/mem/plan.h"
 #include "workers/mem/settle.h"
@@ -32,6 +33,8 @@
 #ifndef UFFD_USER_MODE_ONLY
 #define UFFD_USER_MODE_ONLY 1
 #endif
+
+#define HUGE_WHAT "map huge pages (are enough reserved? /proc/sys/vm/nr_hugepages)"
 
 struct build {
 	struct target *t;
@@ -161,7 +164,7 @@ static void plan_map(struct build *b, size_t i, uint64_t start, uint64_t end)
 {
 	const VmaEntry *e = vma_of(b, i);
 	uint64_t flags = e->flags & (MAP_SHARED | MAP_PRIVATE | MAP_DROPPABLE | MAP_ANONYMOUS |
-				     MAP_GROWSDOWN | MAP_NORESERVE);
+				     MAP_GROWSDOWN | MAP_NORESERVE | MAP_HUGETLB | HUGETLB_SIZE_BITS);
 	int fd = -1;
 
 	if (b->t->slot[i] >= 0)
@@ -169,8 +172,8 @@ static void plan_map(struct build *b, size_t i, uint64_t start, uint64_t end)
 	if (b->shared_fd[i] >= 0)
 		fd = b->shared_fd[i];
 	if (fd >= 0)
-		flags &= ~MAP_ANONYMOUS;
-	plan_add(b->plan, WANT_ADDRESS, "map", start, SYS_mmap,
+		flags &= ~(uint64_t)(MAP_ANONYMOUS | MAP_HUGETLB | HUGETLB_SIZE_BITS);
+	plan_add(b->plan, WANT_ADDRESS, e->flags & MAP_HUGETLB ? HUGE_WHAT : "map", start, SYS_mmap,
 		 (uint64_t[6]){ start, end - start, settle_first_prot(b->t, i),
 				flags | MAP_FIXED_NOREPLACE, fd,
 				fd < 0 ? 0 : e->pgoff + (start - e->start) });

@@ -24,6 +24,7 @@
 #include <sys/sysmacros.h>
 
 #include "proto/control/util.h"
+#include "workers/common/hugetlb.h"
 #include "workers/common/procfs.h"
 #include "workers/mem/maps.h"
 #include "workers/mem/vma.h"
@@ -53,6 +54,7 @@ static const struct {
 	{ MAPF_LOCKED, MAP_LOCKED },
 	{ MAPF_NORESERVE, MAP_NORESERVE },
 	{ MAPF_DROPPABLE, MAP_DROPPABLE },
+	{ MAPF_HUGETLB, MAP_HUGETLB },
 };
 
 VmaEntry *space_add(struct space *s, uint64_t start, uint64_t end)
@@ -93,10 +95,6 @@ static int check_flags(const struct view *v, const struct map *m, struct fault *
 {
 	bool special = is_vvar(m) || !strcmp(m->name, "[vdso]") || !strcmp(m->name, "[uprobes]");
 
-	if (m->flags & MAPF_HUGETLB)
-		return refuse(v, m, f,
-			      "of huge pages (hugetlb), which cannot be dumped yet; let the "
-			      "program use transparent huge pages");
 	if (m->flags & MAPF_UFFD)
 		return refuse(v, m, f,
 			      "registered with a userfaultfd, whose other end cannot be dumped; "
@@ -238,6 +236,33 @@ static int classify_shmem(struct view *v, const struct map *m, VmaEntry *e, stru
 	return 0;
 }
 
+/* Mappings of the kernel's own hugetlbfs: memory files, or made by MAP_HUGETLB. */
+static int classify_huge(struct view *v, const struct map *m, VmaEntry *e, struct fault *f)
+{
+	struct shmem_seen seen = { .id = hugetlb_shmid(m->ino), .pid = v->s->pid, .start = m->start,
+				   .end = m->end };
+
+	e->flags |= hugetlb_size_bits(m->dev);
+	if (starts_with(m->name, "/SYSV"))
+		return refuse(v, m, f, "a System V shared memory segment of huge pages, which cannot "
+			      "be dumped yet");
+	if (!starts_with(m->name, ANON_HUGE_NAME)) {
+		if (classify_file(v, m, e, f) < 0)
+			return -1;
+		e->status |= VMA_MEMFD;
+		return 0;
+	}
+	e->flags |= MAP_ANONYMOUS;
+	if (!m->shared) {
+		e->status = VMA_REGULAR | VMA_ANON_PRIVATE;
+		return 0;
+	}
+	e->status = VMA_REGULAR | VMA_ANON_SHARED;
+	e->shmid = seen.id;
+	shmems_add(&v->all->shmems, &seen);
+	return 0;
+}
+
 static int classify(struct view *v, const struct map *m, struct fault *f)
 {
 	VmaEntry *e;
@@ -261,6 +286,8 @@ static int classify(struct view *v, const struct map *m, struct fault *f)
 	e->pgoff = m->pgoff;
 	v->s->vma[v->s->n - 1].alone = m->alone;
 	v->s->vma[v->s->n - 1].stub = m->start <= v->s->clean && v->s->clean < m->end;
+	if ((m->flags & MAPF_HUGETLB) && hugetlb_size_bits(m->dev))
+		return classify_huge(v, m, e, f);
 	if (m->ino || m->dev)
 		return m->dev == v->all->shmem_dev ? classify_shmem(v, m, e, f)
 					      : classify_file(v, m, e, f);

@@ -16,9 +16,11 @@
 #include <sys/mman.h>
 
 #include "proto/control/util.h"
+#include "workers/common/hugetlb.h"
 #include "workers/mem/vma.h"
 
-#define SAME_FLAGS (MAP_SHARED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN | MAP_NORESERVE)
+#define SAME_FLAGS (MAP_SHARED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN | MAP_NORESERVE | \
+		    MAP_HUGETLB | HUGETLB_SIZE_BITS)
 #define SAME_STATUS (VMA_FILE_PRIVATE | VMA_FILE_SHARED | VMA_ANON_SHARED | VMA_ANON_PRIVATE)
 #define NOT_FORKED ((1ull << MADV_DONTFORK) | (1ull << MADV_WIPEONFORK))
 
@@ -31,6 +33,9 @@ static bool is_heir(const VmaEntry *c, const VmaEntry *p)
 	if (vma_is_special(c) || vma_is_special(p) || (c->flags & MAP_DROPPABLE))
 		return false;
 	if (((c->flags ^ p->flags) & SAME_FLAGS) || ((c->status ^ p->status) & SAME_STATUS))
+		return false;
+	/* Huge pages can neither be mapped nor dropped in part. */
+	if ((c->flags & MAP_HUGETLB) && (c->start != p->start || c->end != p->end))
 		return false;
 	if (c->madv != p->madv || (p->madv & NOT_FORKED) || c->pkey != p->pkey)
 		return false;

@@ -37,7 +37,8 @@ bool fill_wants_uffd(const struct target *t, uint32_t vma)
 {
 	size_t i;
 
-	if (t->stored_bytes[vma] < UFFD_FROM || !vma_is(t->vma[vma], VMA_ANON_PRIVATE))
+	if (t->stored_bytes[vma] < UFFD_FROM || !vma_is(t->vma[vma], VMA_ANON_PRIVATE) ||
+	    (t->vma[vma]->flags & MAP_HUGETLB))
 		return false;
 	for (i = 0; i < t->nkept; i++)
 		if (t->kept[i].vma == vma)

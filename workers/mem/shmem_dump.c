@@ -21,6 +21,9 @@
 #include <unistd.h>
 
 #include "proto/control/util.h"
+#include "workers/common/hugetlb.h"
+
+#define HUGE_CHUNK (1ul << 20)
 
 bool shmems_add(struct shmems *all, const struct shmem_seen *one)
 {
@@ -56,6 +59,30 @@ static int find_data(int fd, struct runs *runs)
 	return errno == ENXIO ? 0 : -1;
 }
 
+static bool is_zero(const char *page)
+{
+	return !*page && !memcmp(page, page + 1, STASIS_PAGE - 1);
+}
+
+/* hugetlbfs tells no holes: pages of zeros are taken for such. */
+static int find_huge_data(int fd, off_t size, struct runs *runs)
+{
+	AUTO_FREE char *buf = xcalloc(1, HUGE_CHUNK);
+	off_t at, i;
+	ssize_t n;
+
+	for (at = 0; at < size; at += n) {
+		n = pread(fd, buf, HUGE_CHUNK, at) & -(ssize_t)STASIS_PAGE;
+		if (n <= 0)
+			return -1;
+		for (i = 0; i < n; i += STASIS_PAGE)
+			if (!is_zero(buf + i))
+				runs_add(runs, (struct run){ .start = at + i,
+							     .end = at + i + STASIS_PAGE });
+	}
+	return 0;
+}
+
 static long fill(void *ctx, const struct runs *runs, struct cursor *at, char *buf, size_t len,
 		 struct fault *f)
 {
@@ -89,7 +116,8 @@ static int write_object(uint64_t id, const char *path, struct page_writer *w, st
 		return fault(f, errno, "open the shared memory %s", path);
 	if (!st.st_size)
 		return 0;		/* no images of what is empty */
-	if (find_data(fd, &runs) < 0)
+	if ((hugetlb_size_bits(st.st_dev) ? find_huge_data(fd, st.st_size, &runs) :
+					    find_data(fd, &runs)) < 0)
 		fault(f, errno, "find the data of the shared memory %s", path);
 	else
 		r = pages_write(w, IMG_SHMEM_PAGEMAP, id, &runs, &src, f);

@@ -24,6 +24,7 @@
 
 #include "proto/control/util.h"
 #include "proto/images/image.h"
+#include "workers/common/hugetlb.h"
 #include "workers/mem/vma.h"
 
 static struct shmem *find(struct shmem_pool *pool, uint64_t id)
@@ -56,7 +57,20 @@ static int load(struct shmem *s, int image_dir, struct fault *f)
 /* Shared anonymous memory that is opened too; otherwise a true memfd. */
 static bool is_anonymous(const struct shmem *s)
 {
-	return !s->file || !strcmp(s->file->name, "/dev/zero");
+	return !s->file || !strcmp(s->file->name, s->huge ? ANON_HUGE_NAME : "/dev/zero");
+}
+
+static int set_huge(struct shmem *s, const MemfdInodeEntry *e, struct fault *f)
+{
+	uint64_t page = hugetlb_page(e->hugetlb_flag);
+
+	if (!e->has_hugetlb_flag)
+		return 0;
+	if ((e->hugetlb_flag & ~HUGETLB_SIZE_BITS) != MFD_HUGETLB || !page || e->size % page)
+		return fault(f, -EBADMSG, "memfd.img: file %" PRIu64 ": size or page size is out of range",
+			     e->inode_id);
+	s->huge = MAP_HUGETLB | (e->hugetlb_flag & HUGETLB_SIZE_BITS);
+	return 0;
 }
 
 /* The entry becomes the pool's. An empty file has no images of pages. */
@@ -70,9 +84,8 @@ static int add_file(struct shmem_pool *pool, MemfdInodeEntry *e, int image_dir, 
 	s->size = e->size;
 	if (twice)
 		return fault(f, -EBADMSG, "memfd.img: two files have the contents %u", e->shmid);
-	if (e->has_hugetlb_flag)
-		return fault(f, -ENOTSUP, "the memory file \"%.100s\" has huge pages "
-			     "(hugetlb), which cannot be restored yet", e->name);
+	if (set_huge(s, e, f) < 0)
+		return -1;
 	if (e->size > USER_END)
 		return fault(f, -EBADMSG, "memfd.img: file %" PRIu64 ": size is out of range",
 			     e->inode_id);
@@ -114,8 +127,15 @@ int shmem_pool_add(struct shmem_pool *pool, const struct target *t, int image_di
 		if (!vma_is(e, VMA_ANON_SHARED))
 			continue;
 		s = find(pool, e->shmid);
-		if (!s && load(s = add(pool, e->shmid), image_dir, f) < 0)
-			return -1;
+		if (!s) {
+			s = add(pool, e->shmid);
+			s->huge = e->flags & (MAP_HUGETLB | HUGETLB_SIZE_BITS);
+			if (load(s, image_dir, f) < 0)
+				return -1;
+		}
+		if (s->huge != (e->flags & (MAP_HUGETLB | HUGETLB_SIZE_BITS)))
+			return fault(f, -EBADMSG, "mm-%d.img: mapping %" PRIx64 "-%" PRIx64
+				     ": another page size than its object's", t->pid, e->start, e->end);
 		end = e->pgoff + e->end - e->start;
 		if (end > USER_END)
 			return fault(f, -EBADMSG, "mm-%d.img: mapping %" PRIx64 "-%" PRIx64
@@ -141,6 +161,42 @@ void shmem_pool_free(struct shmem_pool *pool)
 	*pool = (struct shmem_pool){ 0 };
 }
 
+/*
+ * hugetlbfs knows no write(). The pages are allocated first: where there are too few, an access
+ * would be a SIGBUS.
+ */
+static int copy_huge(const struct shmem *s, char *map, struct fault *f)
+{
+	const struct stored *r;
+	size_t i;
+
+	for (i = 0; i < s->stored.n; i++) {
+		r = &s->stored.run[i];
+		if (fallocate(s->fd, 0, r->start, r->end - r->start) < 0)
+			return fault(f, errno, "allocate huge pages for shared memory %" PRIu64 " (raise "
+				     "/proc/sys/vm/nr_hugepages?)", s->id);
+		memcpy(map + r->start, s->pages.data + r->offset, r->end - r->start);
+	}
+	return 0;
+}
+
+static int write_huge(const struct shmem *s, struct fault *f)
+{
+	char *map;
+	int r;
+
+	if (!s->size)
+		return 0;
+	if (s->file && ftruncate(s->fd, s->size) < 0)
+		return fault(f, errno, "give shared memory its %" PRIu64 " bytes", s->size);
+	map = mmap(NULL, s->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, s->fd, 0);
+	if (map == MAP_FAILED)
+		return fault(f, errno, "map the shared memory %" PRIu64 " of huge pages", s->id);
+	r = copy_huge(s, map, f);
+	munmap(map, s->size);
+	return r;
+}
+
 static int write_contents(const struct shmem *s, struct fault *f)
 {
 	const struct stored *r;
@@ -148,6 +204,8 @@ static int write_contents(const struct shmem *s, struct fault *f)
 	ssize_t n;
 	size_t i;
 
+	if (s->huge)
+		return write_huge(s, f);
 	for (i = 0; i < s->stored.n; i++) {
 		r = &s->stored.run[i];
 		for (done = 0; done < r->end - r->start; done += n) {
@@ -168,7 +226,7 @@ static int make_anonymous(struct shmem *s, struct fault *f)
 	/* NORESERVE: the object is as large as an attacker's image says, its pages come when
 	 * written. */
 	map = mmap(NULL, s->size, PROT_READ | PROT_WRITE,
-		   MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		   MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE | s->huge, -1, 0);
 	if (map == MAP_FAILED)
 		return fault(f, errno, "make shared memory of %" PRIu64 " bytes", s->size);
 	snprintf(path, sizeof(path), "/proc/self/map_files/%lx-%lx", (unsigned long)map,
@@ -184,6 +242,8 @@ static int make_memfd(struct shmem *s, struct fault *f)
 {
 	unsigned flags = s->file->seals == F_SEAL_SEAL ? 0 : MFD_ALLOW_SEALING;
 
+	if (s->huge)
+		flags |= MFD_HUGETLB | (s->huge & HUGETLB_SIZE_BITS);
 	s->fd = memfd_create(s->file->name, flags | MFD_CLOEXEC);
 	if (s->fd < 0)
 		return fault(f, errno, "make the memory file \"%s\"", s->file->name);

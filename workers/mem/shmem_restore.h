@@ -19,6 +19,7 @@ struct shmem {
 	struct stored_list stored;
 	struct pages_image pages;
 	int fd;				/* -1 until it is needed */
+	uint32_t huge;			/* MAP_HUGETLB and the page's size; 0: small pages */
 	MemfdInodeEntry *file;		/* memfd.img has it too; NULL: only mapped */
 };
 

@@ -16,13 +16,14 @@
 
 #include "proto/control/util.h"
 #include "proto/images/image.h"
+#include "workers/common/hugetlb.h"
 #include "workers/mem/vma.h"
 
 #define MIN_ADDRESS 4096ul		/* the smallest vm.mmap_min_addr anybody sets, but 0 */
 #define AUXV_MAX 52			/* words; of the kernel on x86-64 */
 #define PKEY_MAX 15
 #define KNOWN_FLAGS (MAP_SHARED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN | MAP_LOCKED | \
-		     MAP_NORESERVE | MAP_DROPPABLE)
+		     MAP_NORESERVE | MAP_DROPPABLE | MAP_HUGETLB | HUGETLB_SIZE_BITS)
 #define KNOWN_MADV ((1ull << MADV_SEQUENTIAL) | (1ull << MADV_RANDOM) | (1ull << MADV_DONTFORK) | \
 		    (1ull << MADV_DONTDUMP) | (1ull << MADV_MERGEABLE) | (1ull << MADV_HUGEPAGE) | \
 		    (1ull << MADV_NOHUGEPAGE) | (1ull << MADV_WIPEONFORK))
@@ -56,11 +57,6 @@ static int check_supported(const struct target *t, const VmaEntry *e, struct fau
 				     "task %d: the mapping %" PRIx64 "-%" PRIx64
 				     " is %s, which cannot be restored yet",
 				     t->pid, e->start, e->end, refused[i].what);
-	if (e->flags & MAP_HUGETLB)
-		return fault(f, -ENOTSUP,
-			     "task %d: the mapping %" PRIx64 "-%" PRIx64
-			     " has huge pages (hugetlb), which cannot be restored yet",
-			     t->pid, e->start, e->end);
 	return 0;
 }
 
@@ -105,6 +101,8 @@ static int check_vma(const struct target *t, const VmaEntry *e, struct fault *f)
 		return -1;
 	if (e->flags & ~KNOWN_FLAGS)
 		return bad(t, e, f, "unknown flags");
+	if ((e->flags & HUGETLB_SIZE_BITS) && (!(e->flags & MAP_HUGETLB) || !hugetlb_page(e->flags)))
+		return bad(t, e, f, "unknown size of huge pages");
 	if (e->madv & ~KNOWN_MADV)
 		return bad(t, e, f, "unknown madv bits");
 	if (e->pgoff % STASIS_PAGE || e->pgoff > INT64_MAX - size)
