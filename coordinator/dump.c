@@ -102,29 +102,43 @@ static int check_root(struct job *job, struct fault *f)
 	return preflight_session(root, st.sid, job->opts, f);
 }
 
-static int ask_files_preflight(struct job *job, struct fault *f)
+static int ask_preflight(struct job *job, struct fault *f)
 {
 	struct dump_state *d = state(job);
 	AUTO_FREE uint32_t *pids = xcalloc(d->nwalked, sizeof(*pids));
-	FilesPreflight msg = FILES_PREFLIGHT__INIT;
+	FilesPreflight files = FILES_PREFLIGHT__INIT;
+	MemPreflight mem = MEM_PREFLIGHT__INIT;
 	Request req = REQUEST__INIT;
 	size_t i;
 
 	for (i = 0; i < d->nwalked; i++)
 		pids[i] = d->walked[i];
-	msg.pid = pids;
-	msg.n_pid = d->nwalked;
+	mem.pid = files.pid = pids;
+	mem.n_pid = files.n_pid = d->nwalked;
 	req.body_case = REQUEST__BODY_FILES_PREFLIGHT;
-	req.files_preflight = &msg;
-	return ask(job, ROLE_FILES, STAGE__PREPARE, &req, f);
+	req.files_preflight = &files;
+	if (ask(job, ROLE_FILES, STAGE__PREPARE, &req, f) < 0)
+		return -1;
+	req.body_case = REQUEST__BODY_MEM_PREFLIGHT;
+	req.mem_preflight = &mem;
+	return ask(job, ROLE_MEM, STAGE__PREPARE, &req, f);
 }
 
 /* The first obstacle is the fault, the others go to the log. */
-static int files_obstacles(struct job *job, struct fault *f)
+static void note_obstacles(char *const *obstacle, size_t n, struct fault *f)
+{
+	size_t i = 0;
+
+	if (n && !f->code)
+		fault(f, -ENOTSUP, "%s", obstacle[i++]);
+	for (; i < n; i++)
+		log_warnx("%s", obstacle[i]);
+}
+
+static int files_obstacles(struct job *job, struct fault *found, struct fault *f)
 {
 	FilesPreflightDone *done;
 	Reply *rep = NULL;
-	size_t i;
 	int r = 0;
 
 	if (answer(job, ROLE_FILES, &rep, f) < 0)
@@ -132,12 +146,33 @@ static int files_obstacles(struct job *job, struct fault *f)
 	done = rep->body_case == REPLY__BODY_FILES_PREFLIGHT_DONE ? rep->files_preflight_done : NULL;
 	if (done && done->n_socket)
 		r = sockets_preflight(job, done, f);
-	for (i = 1; done && i < done->n_obstacle; i++)
-		log_warnx("%s", done->obstacle[i]);
-	if (done && done->n_obstacle && r == 0)
-		r = fault(f, -ENOTSUP, "%s", done->obstacle[0]);
+	if (done)
+		note_obstacles(done->obstacle, done->n_obstacle, found);
 	reply__free_unpacked(rep, NULL);
 	return r;
+}
+
+static int mem_obstacles(struct job *job, struct fault *found, struct fault *f)
+{
+	const MemPreflightDone *done;
+	Reply *rep = NULL;
+
+	if (answer(job, ROLE_MEM, &rep, f) < 0)
+		return -1;
+	done = rep->body_case == REPLY__BODY_MEM_PREFLIGHT_DONE ? rep->mem_preflight_done : NULL;
+	if (done)
+		note_obstacles(done->obstacle, done->n_obstacle, found);
+	reply__free_unpacked(rep, NULL);
+	return 0;
+}
+
+static int obstacles(struct job *job, struct fault *f)
+{
+	struct fault found = { 0 };
+
+	if (files_obstacles(job, &found, f) < 0 || mem_obstacles(job, &found, f) < 0)
+		return -1;
+	return found.code ? fault(f, -found.code, "%s", found.text) : 0;
 }
 
 static int preflight(struct job *job, struct fault *f)
@@ -146,17 +181,16 @@ static int preflight(struct job *job, struct fault *f)
 	size_t i;
 
 	if (preflight_walk(job->opts->pid, &d->walked, &d->nwalked, f) < 0 ||
-	    ask_files_preflight(job, f) < 0)
+	    ask_preflight(job, f) < 0)
 		return -1;
 	registers_prepare();
 	preflight_begin(&d->preflight, job->opts->pid, f);
 	for (i = 0; i < d->nwalked && !f->code; i++)
 		preflight_task(&d->preflight, d->walked[i], f);
-	if (f->code) {
-		quiesce(job);
-		return -1;
-	}
-	return files_obstacles(job, f);
+	if (!f->code)
+		obstacles(job, f);
+	quiesce(job);
+	return f->code ? -1 : 0;
 }
 
 static int prepare(struct job *job, struct fault *f)
@@ -335,6 +369,7 @@ static int collect(struct job *job, struct fault *f)
 		return -1;
 	if (d->collected->body_case != REPLY__BODY_MEM_COLLECTED)
 		return fault(f, -EPROTO, "the mem worker's answer is not the one expected");
+	job->uprobes = d->collected->mem_collected->uprobes;
 	return 0;
 }
 

@@ -71,6 +71,10 @@ struct job {
 	int network_lock;		/* what locked the network, as in inventory.img; -1: nothing */
 	bool raised;			/* our priority, by freeze_tree */
 	MemWritten *written;		/* dump: figures for stats-dump; NULL until then */
+	bool uprobes;			/* dump: areas of uprobes were left out */
+	struct {			/* restore: figures for stats-restore */
+		uint64_t compared, skipped_cow, restored;
+	} pages;
 	void *priv;			/* private to dump or restore */
 };
 

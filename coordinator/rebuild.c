@@ -372,6 +372,23 @@ int rebuild_files(struct job *job, struct fault *f)
 	return sockets_fill(job, f);
 }
 
+static int take_figures(struct job *job, struct fault *f)
+{
+	const MemFinished *m;
+	Reply *rep = NULL;
+
+	if (crew_wait(job->crew, ROLE_MEM, &rep, f) < 0)
+		return -1;
+	if (rep->body_case == REPLY__BODY_MEM_FINISHED) {
+		m = rep->mem_finished;
+		job->pages.compared = m->pages_compared;
+		job->pages.skipped_cow = m->pages_skipped_cow;
+		job->pages.restored = m->pages_restored;
+	}
+	reply__free_unpacked(rep, NULL);
+	return 0;
+}
+
 int rebuild_finish(struct job *job, struct fault *f)
 {
 	MemFinish mem = MEM_FINISH__INIT;
@@ -385,7 +402,7 @@ int rebuild_finish(struct job *job, struct fault *f)
 	req.body_case = REQUEST__BODY_FILES_FINISH;
 	req.files_finish = &files;
 	if (crew_send(job->crew, ROLE_FILES, STAGE__RELEASE, &req, NULL, 0, f) < 0 ||
-	    crew_wait(job->crew, ROLE_MEM, NULL, f) < 0)
+	    take_figures(job, f) < 0)
 		return -1;
 	return crew_wait(job->crew, ROLE_FILES, NULL, f);
 }

@@ -19,6 +19,7 @@ static void show(const RestoreStatsEntry *r)
 	printf("Pages compared: %" PRIu64 " (0x%" PRIx64 ")\n", r->pages_compared, r->pages_compared);
 	printf("Pages skipped COW: %" PRIu64 " (0x%" PRIx64 ")\n", r->pages_skipped_cow,
 	       r->pages_skipped_cow);
+	printf("Pages restored: %" PRIu64 " (0x%" PRIx64 ")\n", r->pages_restored, r->pages_restored);
 	printf("Restore time: %u us\n", r->restore_time);
 	printf("Forking time: %u us\n", r->forking_time);
 	fflush(stdout);
@@ -32,6 +33,10 @@ int restore_stats(struct job *job, struct fault *f)
 
 	r.restore_time = job->timing.restore_us;
 	r.forking_time = job->timing.forking_us;
+	r.pages_compared = job->pages.compared;
+	r.pages_skipped_cow = job->pages.skipped_cow;
+	r.has_pages_restored = true;
+	r.pages_restored = job->pages.restored;
 	e.restore = &r;
 	if (!img || image_write(img, &e.base, f) < 0 || image_close(&img, f) < 0)
 		return -1;

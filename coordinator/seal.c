@@ -154,6 +154,7 @@ int seal_inventory(struct job *job, struct fault *f)
 	e.lsmtype = security_module();
 	e.has_network_lock_method = true;
 	e.network_lock_method = job->network_lock < 0 ? 0 : job->network_lock;
+	e.has_allow_uprobes = e.allow_uprobes = job->uprobes;
 	e.plugins_entry = &plugins;
 	e.dump_criu_run_id = job->run_id;
 	return replace_inventory(job->image_dir, &e, f);

@@ -57,6 +57,9 @@ static int read_inventory(struct loader *l, struct fault *f)
 	    !l->inventory->has_ns_per_id || !l->inventory->ns_per_id)
 		return fault(f, -EINVAL, "inventory.img: images of this age are not supported; "
 			     "restore and dump them with CRIU 2 or later first");
+	if (l->inventory->allow_uprobes && !l->job->opts->allow_uprobes)
+		return fault(f, -EINVAL, "a task of this dump ran under uprobes: give --allow-uprobes, and "
+			     "have the same probes active here");
 	if (!l->inventory->root_ids)
 		return fault(f, -EINVAL, "inventory.img: root_ids is missing");
 	return 0;

@@ -13,6 +13,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/io_uring.h>
+#include <linux/perf_event.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
@@ -703,9 +705,24 @@ static void socket_setup(void)
 	close(3);
 }
 
-static void huge_setup(void)
+static void io_uring_setup(void)
 {
-	dup2(memfd_create("huge", MFD_HUGETLB), 7);
+	struct io_uring_params p = { 0 };
+
+	syscall(SYS_io_uring_setup, 4, &p);
+}
+
+static void userfaultfd_setup(void)
+{
+	syscall(SYS_userfaultfd, 0);
+}
+
+static void perf_setup(void)
+{
+	struct perf_event_attr a = { .type = PERF_TYPE_SOFTWARE, .size = sizeof(a),
+				     .config = PERF_COUNT_SW_TASK_CLOCK };
+
+	syscall(SYS_perf_event_open, &a, 0, -1, -1, 0);
 }
 
 static void large_setup(void)
@@ -738,7 +755,9 @@ static void obstacles(void)
 		return;
 	}
 	expect_obstacle(socket_setup, "is a socket");
-	expect_obstacle(huge_setup, "(/memfd:huge (deleted)) is a file of memory");
+	expect_obstacle(io_uring_setup, "(anon_inode:[io_uring]) is a ring of io_uring");
+	expect_obstacle(userfaultfd_setup, "(anon_inode:[userfaultfd]) is a userfaultfd");
+	expect_obstacle(perf_setup, "(anon_inode:[perf_event]) is a performance counter");
 	expect_obstacle(large_setup, "--ghost-limit");
 	expect_obstacle(other_name_setup, "--link-remap");
 }

@@ -9,11 +9,14 @@
  * Rights:   root (ptrace, map_files, clone3 with chosen pids).
  */
 #include <fcntl.h>
+#include <linux/io_uring.h>
+#include <linux/perf_event.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -284,6 +287,51 @@ static void segment_mapped(int out)
 	shmctl(id, IPC_RMID, NULL);
 }
 
+/* The descriptor is closed: only the mapping tells. */
+static void io_uring_mapped(int out)
+{
+	struct io_uring_params p = { 0 };
+	int fd = syscall(SYS_io_uring_setup, 4, &p);
+
+	(void)out;
+	if (fd < 0 || mmap(NULL, PAGE, RW, MAP_SHARED, fd, IORING_OFF_SQ_RING) == MAP_FAILED)
+		_exit(2);
+	close(fd);
+}
+
+static void perf_mapped(int out)
+{
+	struct perf_event_attr a = { .type = PERF_TYPE_SOFTWARE, .size = sizeof(a),
+				     .config = PERF_COUNT_SW_TASK_CLOCK };
+	int fd = syscall(SYS_perf_event_open, &a, 0, -1, -1, 0);
+
+	(void)out;
+	if (fd < 0 || mmap(NULL, 2 * PAGE, RW, MAP_SHARED, fd, 0) == MAP_FAILED)
+		_exit(2);
+	close(fd);
+}
+
+static void refused_early(void)
+{
+	static const struct {
+		void (*setup)(int);
+		const char *says;
+	} cases[] = {
+		{ io_uring_mapped, "io_uring" }, { perf_mapped, "performance counter" },
+	};
+	struct world w;
+	size_t i;
+
+	for (i = 0; i < ARRAY_LEN(cases); i++) {
+		CHECK(start_subject(&w, cases[i].setup, 1) == 0);
+		CHECK(strstr(preflight(&w), cases[i].says));
+		end(&w);
+	}
+	CHECK(start_subject(&w, nothing, 1) == 0);
+	CHECK(!*preflight(&w));
+	end(&w);
+}
+
 static void refusals(void)
 {
 	static const struct {
@@ -347,5 +395,6 @@ int main(void)
 	check_run("pages shared after a fork are shared again", shared_after_fork);
 	check_run("calls into another kernel's vDSO are redirected", foreign_vdso);
 	check_run("what cannot be dumped is named", refusals);
+	check_run("it is named before the freeze where its name tells", refused_early);
 	return check_done();
 }

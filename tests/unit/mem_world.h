@@ -97,6 +97,24 @@ static void open_files(struct world *w, const MemCollected *m)
 	}
 }
 
+/* What MemPreflight says of the first task: "" for nothing. */
+static const char *preflight(struct world *w)
+{
+	static char text[200];
+	uint32_t pid = w->task[0].pid;
+	MemPreflight m = MEM_PREFLIGHT__INIT;
+	Reply rep = REPLY__INIT;
+
+	m.pid = &pid;
+	m.n_pid = 1;
+	if (ask(w, REQUEST__BODY_MEM_PREFLIGHT, &m, on_mem_preflight, &rep) < 0)
+		return w->f.text;
+	snprintf(text, sizeof(text), "%s", rep.mem_preflight_done->n_obstacle ?
+		 rep.mem_preflight_done->obstacle[0] : "");
+	mem_preflight_done__free_unpacked(rep.mem_preflight_done, NULL);
+	return text;
+}
+
 static int dump(struct world *w, int which)
 {
 	DumpTask task[TASKS], *tasks[TASKS];
@@ -194,7 +212,8 @@ static void finish(struct world *w)
 	MemFinish m = MEM_FINISH__INIT;
 	Reply rep = REPLY__INIT;
 
-	ask(w, REQUEST__BODY_MEM_FINISH, &m, on_mem_finish, &rep);
+	if (ask(w, REQUEST__BODY_MEM_FINISH, &m, on_mem_finish, &rep) == 0)
+		mem_finished__free_unpacked(rep.mem_finished, NULL);
 	if (w->prepared)
 		mem_prepared__free_unpacked(w->prepared, NULL);
 	w->prepared = NULL;

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "workers/files/anon.h"
 #include "workers/files/epoll.h"
 #include "workers/files/eventfd.h"
 #include "workers/files/fanotify.h"
@@ -37,6 +38,21 @@ static bool match_socket(const struct facts *x)
 static bool match_anonymous(const struct facts *x)
 {
 	return starts(x, "anon_inode:") || starts(x, "pidfd:");
+}
+
+static bool match_io_uring(const struct facts *x)
+{
+	return anon_is(x, "[io_uring]");
+}
+
+static bool match_userfaultfd(const struct facts *x)
+{
+	return anon_is(x, "[userfaultfd]");
+}
+
+static bool match_perf(const struct facts *x)
+{
+	return anon_is(x, "[perf_event]");
 }
 
 static bool match_memory(const struct facts *x)
@@ -66,17 +82,37 @@ static const struct file_type socket_row = {
 	.refuse = "sockets of its family (SO_DOMAIN) cannot be dumped: close it before the dump",
 };
 
+static const struct file_type io_uring_row = {
+	.name = "ring of io_uring",
+	.match = match_io_uring,
+	.refuse = "requests in flight are the kernel's alone and cannot be dumped: let the program do"
+		  " without (most fall back when sysctl kernel.io_uring_disabled is 2)",
+};
+
+static const struct file_type userfaultfd_row = {
+	.name = "userfaultfd",
+	.match = match_userfaultfd,
+	.refuse = "page faults that wait for an answer cannot be dumped: dump before the program opens"
+		  " it or after it has closed it",
+};
+
+static const struct file_type perf_row = {
+	.name = "performance counter (perf_event_open)",
+	.match = match_perf,
+	.refuse = "counts of the hardware cannot be set again: end the measurement first",
+};
+
 static const struct file_type anonymous_row = {
 	.name = "descriptor of a kernel service",
 	.match = match_anonymous,
-	.refuse = "descriptors of io_uring, userfaultfd, perf, bpf and the like cannot be dumped yet:"
-		  " dump before the program opens it",
+	.refuse = "descriptors of bpf and the like cannot be dumped yet: dump before the program opens"
+		  " it",
 };
 
 static const struct file_type memory_row = {
 	.name = "file of memory",
 	.match = match_memory,
-	.refuse = "memory of huge pages, of devices or of System V cannot be dumped as a file"
+	.refuse = "memory of devices or of System V cannot be dumped as a file"
 		  " yet: dump before the program opens it",
 };
 
@@ -112,6 +148,9 @@ const struct file_type *const file_types[] = {
 	&inotify_type,
 	&fanotify_type,
 	&pidfd_type,
+	&io_uring_row,
+	&userfaultfd_row,
+	&perf_row,
 	&anonymous_row,
 	&memfd_type,
 	&memory_row,

@@ -350,11 +350,13 @@ static int fill(struct build *b, struct fault *f)
 {
 	AUTO_CLOSE int uffd = -1;
 	bool part = b->inherited && b->t->nkept;
+	const struct stored_list *what = part ? &b->t->differs : &b->t->stored;
+	size_t i;
 
-	if (take_uffd(b, &uffd, f) < 0)
+	if (take_uffd(b, &uffd, f) < 0 || fill_pages(b->t, what, uffd, f) < 0)
 		return -1;
-	if (fill_pages(b->t, part ? &b->t->differs : &b->t->stored, uffd, f) < 0)
-		return -1;
+	for (i = 0; i < what->n; i++)
+		b->t->restored += (what->run[i].end - what->run[i].start) / STASIS_PAGE;
 	return b->t->redirect ? write_redirected(b, f) : 0;
 }
 

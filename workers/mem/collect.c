@@ -90,11 +90,15 @@ static bool is_vvar(const struct map *m)
 	return !strcmp(m->name, "[vvar]") || !strcmp(m->name, "[vvar_vclock]");
 }
 
-/* What no kind of mapping may have. The kernel's own areas are exempt where it sets it itself. */
+/* The kernel's own areas, on which it sets flags itself. */
+static bool is_special(const struct map *m)
+{
+	return is_vvar(m) || !strcmp(m->name, "[vdso]") || !strcmp(m->name, "[uprobes]");
+}
+
+/* What no kind of mapping may have. */
 static int check_flags(const struct view *v, const struct map *m, struct fault *f)
 {
-	bool special = is_vvar(m) || !strcmp(m->name, "[vdso]") || !strcmp(m->name, "[uprobes]");
-
 	if (m->flags & MAPF_UFFD)
 		return refuse(v, m, f,
 			      "registered with a userfaultfd, whose other end cannot be dumped; "
@@ -103,9 +107,10 @@ static int check_flags(const struct view *v, const struct map *m, struct fault *
 		return refuse(v, m, f,
 			      "a shadow stack, which cannot be dumped yet; start the program "
 			      "with GLIBC_TUNABLES=glibc.cpu.x86_shstk=off");
-	if ((m->flags & MAPF_SEALED) && !special)
-		return refuse(v, m, f, "sealed (mseal), which no image can record");
-	if ((m->flags & MAPF_IO) && !special)
+	if (m->flags & MAPF_SYNC)
+		return refuse(v, m, f,
+			      "mapped with MAP_SYNC (persistent memory), which cannot be dumped");
+	if ((m->flags & MAPF_IO) && !is_special(m))
 		return refuse(v, m, f, "the memory of a device, which only a plugin could dump");
 	return 0;
 }
@@ -126,6 +131,8 @@ static void set_flags(VmaEntry *e, const struct map *m)
 	e->has_madv = e->madv != 0;
 	e->pkey = m->pkey;
 	e->has_pkey = m->pkey != 0;
+	e->sealed = (m->flags & MAPF_SEALED) && !is_special(m);
+	e->has_sealed = e->sealed;
 }
 
 /* CRIU keeps neighbouring vvar areas as one entry; so do we. */
@@ -183,6 +190,23 @@ static int check_file(const struct view *v, const struct map *m, const char *lin
 		      "not a mapping of a regular file; which kernel object it is, is unknown");
 }
 
+/* What cannot be dumped and is known by its name. */
+static int check_name(const struct view *v, const struct map *m, struct fault *f)
+{
+	if (!strcmp(m->name, "/[aio]"))
+		return refuse(v, m, f,
+			      "a ring of asynchronous I/O (io_setup), which cannot be dumped yet");
+	if (starts_with(m->name, "anon_inode:[io_uring]"))
+		return refuse(v, m, f, "a ring of io_uring, whose requests in flight are the kernel's "
+			      "alone; let the program do without (kernel.io_uring_disabled=2)");
+	if (starts_with(m->name, "anon_inode:[perf_event]"))
+		return refuse(v, m, f, "the ring of a performance counter (perf_event_open), which "
+			      "cannot be dumped; end the measurement");
+	if (starts_with(m->name, "anon_inode:"))
+		return refuse(v, m, f, "the ring of a kernel object that cannot be dumped");
+	return 0;
+}
+
 static int classify_file(struct view *v, const struct map *m, VmaEntry *e, struct fault *f)
 {
 	struct mapped file = { .dev = m->dev, .ino = m->ino, .name = (char *)m->name,
@@ -190,11 +214,8 @@ static int classify_file(struct view *v, const struct map *m, VmaEntry *e, struc
 	size_t known = v->all->mapped.n;
 	char link[40];
 
-	if (!strcmp(m->name, "/[aio]"))
-		return refuse(v, m, f,
-			      "a ring of asynchronous I/O (io_setup), which cannot be dumped yet");
-	if (starts_with(m->name, "anon_inode:"))
-		return refuse(v, m, f, "the ring of a kernel object that cannot be dumped");
+	if (check_name(v, m, f) < 0)
+		return -1;
 	snprintf(link, sizeof(link), "%" PRIx64 "-%" PRIx64, m->start, m->end);
 	if (link_flags(v, link, &file.flags, f) < 0)
 		return -1;
@@ -276,6 +297,7 @@ static int classify(struct view *v, const struct map *m, struct fault *f)
 		return 0;
 	}
 	if (!strcmp(m->name, "[uprobes]")) {
+		v->all->uprobes = true;
 		if (v->all->allow_uprobes)
 			return 0;
 		return refuse(v, m, f, "of active uprobes; --allow-uprobes leaves it out");
@@ -391,20 +413,69 @@ static int collect_stat(struct space *s, struct fault *f)
 	return 0;
 }
 
+static int open_map_files(struct view *v, struct fault *f)
+{
+	char path[40];
+
+	snprintf(path, sizeof(path), "/proc/%d/map_files", v->s->pid);
+	v->map_files = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return v->map_files < 0 ? fault(f, errno, "open %s", path) : 0;
+}
+
 int collect_space(struct space *s, struct collection *all, struct fault *f)
 {
 	AUTO_CLOSE int map_files = -1;
 	struct view v = { .s = s, .all = all };
-	char path[40];
 
-	snprintf(path, sizeof(path), "/proc/%d/map_files", s->pid);
-	map_files = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (map_files < 0)
-		return fault(f, errno, "open %s", path);
-	v.map_files = map_files;
+	if (open_map_files(&v, f) < 0)
+		return -1;
+	map_files = v.map_files;
 	mm_entry__init(&s->mm);
 	if (find_shmem_dev(all, f) < 0 || collect_maps(&v, f) < 0 ||
 	    collect_exe(&v, f) < 0 || collect_auxv(s, f) < 0 || collect_stat(s, f) < 0)
 		return -1;
 	return 0;
+}
+
+/* ---- preflight ---- */
+
+/* Each file is looked at once in the whole tree. */
+static int preflight_map(struct view *v, const struct map *m, struct fault *f)
+{
+	struct mapped file = { .dev = m->dev, .ino = m->ino, .name = (char *)m->name };
+	size_t known = v->all->mapped.n;
+	char link[40];
+
+	if ((!m->ino && !m->dev) || m->dev == v->all->shmem_dev)
+		return 0;
+	if (check_name(v, m, f) < 0)
+		return -1;
+	mapped_id(&v->all->mapped, &file);
+	if (v->all->mapped.n == known)
+		return 0;
+	snprintf(link, sizeof(link), "%" PRIx64 "-%" PRIx64, m->start, m->end);
+	return check_file(v, m, link, f);
+}
+
+int collect_preflight(pid_t pid, struct collection *all, struct fault *f)
+{
+	AUTO_CLOSE int map_files = -1;
+	struct space s = { .pid = pid };
+	struct view v = { .s = &s, .all = all };
+	struct fault own = { 0 };
+	struct maps maps = { 0 };
+	size_t i;
+
+	if (open_map_files(&v, &own) < 0)
+		return 0;		/* it ended meanwhile, or will be a fault later */
+	map_files = v.map_files;
+	if (find_shmem_dev(all, f) < 0)
+		return -1;
+	if (maps_read_names(pid, &maps, &own) == 0)
+		for (i = 0; i < maps.n && own.code != ENOTSUP; i++) {
+			own.code = 0;	/* it unmapped this one meanwhile */
+			preflight_map(&v, &maps.map[i], &own);
+		}
+	maps_free(&maps);
+	return own.code == ENOTSUP ? fault(f, -ENOTSUP, "%s", own.text) : 0;
 }

@@ -35,12 +35,15 @@ struct space {
 struct collection {
 	struct mapped_files mapped;
 	struct shmems shmems;
-	bool allow_uprobes;
+	bool allow_uprobes, uprobes;	/* may be left out; were */
 	dev_t shmem_dev;		/* where all shared memory without a name lives; 0: not known */
 };
 
 /* Fill *s (pid, vpid, region are set). What cannot be dumped is a fault that names the mapping. */
 int collect_space(struct space *s, struct collection *all, struct fault *f);
+
+/* Of a running task: a mapping whose name tells that it cannot be dumped is a fault that names it. */
+int collect_preflight(pid_t pid, struct collection *all, struct fault *f);
 
 /* Append an entry with everything but the address range zero. */
 VmaEntry *space_add(struct space *s, uint64_t start, uint64_t end);

@@ -97,6 +97,7 @@ static size_t compare_pages(struct target *t, const struct stored *c, const stru
 	size_t same = 0;
 	uint64_t at;
 
+	t->compared += (end - start) / STASIS_PAGE;
 	for (at = start; at < end; at += STASIS_PAGE) {
 		if (!memcmp(mine + (at - c->start), its + (at - p->start), STASIS_PAGE))
 			same++;
@@ -164,6 +165,7 @@ void cow_compare(struct target *t)
 		at = t->kept[i].end;
 	}
 	walk_range(&w, at, USER_END, false);
+	t->same = w.same;
 	if (w.same) {
 		__atomic_store_n(&t->parent->has_heirs, true, __ATOMIC_RELAXED);
 		return;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * dump.c - dump: the three messages, and the images of each task.
+ * dump.c - dump: the messages, and the images of each task.
  *
- * MemCollect reads what exists, while the coordinator asks the tasks themselves; MemWrite
+ * MemPreflight looks at running tasks; MemCollect reads what exists, while the coordinator asks the tasks themselves; MemWrite
  * finds the pages and writes mm-PID.img, pagemap-PID.img and pages-N.img; MemWriteFiles writes
  * the contents of memory files, which only the files worker knows all of.
  *
@@ -51,6 +51,29 @@ void dump_free(struct dump *d)
 	mapped_free(&d->all.mapped);
 	shmems_free(&d->all.shmems);
 	free(d);
+}
+
+/* ---- MemPreflight ---- */
+
+int on_mem_preflight(struct call *c, struct fault *f)
+{
+	const MemPreflight *m = c->req->mem_preflight;
+	MemPreflightDone *done = xcalloc(1, sizeof(*done));
+	struct collection all = { .shmem_dev = 0 };
+	size_t i;
+
+	mem_preflight_done__init(done);
+	c->rep->body_case = REPLY__BODY_MEM_PREFLIGHT_DONE;
+	c->rep->mem_preflight_done = done;
+	done->obstacle = xcalloc(m->n_pid, sizeof(*done->obstacle));
+	for (i = 0; i < m->n_pid; i++) {
+		if (collect_preflight(m->pid[i], &all, f) == 0)
+			continue;
+		done->obstacle[done->n_obstacle++] = xstrdup(f->text);
+		*f = (struct fault){ 0 };
+	}
+	mapped_free(&all.mapped);
+	return 0;
 }
 
 /* ---- MemCollect ---- */
@@ -149,6 +172,7 @@ int on_mem_collect(struct call *c, struct fault *f)
 	mem_collected__init(c->rep->mem_collected);
 	report_mapped(&d->all.mapped, c->rep->mem_collected);
 	report_tasks(d, c->rep->mem_collected);
+	c->rep->mem_collected->has_uprobes = c->rep->mem_collected->uprobes = d->all.uprobes;
 	return 0;
 }
 

@@ -32,6 +32,7 @@ static const struct {
 	{ "wf", MAPF_WIPEONFORK }, { "io", MAPF_IO },		{ "pf", MAPF_IO },
 	{ "ss", MAPF_SHADOW_STACK }, { "um", MAPF_UFFD },	{ "uw", MAPF_UFFD },
 	{ "ui", MAPF_UFFD },	   { "sl", MAPF_SEALED },
+	{ "sf", MAPF_SYNC },
 };
 
 static uint32_t parse_vm_flags(const char *s)
@@ -120,9 +121,9 @@ int maps_parse(char *text, struct maps *maps, struct fault *f)
 	return 0;
 }
 
-int maps_read(pid_t pid, struct maps *maps, struct fault *f)
+static int read_file(pid_t pid, const char *name, struct maps *maps, struct fault *f)
 {
-	char *text = procfs_read(pid, 0, "smaps", NULL, f);
+	char *text = procfs_read(pid, 0, name, NULL, f);
 
 	*maps = (struct maps){ 0 };
 	if (!text)
@@ -130,6 +131,16 @@ int maps_read(pid_t pid, struct maps *maps, struct fault *f)
 	if (maps_parse(text, maps, f) < 0)
 		return fault_prefix(f, "task %d", pid);
 	return 0;
+}
+
+int maps_read(pid_t pid, struct maps *maps, struct fault *f)
+{
+	return read_file(pid, "smaps", maps, f);
+}
+
+int maps_read_names(pid_t pid, struct maps *maps, struct fault *f)
+{
+	return read_file(pid, "maps", maps, f);
 }
 
 void maps_free(struct maps *maps)

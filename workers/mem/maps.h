@@ -31,6 +31,7 @@ enum map_flag {
 	MAPF_SHADOW_STACK = 1u << 14,
 	MAPF_UFFD = 1u << 15,		/* registered with a userfaultfd */
 	MAPF_SEALED = 1u << 16,
+	MAPF_SYNC = 1u << 17,
 };
 
 struct map {
@@ -54,6 +55,9 @@ struct maps {
 /* Read the mappings of a stopped task, in address order. maps_free releases them. */
 int maps_read(pid_t pid, struct maps *maps, struct fault *f);
 void maps_free(struct maps *maps);
+
+/* The same of a running task and in less time, without vm flags, keys and `alone`. */
+int maps_read_names(pid_t pid, struct maps *maps, struct fault *f);
 
 /* The same from a text, which is taken over and cut into pieces. For maps_read and the test. */
 int maps_parse(char *text, struct maps *maps, struct fault *f);

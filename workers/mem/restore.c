@@ -22,6 +22,7 @@
 #include "workers/mem/cow.h"
 #include "workers/mem/gaps.h"
 #include "workers/mem/lanes.h"
+#include "workers/mem/settle.h"
 #include "workers/mem/state.h"
 #include "workers/mem/vdso.h"
 #include "workers/mem/vma.h"
@@ -276,6 +277,16 @@ int on_mem_build(struct call *c, struct fault *f)
 	return 0;
 }
 
+/* Children were forked before, and their mappings could not have been changed then. */
+static int seal(const struct target *t, struct fault *f)
+{
+	struct plan *p = plan_new();
+	int r = t->gate && settle_plan_seals(p, t) ? plan_run(p, t->gate, f) : 0;
+
+	plan_free(p);
+	return r;
+}
+
 /*
  * The tasks are about to run and need nothing of ours. The images stay mapped: to unmap a large
  * tree's takes 0.2 s, which the end of this process costs anyway, but later.
@@ -284,10 +295,18 @@ int on_mem_finish(struct call *c, struct fault *f)
 {
 	struct mem *mem = c->ctx;
 	struct restore *r = mem->restore;
+	MemFinished *out = xcalloc(1, sizeof(*out));
 	size_t i;
 
-	(void)f;
+	mem_finished__init(out);
+	c->rep->body_case = REPLY__BODY_MEM_FINISHED;
+	c->rep->mem_finished = out;
 	for (i = 0; r && i < r->n; i++) {
+		out->pages_compared += r->target[i]->compared;
+		out->pages_skipped_cow += r->target[i]->same;
+		out->pages_restored += r->target[i]->restored;
+		if (seal(r->target[i], f) < 0)
+			return -1;
 		gate_close(r->target[i]->gate);
 		r->target[i]->gate = NULL;
 	}

@@ -73,6 +73,7 @@ struct target {
 	size_t nkept, kept_cap;
 	struct stored_list differs;	/* to be written over what was taken over */
 	struct range_list drop;		/* pages the child does not have */
+	uint64_t compared, same, restored;	/* pages, for the statistics */
 	struct gate *gate;
 };
 
