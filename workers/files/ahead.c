@@ -1,35 +1,42 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ahead.c - half of what a descriptor costs a dump is its fdinfo (5 us: open, read, close) and its
- * duplicate: a thread gets these while the worker judges the descriptors before.
+ * ahead.c - most of what a descriptor costs a dump are a few looks at /proc (a link 3 us, fdinfo 7 us:
+ * open, read, close) and its duplicate. Descriptors are taken in chunks from a common counter,
+ * by threads and by the worker itself, whenever it would have to wait for one.
  *
- * Rights:   those of the opened directory.
- * Holds:    the texts, from begin to end.
+ * Rights:   those of the opened directories.
+ * Holds:    threads and texts, from begin to end.
  */
 #include "workers/files/ahead.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <sched.h>
-#include <stdatomic.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "proto/control/util.h"
 
-#define WORTH 128		/* descriptors: a thread costs some 60 us */
+#define WORTH 128		/* descriptors for a thread, which costs some 60 us */
+#define THREADS_MAX 3
+#define CHUNK 16
 #define TEXT_MAX 4096		/* longer ones (many watches) are read by the caller */
 
 struct ahead {
-	pthread_t thread;
 	struct ahead_place place;
+	enum ahead_kind kind;
 	const int *fds;
 	size_t n;
 	struct look *looks;
-	atomic_size_t done;
-	atomic_bool stop;
+	size_t ready;		/* those below are known to be seen; the caller's alone */
+	pthread_mutex_t lock;
+	pthread_cond_t seen;
+	size_t next;		/* under lock: the first that nobody has taken */
+	bool *chunk_seen;	/* under lock */
+	pthread_t thread[THREADS_MAX];
+	size_t nthreads;
 };
 
 static char *read_info(int dir, const char *name)
@@ -44,54 +51,110 @@ static char *read_info(int dir, const char *name)
 	return xstrdup(buf);
 }
 
-static void look_at(const struct ahead_place *p, int fd, struct look *l)
+static char *read_link(int dir, const char *name)
 {
+	char buf[PATH_MAX];
+	ssize_t n = readlinkat(dir, name, buf, sizeof(buf) - 1);
+
+	if (n < 0)
+		return NULL;
+	buf[n] = '\0';
+	return xstrdup(buf);
+}
+
+static void look_at(const struct ahead *a, size_t i)
+{
+	const struct ahead_place *p = &a->place;
+	struct look *l = &a->looks[i];
 	char name[16];
 
-	snprintf(name, sizeof(name), "%d", fd);
+	snprintf(name, sizeof(name), "%d", a->fds[i]);
+	if (a->kind == AHEAD_LINKS) {
+		l->link = read_link(p->fd_dir, name);
+		return;
+	}
 	l->info = read_info(p->info_dir, name);
-	l->dup = syscall(SYS_pidfd_getfd, p->pidfd, fd, 0);
+	l->dup = syscall(SYS_pidfd_getfd, p->pidfd, a->fds[i], 0);
 	l->seen = l->dup >= 0 && fstat(l->dup, &l->st) == 0;
 }
 
-static void *read_all(void *arg)
+/* Take a chunk, if there is one left, and look at it. Called and left with the lock held. */
+static bool look_at_chunk(struct ahead *a)
+{
+	size_t first = a->next, i, end;
+
+	if (first >= a->n)
+		return false;
+	end = a->next = first + CHUNK < a->n ? first + CHUNK : a->n;
+	pthread_mutex_unlock(&a->lock);
+	for (i = first; i < end; i++)
+		look_at(a, i);
+	pthread_mutex_lock(&a->lock);
+	a->chunk_seen[first / CHUNK] = true;
+	pthread_cond_broadcast(&a->seen);
+	return true;
+}
+
+static void *look_at_all(void *arg)
 {
 	struct ahead *a = arg;
-	size_t i;
 
-	for (i = 0; i < a->n && !atomic_load(&a->stop); i++) {
-		look_at(&a->place, a->fds[i], &a->looks[i]);
-		atomic_store(&a->done, i + 1);
-	}
+	pthread_mutex_lock(&a->lock);
+	while (look_at_chunk(a))
+		;
+	pthread_mutex_unlock(&a->lock);
 	return NULL;
 }
 
-struct ahead *ahead_begin(const struct ahead_place *place, const int *fds, size_t n)
+/* One thread fewer than processors: the caller is at work too. */
+static size_t thread_count(size_t n)
 {
-	struct ahead *a;
-	size_t i;
+	cpu_set_t cpus;
+	size_t want = sched_getaffinity(0, sizeof(cpus), &cpus) < 0 ? 0 : CPU_COUNT(&cpus) - 1;
 
-	if (n < WORTH || sysconf(_SC_NPROCESSORS_ONLN) < 2)
+	if (want > n / WORTH)
+		want = n / WORTH;
+	return want < THREADS_MAX ? want : THREADS_MAX;
+}
+
+struct ahead *ahead_begin(const struct ahead_place *place, enum ahead_kind kind, const int *fds,
+			  size_t n)
+{
+	size_t want = thread_count(n), i;
+	struct ahead *a;
+
+	if (!want)
 		return NULL;
 	a = xcalloc(1, sizeof(*a));
 	a->place = *place;
+	a->kind = kind;
 	a->fds = fds;
 	a->n = n;
 	a->looks = xcalloc(n, sizeof(*a->looks));
 	for (i = 0; i < n; i++)
 		a->looks[i].dup = -1;
-	if (pthread_create(&a->thread, NULL, read_all, a)) {
-		free(a->looks);
-		free(a);
-		return NULL;
-	}
-	return a;
+	a->chunk_seen = xcalloc(n / CHUNK + 1, sizeof(bool));
+	pthread_mutex_init(&a->lock, NULL);
+	pthread_cond_init(&a->seen, NULL);
+	while (a->nthreads < want &&
+	       pthread_create(&a->thread[a->nthreads], NULL, look_at_all, a) == 0)
+		a->nthreads++;
+	if (a->nthreads)
+		return a;
+	ahead_end(a);
+	return NULL;
 }
 
 struct look *ahead_look(struct ahead *a, size_t i)
 {
-	while (atomic_load(&a->done) <= i)
-		sched_yield();
+	if (!a || i < a->ready)
+		return a ? &a->looks[i] : NULL;
+	pthread_mutex_lock(&a->lock);
+	while (!a->chunk_seen[i / CHUNK])
+		if (!look_at_chunk(a))
+			pthread_cond_wait(&a->seen, &a->lock);
+	pthread_mutex_unlock(&a->lock);
+	a->ready = (i / CHUNK + 1) * CHUNK;
 	return &a->looks[i];
 }
 
@@ -101,13 +164,20 @@ void ahead_end(struct ahead *a)
 
 	if (!a)
 		return;
-	atomic_store(&a->stop, true);
-	pthread_join(a->thread, NULL);
+	pthread_mutex_lock(&a->lock);
+	a->next = a->n;
+	pthread_mutex_unlock(&a->lock);
+	for (i = 0; i < a->nthreads; i++)
+		pthread_join(a->thread[i], NULL);
 	for (i = 0; i < a->n; i++) {
+		free(a->looks[i].link);
 		free(a->looks[i].info);
 		if (a->looks[i].dup >= 0)
 			close(a->looks[i].dup);
 	}
+	pthread_mutex_destroy(&a->lock);
+	pthread_cond_destroy(&a->seen);
+	free(a->chunk_seen);
 	free(a->looks);
 	free(a);
 }

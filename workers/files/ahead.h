@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ahead.h - look at many descriptors ahead, in a thread.
+ * ahead.h - look at many descriptors of a task, in several threads.
  */
 #ifndef STASIS_FILES_AHEAD_H
 #define STASIS_FILES_AHEAD_H
@@ -13,28 +13,37 @@ struct ahead;
 
 /* A descriptor: NULL or -1 where it could not be had (ask again to learn why). */
 struct look {
-	char *info;		/* text of its fdinfo */
+	char *link;		/* AHEAD_LINKS: text of /proc/PID/fd/N */
+	char *info;		/* AHEAD_FILES: text of its fdinfo */
 	int dup;		/* our duplicate; take it (and leave -1) or it is closed */
 	bool seen;		/* st is valid */
 	struct stat st;
 };
 
+/* LINKS touches nothing but /proc: the task may run. */
+enum ahead_kind { AHEAD_LINKS, AHEAD_FILES };
+
 /* Where a task's descriptors are looked at. */
 struct ahead_place {
 	int pidfd;
+	int fd_dir;		/* /proc/PID/fd */
 	int info_dir;		/* /proc/PID/fdinfo */
 };
 
 /*
- * Begin to look at each descriptor, in order. place's descriptors and fds stay the caller's and must
+ * Begin to look at each descriptor. place's descriptors and fds stay the caller's and must
  * outlive it. NULL when that would not pay: few descriptors, one CPU, or no thread to be had.
  */
-struct ahead *ahead_begin(const struct ahead_place *place, const int *fds, size_t n);
+struct ahead *ahead_begin(const struct ahead_place *place, enum ahead_kind kind, const int *fds,
+			  size_t n);
 
-/* What was seen at fds[i], waited for. Valid until ahead_end. */
+/*
+ * What was seen at fds[i]; ask in order, from one thread. As long as that is still to come, the
+ * caller looks at others. NULL when a is NULL. Valid until ahead_end.
+ */
 struct look *ahead_look(struct ahead *a, size_t i);
 
-/* Waits for the thread. NULL is fine. */
+/* Waits for the threads. NULL is fine. */
 void ahead_end(struct ahead *a);
 
 #endif

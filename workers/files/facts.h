@@ -36,13 +36,13 @@ int probe_list(struct probe *p, int **fds, size_t *n, struct fault *f);
 
 /*
  * While the task runs: x.link, and x.st for paths below /dev or deleted. 1, or 0 when the
- * descriptor is gone by now, or -1.
+ * descriptor is gone by now, or -1. look: what was seen of it already (ahead.h) or NULL.
  */
-int probe_glance(struct probe *p, int fd, struct fault *f);
+int probe_glance(struct probe *p, int fd, const struct look *look, struct fault *f);
 
 /*
  * The task stands still: what fdinfo tells (flags, pos, mnt_id, cloexec, the inode's number). look:
- * what was seen of it already (ahead.h) or NULL; used by probe_file too.
+ * as above; used by probe_file too.
  */
 int probe_info(struct probe *p, int fd, struct look *look, struct fault *f);
 /* The rest of x but its id; x.dup lives until the next descriptor is asked for. */

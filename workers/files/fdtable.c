@@ -48,27 +48,42 @@ static void glance_at(struct files *fs, const struct facts *x, FilesPreflightDon
 		add_obstacle(out, &why);
 }
 
+static struct ahead *look_ahead(const struct probe *p, enum ahead_kind kind, const int *fds, size_t n)
+{
+	const struct ahead_place place = { p->pidfd, p->fd_dir, p->info_dir };
+
+	return ahead_begin(&place, kind, fds, n);
+}
+
+static int glance_at_all(struct files *fs, struct probe *p, const int *fds, size_t n,
+			 FilesPreflightDone *out, struct fault *f)
+{
+	struct ahead *ahead = look_ahead(p, AHEAD_LINKS, fds, n);
+	size_t i;
+	int r = 0;
+
+	for (i = 0; i < n && r >= 0; i++) {
+		r = probe_glance(p, fds[i], ahead_look(ahead, i), f);
+		if (r > 0)
+			glance_at(fs, &p->x, out);
+	}
+	ahead_end(ahead);
+	return r < 0 ? -1 : 0;
+}
+
 int fdtable_preflight(struct files *fs, pid_t pid, FilesPreflightDone *out, struct fault *f)
 {
 	AUTO_PROBE struct probe p;
 	AUTO_FREE int *fds = NULL;
 	struct fault gone = { 0 };
-	size_t i, n;
-	int r;
+	size_t n;
 
 	if (probe_open(&p, pid, &gone) < 0)
 		return gone.code == ENOENT || gone.code == ESRCH ? 0 :
 			fault(f, -gone.code, "%s", gone.text);
 	if (probe_list(&p, &fds, &n, f) < 0)
 		return -1;
-	for (i = 0; i < n; i++) {
-		r = probe_glance(&p, fds[i], f);
-		if (r < 0)
-			return -1;
-		if (r > 0)
-			glance_at(fs, &p.x, out);
-	}
-	return 0;
+	return glance_at_all(fs, &p, fds, n, out, f);
 }
 
 /* A file not seen before. */
@@ -108,13 +123,12 @@ static int collect_fd(struct files *fs, struct probe *p, const DumpTask *task, i
 static int collect_fds(struct files *fs, struct probe *p, const DumpTask *task, const int *fds,
 		       size_t n, struct image *img, struct fault *f)
 {
-	const struct ahead_place place = { p->pidfd, p->info_dir };
-	struct ahead *ahead = ahead_begin(&place, fds, n);
+	struct ahead *ahead = look_ahead(p, AHEAD_FILES, fds, n);
 	size_t i;
 	int r = 0;
 
 	for (i = 0; i < n && r == 0; i++)
-		r = collect_fd(fs, p, task, fds[i], ahead ? ahead_look(ahead, i) : NULL, img, f);
+		r = collect_fd(fs, p, task, fds[i], ahead_look(ahead, i), img, f);
 	ahead_end(ahead);
 	return r;
 }
