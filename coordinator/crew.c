@@ -51,6 +51,7 @@ struct member {
 	bool waiting;		/* started, but nobody needed it yet */
 	bool foreign;		/* not our child */
 	bool unlinked;		/* its socket's path is gone */
+	bool retired;
 	pid_t pid;
 	int pidfd;
 	int fd_plane;
@@ -540,10 +541,13 @@ static void dismiss_foreign(struct crew *c, enum role role)
  * A worker keeps nothing that outlives its last answer, so ours are killed, all at once, rather
  * than asked one by one to end (a round trip and nanomsg's own end each).
  */
-static void end_member(struct crew *c, enum role role)
+void crew_retire(struct crew *c, enum role role)
 {
 	struct member *m = &c->member[role];
 
+	if ((!m->running && !m->waiting) || m->retired)
+		return;
+	m->retired = true;
 	if (!m->foreign)
 		crew_kill(c, role);
 	else if (m->bus)
@@ -568,8 +572,7 @@ void crew_stop(struct crew *c)
 	if (!c)
 		return;
 	for (i = 0; i < ROLE_COUNT; i++)
-		if (c->member[i].running || c->member[i].waiting)
-			end_member(c, i);
+		crew_retire(c, i);
 	for (i = 0; i < ROLE_COUNT; i++)
 		if (c->member[i].running || c->member[i].waiting)
 			forget_member(c, &c->member[i]);

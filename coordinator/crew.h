@@ -43,6 +43,12 @@ bool crew_has(const struct crew *c, enum role role);
 /* Send and wait. */
 int crew_ask(struct crew *c, enum role role, Stage stage, Request *req, Reply **rep, struct fault *f);
 
+/*
+ * All that was asked of this worker has been answered and nothing more will be: it ends while we go
+ * on. crew_stop waits for its end.
+ */
+void crew_retire(struct crew *c, enum role role);
+
 /* End the workers: everything asked of them must have been answered (or no longer matter). NULL is fine. */
 void crew_stop(struct crew *c);
 

@@ -40,7 +40,7 @@ struct dump_state {
 	struct preflight preflight;
 	pid_t *walked;			/* pids the preflight has judged */
 	size_t nwalked;
-	unsigned asked;			/* bit set of 1 << role: a reply is outstanding */
+	unsigned asked[ROLE_COUNT];	/* replies outstanding */
 	struct cgroup_sets *sets;
 	struct core_dump *cores;
 	Reply *collected;		/* mem's MemCollected */
@@ -58,13 +58,13 @@ static int ask(struct job *job, enum role role, Stage stage, Request *req, struc
 {
 	if (crew_send(job->crew, role, stage, req, NULL, 0, f) < 0)
 		return -1;
-	state(job)->asked |= 1u << role;
+	state(job)->asked[role]++;
 	return 0;
 }
 
 static int answer(struct job *job, enum role role, Reply **rep, struct fault *f)
 {
-	state(job)->asked &= ~(1u << role);
+	state(job)->asked[role]--;
 	return crew_wait(job->crew, role, rep, f);
 }
 
@@ -74,11 +74,11 @@ static void quiesce(struct job *job)
 	int role;
 
 	for (role = 0; role < ROLE_COUNT; role++) {
-		struct fault f = { 0 };
+		while (state(job)->asked[role]) {
+			struct fault f = { 0 };
 
-		if (!(state(job)->asked & (1u << role)))
-			continue;
-		if (answer(job, role, NULL, &f) < 0) {
+			if (answer(job, role, NULL, &f) == 0)
+				continue;
 			log_debug("while undoing: %s", f.text);
 			if (f.code == ETIMEDOUT)
 				crew_kill(job->crew, role);
@@ -102,25 +102,39 @@ static int check_root(struct job *job, struct fault *f)
 	return preflight_session(root, st.sid, job->opts, f);
 }
 
-static int ask_preflight(struct job *job, struct fault *f)
+/* Files looks at the root while the tree is walked; so the question is asked twice. */
+static int ask_files_preflight(struct job *job, const pid_t *list, size_t n, struct fault *f)
+{
+	AUTO_FREE uint32_t *pids = xcalloc(n, sizeof(*pids));
+	FilesPreflight msg = FILES_PREFLIGHT__INIT;
+	Request req = REQUEST__INIT;
+	size_t i;
+
+	if (!n)
+		return 0;
+	for (i = 0; i < n; i++)
+		pids[i] = list[i];
+	msg.pid = pids;
+	msg.n_pid = n;
+	req.body_case = REQUEST__BODY_FILES_PREFLIGHT;
+	req.files_preflight = &msg;
+	return ask(job, ROLE_FILES, STAGE__PREPARE, &req, f);
+}
+
+static int ask_mem_preflight(struct job *job, struct fault *f)
 {
 	struct dump_state *d = state(job);
 	AUTO_FREE uint32_t *pids = xcalloc(d->nwalked, sizeof(*pids));
-	FilesPreflight files = FILES_PREFLIGHT__INIT;
-	MemPreflight mem = MEM_PREFLIGHT__INIT;
+	MemPreflight msg = MEM_PREFLIGHT__INIT;
 	Request req = REQUEST__INIT;
 	size_t i;
 
 	for (i = 0; i < d->nwalked; i++)
 		pids[i] = d->walked[i];
-	mem.pid = files.pid = pids;
-	mem.n_pid = files.n_pid = d->nwalked;
-	req.body_case = REQUEST__BODY_FILES_PREFLIGHT;
-	req.files_preflight = &files;
-	if (ask(job, ROLE_FILES, STAGE__PREPARE, &req, f) < 0)
-		return -1;
+	msg.pid = pids;
+	msg.n_pid = d->nwalked;
 	req.body_case = REQUEST__BODY_MEM_PREFLIGHT;
-	req.mem_preflight = &mem;
+	req.mem_preflight = &msg;
 	return ask(job, ROLE_MEM, STAGE__PREPARE, &req, f);
 }
 
@@ -170,7 +184,10 @@ static int obstacles(struct job *job, struct fault *f)
 {
 	struct fault found = { 0 };
 
-	if (files_obstacles(job, &found, f) < 0 || mem_obstacles(job, &found, f) < 0)
+	while (state(job)->asked[ROLE_FILES])
+		if (files_obstacles(job, &found, f) < 0)
+			return -1;
+	if (mem_obstacles(job, &found, f) < 0)
 		return -1;
 	return found.code ? fault(f, -found.code, "%s", found.text) : 0;
 }
@@ -178,19 +195,30 @@ static int obstacles(struct job *job, struct fault *f)
 static int preflight(struct job *job, struct fault *f)
 {
 	struct dump_state *d = state(job);
+	pid_t root = job->opts->pid;
 	size_t i;
+	int r;
 
-	if (preflight_walk(job->opts->pid, &d->walked, &d->nwalked, f) < 0 ||
-	    ask_preflight(job, f) < 0)
-		return -1;
-	registers_prepare();
-	preflight_begin(&d->preflight, job->opts->pid, f);
+	/* The root is first in the walk, too. */
+	r = ask_files_preflight(job, &root, 1, f);
+	if (r == 0)
+		r = preflight_walk(root, &d->walked, &d->nwalked, f);
+	if (r == 0)
+		r = ask_files_preflight(job, d->walked + 1, d->nwalked - 1, f);
+	if (r == 0)
+		r = ask_mem_preflight(job, f);
+	if (r == 0) {
+		registers_prepare();
+		preflight_begin(&d->preflight, root, f);
+	}
 	for (i = 0; i < d->nwalked && !f->code; i++)
 		preflight_task(&d->preflight, d->walked[i], f);
 	if (!f->code)
 		obstacles(job, f);
+	if (!f->code)
+		return 0;
 	quiesce(job);
-	return f->code ? -1 : 0;
+	return -1;
 }
 
 static int prepare(struct job *job, struct fault *f)
@@ -453,6 +481,8 @@ static int take_written(struct job *job, struct fault *f)
 	if (r == 0 && files->body_case == REPLY__BODY_FILES_WRITTEN)
 		r = write_memory_files(job, files->files_written, f);
 	reply__free_unpacked(files, NULL);
+	if (r == 0)
+		crew_retire(job->crew, ROLE_MEM);
 	return r;
 }
 
@@ -510,34 +540,62 @@ static int ask_files_seal(struct job *job, enum thaw how, struct fault *f)
 	msg.final = how == THAW_KILL;
 	req.body_case = REQUEST__BODY_FILES_SEAL;
 	req.files_seal = &msg;
-	return crew_ask(job->crew, ROLE_FILES, STAGE__SEAL, &req, NULL, f);
+	return ask(job, ROLE_FILES, STAGE__SEAL, &req, f);
+}
+
+static void write_stats(struct job *job)
+{
+	struct fault f = { 0 };
+
+	if (seal_stats(job, &f) < 0)
+		log_warnx("no statistics: %s", f.text);
+}
+
+/* Tasks that run on must not meet the files worker's duplicates of their descriptors. */
+static int run_on(struct job *job, enum thaw how, struct fault *f)
+{
+	if (answer(job, ROLE_FILES, NULL, f) < 0)
+		return -1;
+	step(job, "sealed");
+	eject_all(job);
+	step(job, "ejected");
+	thaw_tree(job, how);
+	job->timing.frozen_us = job_elapsed_us(job) - state(job)->frozen_at;
+	step(job, "released");
+	write_stats(job);
+	return 0;
+}
+
+/* Agents die with their tasks, which takes its time; so does the end of the workers. */
+static int end_tree(struct job *job)
+{
+	struct fault f = { 0 };
+
+	freeze_unwatch();
+	thaw_tree(job, THAW_KILL);
+	job->timing.frozen_us = job_elapsed_us(job) - state(job)->frozen_at;
+	step(job, "killed");
+	write_stats(job);
+	if (answer(job, ROLE_FILES, NULL, &f) < 0)
+		log_warnx("%s", f.text);
+	crew_retire(job->crew, ROLE_FILES);
+	freeze_bury(job);
+	/* The dead tasks' connections are let go when no task can use them any more. */
+	if (sockets_seal(job, true, &f) < 0)
+		log_warnx("%s", f.text);
+	step(job, "released");
+	return 0;
 }
 
 /* The post-dump script has the last word: when it fails the tasks run on and the images stay. */
 static int release(struct job *job, struct fault *f)
 {
-	struct dump_state *d = state(job);
 	enum thaw how = final_state(job->opts);
-	struct fault ignored = { 0 };
 
 	if (scripts_run(job, "post-dump", f) < 0 || ask_files_seal(job, how, f) < 0 ||
 	    (how != THAW_KILL && sockets_seal(job, false, f) < 0))
 		return -1;
-	step(job, "sealed");
-	if (how == THAW_KILL)
-		freeze_unwatch();	/* agents die with their tasks */
-	else
-		eject_all(job);
-	step(job, "ejected");
-	thaw_tree(job, how);
-	job->timing.frozen_us = job_elapsed_us(job) - d->frozen_at;
-	step(job, "released");
-	/* The dead tasks' connections are let go when no task can use them any more. */
-	if (how == THAW_KILL && sockets_seal(job, true, &ignored) < 0)
-		log_warnx("%s", ignored.text);
-	if (seal_stats(job, &ignored) < 0)
-		log_warnx("no statistics: %s", ignored.text);
-	return 0;
+	return how == THAW_KILL ? end_tree(job) : run_on(job, how, f);
 }
 
 static const struct stage stages[] = {

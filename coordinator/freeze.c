@@ -553,23 +553,33 @@ static void detach_uncollected(struct thread *th)
 	ptrace(PTRACE_DETACH, th->tid, NULL, signal);
 }
 
-static void let_go(struct task *t, enum thaw how)
+static void let_go(struct task *t)
 {
 	struct thread *th;
 	size_t i;
-	int status;
 
-	for (i = t->nthreads; i-- > 0;) {	/* the leader is reported dead after all others */
+	for (i = 0; i < t->nthreads; i++) {
 		th = &t->threads[i];
 		if (!th->seized)
 			continue;
-		if (how == THAW_KILL)
-			while (freeze_wait_stop(th->tid, 5000, &status) == 1)
-				ptrace(PTRACE_CONT, th->tid, NULL, 0);
-		else if (th->regs)
+		if (th->regs)
 			ptrace(PTRACE_DETACH, th->tid, NULL, 0);
 		else
 			detach_uncollected(th);
+		th->seized = false;
+	}
+}
+
+static void bury(struct task *t)
+{
+	struct thread *th;
+	int status;
+	size_t i;
+
+	for (i = t->nthreads; i-- > 0;) {	/* the leader is reported dead after all others */
+		th = &t->threads[i];
+		while (th->seized && freeze_wait_stop(th->tid, 5000, &status) == 1)
+			ptrace(PTRACE_CONT, th->tid, NULL, 0);
 		th->seized = false;
 	}
 }
@@ -587,8 +597,18 @@ void thaw_tree(struct job *job, enum thaw how)
 			kill(t->pid, signal);
 		step(job, "signal");
 	}
-	for (i = job->ntasks; i-- > 0;) {
-		let_go(job->tasks[i], how);
+	for (i = job->ntasks; how != THAW_KILL && i-- > 0;) {
+		let_go(job->tasks[i]);
 		step(job, "let go");
+	}
+}
+
+void freeze_bury(struct job *job)
+{
+	size_t i;
+
+	for (i = job->ntasks; i-- > 0;) {
+		bury(job->tasks[i]);
+		step(job, "buried");
 	}
 }

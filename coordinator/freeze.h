@@ -52,7 +52,7 @@ int freeze_tree(struct job *job, struct fault *f);
 enum thaw {
 	THAW_RUN,		/* go on as before; stopped tasks stay stopped */
 	THAW_STOP,		/* leave everything stopped by SIGSTOP */
-	THAW_KILL,		/* SIGKILL the tree, wait until it is dead */
+	THAW_KILL,		/* SIGKILL the tree; its end is waited for by freeze_bury */
 };
 
 /*
@@ -60,6 +60,9 @@ enum thaw {
  * for threads that are not seized, so it may be called at any half-done point and twice.
  */
 void thaw_tree(struct job *job, enum thaw how);
+
+/* After THAW_KILL: wait until every thread is dead. */
+void freeze_bury(struct job *job);
 
 /*
  * A seized thread has stopped with this wait status: note its registers in th->regs (allocated
