@@ -404,5 +404,9 @@ int rebuild_finish(struct job *job, struct fault *f)
 	if (crew_send(job->crew, ROLE_FILES, STAGE__RELEASE, &req, NULL, 0, f) < 0 ||
 	    take_figures(job, f) < 0)
 		return -1;
-	return crew_wait(job->crew, ROLE_FILES, NULL, f);
+	crew_retire(job->crew, ROLE_MEM);
+	if (crew_wait(job->crew, ROLE_FILES, NULL, f) < 0)
+		return -1;
+	crew_retire(job->crew, ROLE_FILES);
+	return 0;
 }

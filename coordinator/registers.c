@@ -68,15 +68,15 @@ static const struct layout *layout(void)
 {
 	static struct layout known;
 	static bool asked;
-	uint32_t a, b, c, d, i;
+	uint32_t a, b, c, d, i, enabled = 0;
 
 	if (asked)
 		return &known;
 	asked = true;
-	if (__get_cpuid_count(0xd, 0, &a, &b, &c, &d) && b <= AREA_MAX)
+	if (__get_cpuid_count(0xd, 0, &enabled, &b, &c, &d) && b <= AREA_MAX)
 		known.total = b;
 	for (i = FIRST_EXTENDED; i < COMPONENTS; i++)
-		if (__get_cpuid_count(0xd, i, &a, &b, &c, &d) && a && !(c & 1) &&
+		if (enabled >> i & 1 && __get_cpuid_count(0xd, i, &a, &b, &c, &d) && a && !(c & 1) &&
 		    b + a <= AREA_MAX) {
 			known.size[i] = a;
 			known.offset[i] = b;

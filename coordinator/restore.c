@@ -149,10 +149,15 @@ static int release(struct job *job, struct fault *f)
 {
 	struct fault own = { 0 };
 
+	if (sockets_release(job, f) < 0)
+		return -1;
+	/* Ends of pipes, locked files: tasks must not meet the duplicates of the files worker. */
+	crew_stop(job->crew);
+	job->crew = NULL;
 	scripts_run(job, "pre-resume", &own);
 	degraded(&own);
 	fork_release(job);
-	if (sockets_release(job, f) < 0 || finish_release(job, f) < 0)
+	if (finish_release(job, f) < 0)
 		return -1;
 	restore_stats(job, &own);
 	degraded(&own);
@@ -194,8 +199,6 @@ int restore(struct job *job, struct fault *f)
 		return -1;
 	log_info("Restore finished successfully. Tasks resumed.");
 	births_free(job);
-	crew_stop(job->crew);
-	job->crew = NULL;
 	if (!job->opts->restore_detached)
 		await_tree();
 	return 0;

@@ -63,6 +63,8 @@ static int ask(struct tree *t, Request *req, Reply *rep)
 
 	if (!rep && none.body_case)
 		protobuf_c_message_free_unpacked((ProtobufCMessage *)none.files_prepared, NULL);
+	while (files_worker.idle(files_worker.ctx))
+		;
 	return r;
 }
 

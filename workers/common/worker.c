@@ -98,7 +98,9 @@ static int serve_one(struct worker *w, struct bus *bus, struct fault *f)
 	ProtobufCMessage *msg = NULL;
 	int r;
 
-	r = bus_recv(bus, &request__descriptor, &msg, -1, f);
+	r = bus_recv(bus, &request__descriptor, &msg, w->busy ? 0 : -1, f);
+	if (r == 0 && w->busy)
+		w->busy = w->idle(w->ctx);
 	if (r <= 0)
 		return r < 0 ? -1 : 1;
 	call.req = (Request *)msg;
@@ -118,6 +120,7 @@ static int serve_one(struct worker *w, struct bus *bus, struct fault *f)
 	if (rep.body_case)
 		protobuf_c_message_free_unpacked((ProtobufCMessage *)rep.mem_collected, NULL);
 	protobuf_c_message_free_unpacked(msg, NULL);
+	w->busy = w->idle && w->idle(w->ctx);
 	return r;
 }
 

@@ -48,6 +48,12 @@ struct worker {
 	const struct handler *handlers;	/* indexed by Request.body_case */
 	size_t nhandlers;
 	void *ctx;
+	/*
+	 * While no request is there: do some of what will be needed anyway, for no longer than a
+	 * request can wait. Returns whether there is more. NULL: never anything.
+	 */
+	bool (*idle)(void *ctx);
+	bool busy;			/* idle() has more to do */
 	struct setting set;		/* valid from Setup on */
 	int fd_plane;			/* SOCK_SEQPACKET to the coordinator */
 	uint64_t ticket;		/* of the request being served: names its descriptors */

@@ -186,6 +186,7 @@ static void end(struct files *fs, bool remove_links)
 	prepare_end(fs);
 	auto_image(&fs->files_img);
 	fs->last_id = 0;
+	fs->finished = false;
 }
 
 /*
@@ -317,8 +318,18 @@ static int on_files_finish(struct call *c, struct fault *f)
 
 	if (locks_restore(fs, f) < 0 || install_owners(fs, f) < 0 || revive_finish(fs, f) < 0)
 		return -1;
-	end(fs, false);
+	fs->finished = true;
 	return 0;
+}
+
+/* Nobody waits for the end, but the tasks do not run before this worker is gone. */
+static bool idle(void *ctx)
+{
+	struct files *fs = ctx;
+
+	if (fs->finished)
+		end(fs, false);
+	return install_early(fs);
 }
 
 static const struct handler handlers[] = {
@@ -346,4 +357,5 @@ struct worker files_worker = {
 	.handlers = handlers,
 	.nhandlers = ARRAY_LEN(handlers),
 	.ctx = &state,
+	.idle = idle,
 };

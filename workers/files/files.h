@@ -42,6 +42,7 @@ struct files {
 	struct restore *restore;	/* prepare.c */
 	struct revivals *revivals;	/* revive.c */
 	struct terms *terms;		/* tty_restore.c */
+	bool finished;			/* all is done: what is held can go */
 };
 
 const Options *files_opts(const struct files *fs);

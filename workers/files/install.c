@@ -21,16 +21,13 @@
 #include "workers/files/fown.h"
 #include "workers/files/openings.h"
 
-#define SETFL_BITS (O_APPEND | O_ASYNC | O_NONBLOCK | O_DIRECT | O_NOATIME)
+#define EARLY_SLICE 16		/* files, some 100 us: meanwhile a request waits */
 
 /* Services for types */
 
 int files_set_flags(int fd, uint32_t flags, struct fault *f)
 {
-	int now = fcntl(fd, F_GETFL);
-	int want = (now & ~SETFL_BITS) | ((int)flags & SETFL_BITS);
-
-	if (now < 0 || (now != want && fcntl(fd, F_SETFL, want) < 0))
+	if (fcntl(fd, F_SETFL, flags & FILES_STATUS_FLAGS) < 0)
 		return fault(f, errno, "set flags %#x of a file", flags);
 	return 0;
 }
@@ -68,6 +65,34 @@ static int explain(const struct file *file, struct fault *f)
 			    file->type->name, file->id, file->users[0].table->id);
 }
 
+static enum created create(struct files *fs, struct file *file, struct fault *f)
+{
+	enum created c = file->type->create(fs, file, f);
+
+	file->created = c == CREATED;
+	return c == CREATE_FAILED ? explain(file, f) : c;
+}
+
+bool install_early(struct files *fs)
+{
+	struct restore *r = fs->restore;
+	int made = 0;
+
+	if (!r || !r->checked)
+		return false;
+	for (; r->early < r->nfiles && made < EARLY_SLICE; r->early++) {
+		struct file *file = &r->file[r->early];
+
+		if (file->created || !file->nusers || !file->type->early ||
+		    !file->type->early(fs, file))
+			continue;
+		made++;
+		if (create(fs, file, &r->early_fault) == CREATE_FAILED)
+			r->early = r->nfiles - 1;
+	}
+	return r->early < r->nfiles;
+}
+
 /* Ask each file not made yet once. Returns how many are left, *made how many succeeded; or -1. */
 static long create_round(struct files *fs, size_t *made, struct fault *f)
 {
@@ -81,11 +106,10 @@ static long create_round(struct files *fs, size_t *made, struct fault *f)
 
 		if (file->created || (!file->nusers && !file->lent))
 			continue;
-		c = file->type->create(fs, file, f);
+		c = create(fs, file, f);
 		if (c == CREATE_FAILED)
-			return explain(file, f);
-		file->created = c == CREATED;
-		if (file->created)
+			return -1;
+		if (c == CREATED)
 			(*made)++;
 		else
 			left++;
@@ -101,6 +125,10 @@ static long create_files(struct files *fs, struct fault *f)
 
 	if (!fs->restore)
 		return fault(f, -EPROTO, "nothing is prepared to be restored");
+	if (fs->restore->early_fault.code) {
+		*f = fs->restore->early_fault;
+		return -1;
+	}
 	do {
 		made = 0;
 		left = create_round(fs, &made, f);

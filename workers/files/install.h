@@ -14,6 +14,12 @@
 int install_begin(struct files *fs, const uint32_t *lend, size_t n, struct fault *f);
 
 /*
+ * No task exists: create a few of the files that need none. Returns whether more of them are left. A
+ * fault is kept for install_begin.
+ */
+bool install_early(struct files *fs);
+
+/*
  * Create what is missing, fill the tables of these tasks (once per table), set
  * their directories and umask.
  */

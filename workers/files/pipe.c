@@ -31,7 +31,7 @@ struct pipe {
 	uint32_t next;			/* in its bucket */
 	bool made;
 	int fd[2];			/* -1 when there is none; FIFO: both ends in fd[0] */
-	bool taken[2];			/* the end itself was given to a file */
+	bool taken[2];			/* the end belongs to a file, or to the user: not ours to close */
 	PipeDataEntry *data;		/* NULL: empty, usual size */
 	unsigned char *bytes;
 };
@@ -310,12 +310,20 @@ static int make_pipe(struct files *fs, struct pipe *p, struct fault *f)
 	}
 	if (pipe2(p->fd, O_CLOEXEC) < 0)
 		return fault(f, errno, "make pipe %u", p->id);
-	if (!p->data)
-		return 0;
+	if (!p->data || !p->data->bytes)
+		return fill(p, p->fd[1], f);
 	if (fcntl(p->fd[1], F_SETFL, O_NONBLOCK) < 0 || fill(p, p->fd[1], f) < 0 ||
 	    fcntl(p->fd[1], F_SETFL, 0) < 0)
 		return fault(f, errno, "fill pipe %u", p->id);
 	return 0;
+}
+
+/* It needs nothing but itself. */
+static bool early_pipe(struct files *fs, const struct file *file)
+{
+	(void)fs;
+	(void)file;
+	return true;
 }
 
 static enum created create_pipe(struct files *fs, struct file *file, struct fault *f)
@@ -327,8 +335,10 @@ static enum created create_pipe(struct files *fs, struct file *file, struct faul
 	if (!p->made && make_pipe(fs, p, f) < 0)
 		return CREATE_FAILED;
 	if (!(e->flags & REOPENED) && !p->taken[end]) {
-		file->fd = fcntl(p->fd[end], F_DUPFD_CLOEXEC, 0);
+		file->fd = p->fd[end];
 		p->taken[end] = true;
+		if (!(e->flags & FILES_STATUS_FLAGS))
+			return CREATED;
 	} else {
 		file->fd = files_reopen(p->fd[end], e->flags & (O_ACCMODE | O_NONBLOCK), f);
 	}
@@ -374,10 +384,10 @@ static void end(struct files *fs)
 	for (i = 0; s && i < s->n; i++) {
 		struct pipe *p = &s->pipe[i];
 
-		if (p->fd[0] != p->fd[1]) {
+		if (!p->taken[0])
 			auto_close(&p->fd[0]);
+		if (!p->taken[1])
 			auto_close(&p->fd[1]);
-		}
 		if (p->data)
 			protobuf_c_message_free_unpacked(&p->data->base, NULL);
 		free(p->bytes);
@@ -400,6 +410,7 @@ const struct file_type pipe_type = {
 	.prepare = prepare_pipes,
 	.check = check_pipe,
 	.create = create_pipe,
+	.early = early_pipe,
 	.fown = pipe_fown,
 	.end = end,
 };

@@ -253,7 +253,10 @@ int prepare(struct files *fs, const FilesPrepare *req, struct fault *f)
 		if (!req->task[i]->dead && add_task(fs, req->task[i], f) < 0)
 			return -1;
 	qsort(r->task, r->ntasks, sizeof(*r->task), by_pid);
-	return locks_prepare(fs, f);
+	if (locks_prepare(fs, f) < 0)
+		return -1;
+	r->checked = true;
+	return 0;
 }
 
 int prepare_gates(struct files *fs, const Gates *req, int fd, struct fault *f)

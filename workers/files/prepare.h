@@ -37,6 +37,9 @@ struct restore {
 	size_t ntables, tables_cap;
 	struct task_files *task;	/* by pid */
 	size_t ntasks;
+	bool checked;			/* by prepare(), to the end */
+	size_t early;			/* files below have been looked at by install_early */
+	struct fault early_fault;
 	int gate_memory;
 	bool no_fetch;			/* tasks may not take descriptors from us: see deliver.c */
 };

@@ -237,6 +237,12 @@ int regular_open(struct files *fs, struct file *file, int flags, struct fault *f
 	return take_fd(&fd);
 }
 
+/* Not those in /proc, which may be a task's own, and deleted ones, whose names come and go. */
+static bool early(struct files *fs, const struct file *file)
+{
+	return !revive_has(fs, file) && strncmp(file->entry->reg->name, "/proc/", 6) != 0;
+}
+
 static enum created create(struct files *fs, struct file *file, struct fault *f)
 {
 	const RegFileEntry *r = file->entry->reg;
@@ -274,5 +280,6 @@ const struct file_type regular_type = {
 	.prepare = revive_prepare,
 	.check = check,
 	.create = create,
+	.early = early,
 	.fown = fown,
 };

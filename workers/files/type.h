@@ -13,6 +13,7 @@
 #ifndef STASIS_FILES_TYPE_H
 #define STASIS_FILES_TYPE_H
 
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/stat.h>
@@ -99,6 +100,11 @@ struct file_type {
 	 * yet: called again after the others had their turn.
 	 */
 	enum created (*create)(struct files *fs, struct file *file, struct fault *f);
+	/*
+	 * Can this file be made before any task exists? Then it is, while the worker has nothing else
+	 * to do. NULL: no.
+	 */
+	bool (*early)(struct files *fs, const struct file *file);
 	/* All tables are filled: what is left to do in or for the tasks. Once. */
 	int (*installed)(struct files *fs, struct fault *f);
 	/* Its owner and signal. */
@@ -135,7 +141,8 @@ int files_spare_fd(struct files *fs, pid_t pid);
 int files_fetch(pid_t pid, int fd, struct fault *f);
 /* Open the file again through /proc/self/fd: another struct file of the same object. */
 int files_reopen(int fd, int flags, struct fault *f);
-/* Make the status flags (O_APPEND, O_NONBLOCK, O_ASYNC, ...) of fd those of flags. */
+/* The status flags that can be changed, and making those of fd the ones in flags. */
+#define FILES_STATUS_FLAGS (O_APPEND | O_ASYNC | O_NONBLOCK | O_DIRECT | O_NOATIME)
 int files_set_flags(int fd, uint32_t flags, struct fault *f);
 
 #endif
