@@ -33,6 +33,7 @@ struct files {
 	struct ghosts *ghosts;		/* ghost.c */
 	struct memfds *memfds;		/* memfd.c, both directions */
 	struct ttys *ttys;		/* tty.c */
+	struct bpfmaps *bpfmaps;	/* bpfmap.c, both directions */
 	const FilesCollect *collect;	/* all tasks, while they are collected */
 	struct epolls *epolls;		/* epoll.c */
 	struct watched *watched;	/* watched.c */

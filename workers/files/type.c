@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "workers/files/anon.h"
+#include "workers/files/bpfmap.h"
 #include "workers/files/epoll.h"
 #include "workers/files/eventfd.h"
 #include "workers/files/fanotify.h"
@@ -105,8 +106,7 @@ static const struct file_type perf_row = {
 static const struct file_type anonymous_row = {
 	.name = "descriptor of a kernel service",
 	.match = match_anonymous,
-	.refuse = "descriptors of bpf and the like cannot be dumped yet: dump before the program opens"
-		  " it",
+	.refuse = "descriptors of this service cannot be dumped yet: dump before the program opens it",
 };
 
 static const struct file_type memory_row = {
@@ -151,6 +151,8 @@ const struct file_type *const file_types[] = {
 	&io_uring_row,
 	&userfaultfd_row,
 	&perf_row,
+	&bpfmap_type,
+	&bpf_other_row,
 	&anonymous_row,
 	&memfd_type,
 	&memory_row,
