@@ -182,6 +182,22 @@ static bool probe_timer_ids(void)
 	return true;
 }
 
+/* A context of asynchronous I/O whose ring was moved is known by its new address. */
+static bool probe_aio_remap(void)
+{
+	unsigned long ctx = 0;
+	void *room, *moved;
+	bool ok;
+
+	if (syscall(SYS_io_setup, 1, &ctx) < 0)
+		return false;
+	room = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	moved = mremap((void *)ctx, 4096, 4096, MREMAP_MAYMOVE | MREMAP_FIXED, room);
+	ok = moved == room && syscall(SYS_io_getevents, moved, 0, 1, NULL, NULL) == 0;
+	syscall(SYS_io_destroy, moved == room ? moved : (void *)ctx);
+	return ok;
+}
+
 static bool probe_loginuid(void)
 {
 	return access("/proc/self/loginuid", F_OK) == 0;
@@ -230,6 +246,7 @@ static const struct feature features[] = {
 	{ "timerfd", probe_timerfd, false, NULL },
 	{ "memfd_hugetlb", probe_memfd_hugetlb, false, NULL },
 	{ "kcmp_epoll", probe_kcmp_epoll, false, NULL },
+	{ "aio_remap", probe_aio_remap, false, NULL },
 	{ "loginuid", probe_loginuid, false, NULL },
 };
 

@@ -24,6 +24,7 @@
 
 #include "proto/control/util.h"
 #include "workers/common/hugetlb.h"
+#include "workers/mem/aio.h"
 #include "workers/mem/fill.h"
 #include "workers/mem/plan.h"
 #include "workers/mem/settle.h"
@@ -167,6 +168,8 @@ static void plan_map(struct build *b, size_t i, uint64_t start, uint64_t end)
 				     MAP_GROWSDOWN | MAP_NORESERVE | MAP_HUGETLB | HUGETLB_SIZE_BITS);
 	int fd = -1;
 
+	if (vma_is_ring(e))		/* keeps the place until aio_make */
+		flags = MAP_PRIVATE | MAP_ANONYMOUS;
 	if (b->t->slot[i] >= 0)
 		fd = b->first_fd + b->t->slot[i];
 	if (b->shared_fd[i] >= 0)
@@ -362,6 +365,8 @@ static int fill(struct build *b, struct fault *f)
 
 static int run(struct build *b, struct fault *f)
 {
+	AUTO_FREE uint32_t *ring_ids = xcalloc(b->t->mm->n_aios, sizeof(*ring_ids));
+
 	if (vdso_find(b->t->pid, &b->areas, f) < 0 || pass_shared(b, f) < 0)
 		return -1;
 	plan_unmap(b);
@@ -374,7 +379,8 @@ static int run(struct build *b, struct fault *f)
 		plan_kept(b);
 	plan_close(b);
 	plan_uffd(b);
-	if (plan_run(b->plan, b->t->gate, f) < 0 || fill(b, f) < 0)
+	if (plan_run(b->plan, b->t->gate, f) < 0 || aio_make(b->t, ring_ids, f) < 0 ||
+	    fill(b, f) < 0 || aio_number(b->t, ring_ids, f) < 0)
 		return -1;
 	settle_plan(b->plan, b->t);
 	return plan_run(b->plan, b->t->gate, f);

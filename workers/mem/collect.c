@@ -193,9 +193,6 @@ static int check_file(const struct view *v, const struct map *m, const char *lin
 /* What cannot be dumped and is known by its name. */
 static int check_name(const struct view *v, const struct map *m, struct fault *f)
 {
-	if (!strcmp(m->name, "/[aio]"))
-		return refuse(v, m, f,
-			      "a ring of asynchronous I/O (io_setup), which cannot be dumped yet");
 	if (starts_with(m->name, "anon_inode:[io_uring]"))
 		return refuse(v, m, f, "a ring of io_uring, whose requests in flight are the kernel's "
 			      "alone; let the program do without (kernel.io_uring_disabled=2)");
@@ -214,6 +211,10 @@ static int classify_file(struct view *v, const struct map *m, VmaEntry *e, struc
 	size_t known = v->all->mapped.n;
 	char link[40];
 
+	if (starts_with(m->name, "/[aio]")) {
+		e->status = VMA_AIORING;
+		return 0;
+	}
 	if (check_name(v, m, f) < 0)
 		return -1;
 	snprintf(link, sizeof(link), "%" PRIx64 "-%" PRIx64, m->start, m->end);

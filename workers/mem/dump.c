@@ -23,6 +23,7 @@
 #include "proto/control/util.h"
 #include "proto/images/image.h"
 #include "workers/common/log.h"
+#include "workers/mem/aio.h"
 #include "workers/mem/collect.h"
 #include "workers/mem/lanes.h"
 #include "workers/mem/pagescan.h"
@@ -249,7 +250,7 @@ static void choose_pages(const struct space *s, const struct extents *ex, struct
 	for (v = 0; v < s->n; v++) {
 		const VmaEntry *e = &s->vma[v].e;
 
-		if (vma_is(e, VMA_VDSO))
+		if (vma_is(e, VMA_VDSO) || vma_is_ring(e))
 			add_pages(runs, st, &s->vma[v], e->start, e->end);
 		if (!has_contents(e))
 			continue;
@@ -379,7 +380,8 @@ static int write_pages(struct space *s, const struct runs *runs, struct page_wri
 	return pages_write(w, IMG_PAGEMAP, s->vpid, runs, &src, f);
 }
 
-static int write_mm(struct space *s, const MemTaskState *state, int image_dir, struct fault *f)
+static int write_mm(struct space *s, const MemTaskState *state, const struct aio_rings *rings,
+		    int image_dir, struct fault *f)
 {
 	AUTO_IMAGE struct image *img = NULL;
 	AUTO_FREE VmaEntry **vmas = NULL;
@@ -390,6 +392,8 @@ static int write_mm(struct space *s, const MemTaskState *state, int image_dir, s
 		vmas[i] = &s->vma[i].e;
 	s->mm.vmas = vmas;
 	s->mm.n_vmas = s->n;
+	s->mm.aios = rings->list;
+	s->mm.n_aios = rings->n;
 	s->mm.mm_brk = state->brk;
 	s->mm.has_dumpable = s->mm.has_thp_disabled = true;
 	s->mm.dumpable = state->dumpable;
@@ -406,7 +410,8 @@ static int write_space(struct space *s, const MemTaskState *state, struct page_w
 	struct extents ex = { 0 };
 	struct runs runs = { 0 };
 	struct stacks st = { 0 };
-	int r = pagescan(s->pid, &ex, f);
+	struct aio_rings rings;
+	int r = aio_read(s, &rings, f) < 0 ? -1 : pagescan(s->pid, &ex, f);
 
 	if (r == 0) {
 		stacks_init(&st, state);
@@ -416,8 +421,11 @@ static int write_space(struct space *s, const MemTaskState *state, struct page_w
 		w->written += runs_bytes(&runs) / STASIS_PAGE;
 		log_debug("task %d: %zu mappings, %zu runs, %" PRIu64 " pages", s->pid, s->n,
 			  runs.n, runs_bytes(&runs) / STASIS_PAGE);
-		r = write_mm(s, state, w->image_dir, f) < 0 ? -1 : write_pages(s, &runs, w, f);
+		r = write_mm(s, state, &rings, w->image_dir, f) < 0 ? -1 : write_pages(s, &runs, w, f);
 	}
+	if (r == 0)
+		r = aio_unchanged(s, &rings, f);
+	aio_free(&rings);
 	free(ex.extent);
 	free(runs.run);
 	free(st.page);

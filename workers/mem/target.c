@@ -17,6 +17,7 @@
 #include "proto/control/util.h"
 #include "proto/images/image.h"
 #include "workers/common/hugetlb.h"
+#include "workers/mem/aio.h"
 #include "workers/mem/vma.h"
 
 #define MIN_ADDRESS 4096ul		/* the smallest vm.mmap_min_addr anybody sets, but 0 */
@@ -36,7 +37,6 @@ static const struct {
 } refused[] = {
 	{ VMA_SYSVIPC, "a System V shared memory segment" },
 	{ VMA_SOCKET, "the ring of a packet socket" },
-	{ VMA_AIORING, "a ring of asynchronous I/O" },
 	{ VMA_SHADOW_STACK, "a shadow stack" },
 	{ VMA_PLUGIN, "the memory of a device" },
 };
@@ -111,6 +111,8 @@ static int check_vma(const struct target *t, const VmaEntry *e, struct fault *f)
 		return bad(t, e, f, "pkey is out of range");
 	if (e->fdflags & ~O_ACCMODE)
 		return bad(t, e, f, "unknown fdflags");
+	if (vma_is_ring(e))
+		return e->flags & MAP_SHARED ? 0 : bad(t, e, f, "a private ring of asynchronous I/O");
 	return check_kind(t, e, f);
 }
 
@@ -194,11 +196,6 @@ static int check_fields(const struct target *t, struct fault *f)
 	if (m->n_mm_saved_auxv > AUXV_MAX || m->n_mm_saved_auxv % 2)
 		return fault(f, -EBADMSG, "mm-%d.img: mm_saved_auxv has %zu words", t->pid,
 			     m->n_mm_saved_auxv);
-	if (m->n_aios)
-		return fault(f, -ENOTSUP,
-			     "task %d: it has rings of asynchronous I/O, which cannot be "
-			     "restored yet",
-			     t->pid);
 	if (!m->exe_file_id)
 		return fault(f, -EBADMSG, "mm-%d.img: exe_file_id is 0", t->pid);
 	return 0;
@@ -216,7 +213,8 @@ static int assign_pages(struct target *t, const struct stored_list *all, struct 
 		for (at = all->run[i].start; at < all->run[i].end; at = end) {
 			while (v < t->n && t->vma[v]->end <= at)
 				v++;
-			if (v == t->n || t->vma[v]->start > at || !vma_is_private(t->vma[v]) ||
+			if (v == t->n || t->vma[v]->start > at ||
+			    !(vma_is_private(t->vma[v]) || vma_is_ring(t->vma[v])) ||
 			    vma_is(t->vma[v], VMA_VVAR))
 				return fault(f, -EBADMSG, "pagemap-%d.img: the page %" PRIx64
 					     " lies in no private mapping", t->pid, at);
@@ -280,7 +278,7 @@ int target_load(struct target *t, int image_dir, struct adoption *adoption, stru
 		return -1;
 	r = pagemap_load(image_dir, IMG_PAGEMAP, t->pid, &all, &t->pages, f);
 	if (r == 0)
-		r = assign_pages(t, &all, f);
+		r = assign_pages(t, &all, f) < 0 ? -1 : aio_check(t, f);
 	free(all.run);
 	if (r == 0)
 		list_files(t);

@@ -69,6 +69,12 @@ static inline bool vma_is_file(const VmaEntry *e)
 	return vma_is(e, VMA_REGULAR) && (e->status & (VMA_FILE_PRIVATE | VMA_FILE_SHARED));
 }
 
+/* The ring of a context of asynchronous I/O: its pages are stored too. */
+static inline bool vma_is_ring(const VmaEntry *e)
+{
+	return e->status == VMA_AIORING;
+}
+
 /* One of the areas that every kernel provides itself. */
 static inline bool vma_is_special(const VmaEntry *e)
 {
