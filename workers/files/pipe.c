@@ -2,7 +2,7 @@
 /*
  * pipe.c - pipes and FIFOs: their ends, size and contents.
  *
- * Dump:     the bytes are copied (tee), never taken. They are stored when the first end
+ * Dump:     the bytes are copied (packets.c), never taken. They are stored when the first end
  *           that can read is met; a pipe whose readers are all outside the tree keeps its
  *           contents there.
  * Restore:  the pipe is made, sized and filled once; each open file of the image is one of its
@@ -16,11 +16,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/ioctl.h>
 
 #include "proto/control/util.h"
 #include "workers/files/external.h"
 #include "workers/files/files.h"
+#include "workers/files/packets.h"
 #include "workers/files/regular.h"
 
 #define REOPENED 0100000		/* O_LARGEFILE: opened by path, not by pipe(2) */
@@ -34,6 +34,7 @@ struct pipe {
 	bool taken[2];			/* the end belongs to a file, or to the user: not ours to close */
 	PipeDataEntry *data;		/* NULL: empty, usual size */
 	unsigned char *bytes;
+	const PipePacketsEntry *packets;	/* how the bytes are divided, NULL: a stream */
 };
 
 #define BUCKETS 4096
@@ -83,46 +84,12 @@ static bool match_fifo(const struct facts *x)
 	return x->link && x->link[0] == '/' && S_ISFIFO(x->st.st_mode) && !(x->flags & O_PATH);
 }
 
-/*
- * Copy what is inside without taking it: tee to a pipe of the same size, read that. *n
- * receives the count.
- */
-static int copy_contents(int fd, int size, unsigned char **bytes, size_t *n, struct fault *f)
-{
-	AUTO_FREE unsigned char *buf = NULL;
-	AUTO_CLOSE int out = -1, in = -1;
-	int copy[2], inside = 0;
-	ssize_t r;
-
-	*n = 0;
-	if (ioctl(fd, FIONREAD, &inside) == 0 && !inside)
-		return 0;
-	if (pipe2(copy, O_CLOEXEC | O_NONBLOCK) < 0)
-		return fault(f, errno, "make a pipe");
-	out = copy[0];
-	in = copy[1];
-	if (fcntl(in, F_SETPIPE_SZ, size) < 0)
-		return fault(f, errno, "make a pipe of %d bytes", size);
-	r = tee(fd, in, size, SPLICE_F_NONBLOCK);
-	if (r < 0 && errno != EAGAIN)
-		return fault(f, errno, "copy the contents");
-	if (r <= 0)
-		return 0;
-	buf = xcalloc(r, 1);
-	if (read_full(out, buf, r) != r)
-		return fault(f, EIO, "read the copy of the contents");
-	*n = r;
-	*bytes = take_ptr(&buf);
-	return 0;
-}
-
 static int dump_contents(struct files *fs, const struct facts *x, bool named, struct fault *f)
 {
-	AUTO_FREE unsigned char *bytes = NULL;
 	PipeDataEntry e = PIPE_DATA_ENTRY__INIT;
+	struct pipe_copy copy;
 	struct image **img;
-	size_t n = 0;
-	int size;
+	int size, r;
 
 	if ((x->flags & O_ACCMODE) == O_WRONLY || find_pipe(fs, x->st.st_ino, named))
 		return 0;
@@ -135,13 +102,17 @@ static int dump_contents(struct files *fs, const struct facts *x, bool named, st
 	size = fcntl(x->dup, F_GETPIPE_SZ);
 	if (size < 0)
 		return fault(f, errno, "ask the size of the pipe");
-	if (copy_contents(x->dup, size, &bytes, &n, f) < 0)
-		return -1;
+	r = packets_copy(x->dup, size, &copy, f);
+	if (r == 0 && copy.npieces)
+		r = packets_write_entry(fs, x->st.st_ino, named, &copy, f);
 	e.pipe_id = x->st.st_ino;
-	e.bytes = n;
+	e.bytes = copy.n;
 	e.has_size = true;
 	e.size = size;
-	return image_write_with_data(*img, &e.base, bytes, n, f);
+	if (r == 0)
+		r = image_write_with_data(*img, &e.base, copy.bytes, copy.n, f);
+	packets_free(&copy);
+	return r;
 }
 
 static int dump_pipe(struct files *fs, const struct facts *x, struct fault *f)
@@ -150,10 +121,6 @@ static int dump_pipe(struct files *fs, const struct facts *x, struct fault *f)
 	FileEntry e = FILE_ENTRY__INIT;
 	char who[400];
 
-	if (x->flags & O_DIRECT)
-		return fault(f, -ENOTSUP, "%s: the pipe is in packet mode (O_DIRECT), which has no"
-			     " form in an image; dump before the program makes it",
-			     facts_name(x, who, sizeof(who)));
 	p.id = x->id;
 	p.pipe_id = x->st.st_ino;
 	p.flags = x->flags;
@@ -274,6 +241,17 @@ static int check_fifo(struct files *fs, struct file *file, struct fault *f)
 	return 0;
 }
 
+int pipe_set_packets(struct files *fs, const PipePacketsEntry *e, uint64_t sum, struct fault *f)
+{
+	struct pipe *p = find_pipe(fs, e->pipe_id, e->fifo);
+
+	if (!p || !p->data || p->data->bytes != sum || p->packets)
+		return fault(f, -EBADMSG, "files.img: file %u does not divide the contents of pipe %u",
+			     e->id, e->pipe_id);
+	p->packets = e;
+	return 0;
+}
+
 /* Size and contents into a new pipe. fd must not block. */
 static int fill(struct pipe *p, int fd, struct fault *f)
 {
@@ -285,6 +263,8 @@ static int fill(struct pipe *p, int fd, struct fault *f)
 	    fcntl(fd, F_SETPIPE_SZ, (int)p->data->size) < 0)
 		return fault(f, errno, "pipe %u: give it %u bytes of room (fs.pipe-max-size and"
 			     " fs.pipe-user-pages-soft limit it)", p->id, p->data->size);
+	if (p->packets)
+		return packets_refill(fd, p->bytes, p->packets, f);
 	n = p->data->bytes ? write(fd, p->bytes, p->data->bytes) : 0;
 	if (n < 0)
 		return fault(f, errno, "pipe %u: put back its %u bytes", p->id, p->data->bytes);
@@ -360,8 +340,11 @@ static enum created create_fifo(struct files *fs, struct file *file, struct faul
 		if (p->fd[0] < 0 || fill(p, p->fd[0], f) < 0)
 			return fault_prefix(f, "fifo %u", file->id);
 	}
-	file->fd = regular_open(fs, named, flags, f);
-	return file->fd < 0 ? CREATE_FAILED : CREATED;
+	/* No open(2) of a FIFO takes O_DIRECT. */
+	file->fd = regular_open(fs, named, flags & ~O_DIRECT, f);
+	if (file->fd < 0 || (!(flags & O_PATH) && files_set_flags(file->fd, flags, f) < 0))
+		return CREATE_FAILED;
+	return CREATED;
 }
 
 static const FownEntry *pipe_fown(struct files *fs, const struct file *file)

@@ -18,6 +18,7 @@
 #include "workers/files/fanotify.h"
 #include "workers/files/inotify.h"
 #include "workers/files/memfd.h"
+#include "workers/files/packets.h"
 #include "workers/files/pidfd.h"
 #include "workers/files/pipe.h"
 #include "workers/files/regular.h"
@@ -158,6 +159,7 @@ const struct file_type *const file_types[] = {
 	&memory_row,
 	&pipe_type,
 	&fifo_type,
+	&pipe_packets_type,
 	&regular_type,
 	&tty_type,
 	&namespace_row,
