@@ -17,9 +17,10 @@
 #include <sys/syscall.h>
 
 #include "proto/control/util.h"
+#include "proto/images/types.h"
 
 /* The numbers CRIU gives to the namespaces it finds first: its own. */
-enum { NS_PID = 1, NS_NET, NS_IPC, NS_UTS, NS_TIME, NS_MNT, NS_USER, NS_CGROUP };
+enum { NS_PID = 1, NS_NET, NS_IPC = IMAGE_HOST_IPC_NS, NS_UTS, NS_TIME, NS_MNT, NS_USER, NS_CGROUP };
 
 struct kind {
 	int type;			/* KCMP_* */

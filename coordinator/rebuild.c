@@ -126,6 +126,7 @@ int rebuild_learn(struct job *job, struct fault *f)
 	p->prepared = rep;
 	if (rep->body_case != REPLY__BODY_MEM_PREPARED)
 		return fault(f, -EPROTO, "the mem worker's answer is not the one asked for");
+	p->has_segments = rep->mem_prepared->has_segments;
 	p->memory_files_made = !rep->mem_prepared->has_memory_files;
 	if (learn_memory(job, rep->mem_prepared, f) < 0)
 		return -1;
@@ -404,9 +405,22 @@ int rebuild_finish(struct job *job, struct fault *f)
 	if (crew_send(job->crew, ROLE_FILES, STAGE__RELEASE, &req, NULL, 0, f) < 0 ||
 	    take_figures(job, f) < 0)
 		return -1;
-	crew_retire(job->crew, ROLE_MEM);
+	if (!births_of(job)->has_segments)
+		crew_retire(job->crew, ROLE_MEM);
 	if (crew_wait(job->crew, ROLE_FILES, NULL, f) < 0)
 		return -1;
 	crew_retire(job->crew, ROLE_FILES);
 	return 0;
+}
+
+int rebuild_keep(struct job *job, struct fault *f)
+{
+	MemKeep msg = MEM_KEEP__INIT;
+	Request req = REQUEST__INIT;
+
+	if (!births_of(job)->has_segments)
+		return 0;
+	req.body_case = REQUEST__BODY_MEM_KEEP;
+	req.mem_keep = &msg;
+	return crew_ask(job->crew, ROLE_MEM, STAGE__RELEASE, &req, NULL, f);
 }

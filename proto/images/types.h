@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #define IMAGE_MAGIC_COMMON 0x54564319u
+#define IMAGE_HOST_IPC_NS 3		/* the number of the host's IPC namespace in our images */
 #define IMAGE_MAGIC_SERVICE 0x55105940u
 
 enum img_type {

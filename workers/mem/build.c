@@ -40,6 +40,7 @@
 struct build {
 	struct target *t;
 	struct shmem_pool *pool;
+	const struct segments *segments;
 	struct plan *plan;
 	int first_fd;
 	bool inherited;
@@ -158,6 +159,8 @@ static const VmaEntry *vma_of(const struct build *b, size_t i)
 /* The redirected vDSO and its vvars become ordinary anonymous memory. */
 static bool is_mapped_here(const struct build *b, size_t i)
 {
+	if (vma_is_sysv(vma_of(b, i)))
+		return false;
 	return !vma_is_special(vma_of(b, i)) || b->t->redirect;
 }
 
@@ -248,7 +251,7 @@ static size_t choose_shared(struct build *b, uint64_t *ids)
 
 	for (i = 0; i < b->t->n; i++) {
 		b->shared_fd[i] = -1;
-		if (!vma_is(vma_of(b, i), VMA_ANON_SHARED) || wholly_kept(b, i))
+		if (!vma_is_shmem(vma_of(b, i)) || wholly_kept(b, i))
 			continue;
 		for (k = 0; k < n && ids[k] != vma_of(b, i)->shmid; k++)
 			;
@@ -374,6 +377,7 @@ static int run(struct build *b, struct fault *f)
 	if (plan_vdso(b, f) < 0)
 		return -1;
 	settle_plan_keys(b->plan, b->t, b->inherited);
+	sysv_plan(b->plan, b->segments, b->t);
 	plan_maps(b);
 	if (b->inherited && b->t->nkept)
 		plan_kept(b);
@@ -386,12 +390,13 @@ static int run(struct build *b, struct fault *f)
 	return plan_run(b->plan, b->t->gate, f);
 }
 
-int build_task(struct target *t, struct shmem_pool *pool, int first_fd, bool inherited,
-	       struct fault *f)
+int build_task(struct target *t, struct shmem_pool *pool, const struct segments *segments,
+	       int first_fd, bool inherited, struct fault *f)
 {
 	struct build b = {
 		.t = t,
 		.pool = pool,
+		.segments = segments,
 		.first_fd = first_fd,
 		.inherited = inherited,
 		.nfds = t->nfiles,

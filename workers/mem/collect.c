@@ -237,9 +237,15 @@ static int classify_shmem(struct view *v, const struct map *m, VmaEntry *e, stru
 	};
 	bool memfd;
 
-	if (starts_with(m->name, "/SYSV"))
-		return refuse(v, m, f,
-			      "a System V shared memory segment, which cannot be dumped yet");
+	if (starts_with(m->name, "/SYSV")) {
+		e->status = VMA_REGULAR | VMA_ANON_SHARED | VMA_SYSVIPC;
+		e->flags |= MAP_ANONYMOUS;
+		e->shmid = m->ino;
+		e->has_fdflags = true;	/* CRIU does not look: how it was attached */
+		e->fdflags = m->flags & MAPF_MAYWRITE ? O_RDWR : O_RDONLY;
+		shmems_add(&v->all->segments, &seen);
+		return 0;
+	}
 	memfd = starts_with(m->name, "/memfd:");
 	if (!memfd && !starts_with(m->name, "/dev/zero") &&
 	    !starts_with(m->name, "[anon_shmem:"))

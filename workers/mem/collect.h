@@ -35,6 +35,7 @@ struct space {
 struct collection {
 	struct mapped_files mapped;
 	struct shmems shmems;
+	struct shmems segments;		/* of System V */
 	bool allow_uprobes, uprobes;	/* may be left out; were */
 	dev_t shmem_dev;		/* where all shared memory without a name lives; 0: not known */
 };

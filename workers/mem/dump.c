@@ -28,6 +28,7 @@
 #include "workers/mem/lanes.h"
 #include "workers/mem/pagescan.h"
 #include "workers/mem/state.h"
+#include "workers/mem/sysv.h"
 #include "workers/mem/vma.h"
 
 #define IOVS 256			/* runs read by one call; the kernel's limit is 1024 */
@@ -51,6 +52,7 @@ void dump_free(struct dump *d)
 	free(d->space);
 	mapped_free(&d->all.mapped);
 	shmems_free(&d->all.shmems);
+	shmems_free(&d->all.segments);
 	free(d);
 }
 
@@ -122,7 +124,7 @@ static void join_private(struct dump *d, VmaEntry *e)
 	const struct mapped_files *m = &d->all.mapped;
 	size_t i;
 
-	for (i = 0; i < m->n && vma_is(e, VMA_ANON_SHARED); i++) {
+	for (i = 0; i < m->n && vma_is_shmem(e); i++) {
 		if (m->file[i].dev != d->all.shmem_dev || m->file[i].ino != e->shmid)
 			continue;
 		e->status = VMA_REGULAR | VMA_FILE_SHARED | VMA_MEMFD;
@@ -495,7 +497,9 @@ int on_mem_write(struct call *c, struct fault *f)
 
 	if (!mem->dump)
 		return fault(f, -EPROTO, "MemWrite came before MemCollect");
-	if (shmems_write(&mem->dump->all.shmems, &sum, f) < 0)
+	if (shmems_write(&mem->dump->all.shmems, &sum, f) < 0 ||
+	    shmems_write(&mem->dump->all.segments, &sum, f) < 0 ||
+	    sysv_write(&mem->dump->all.segments, &mem->dump->all.shmems, sum.image_dir, f) < 0)
 		return -1;
 	all.writer = writer = xcalloc(mem->dump->n, sizeof(*writer));
 	for (i = 0; i < mem->dump->n; i++) {

@@ -33,6 +33,7 @@ static const struct {
 	{ "ss", MAPF_SHADOW_STACK }, { "um", MAPF_UFFD },	{ "uw", MAPF_UFFD },
 	{ "ui", MAPF_UFFD },	   { "sl", MAPF_SEALED },
 	{ "sf", MAPF_SYNC },
+	{ "mw", MAPF_MAYWRITE },
 };
 
 static uint32_t parse_vm_flags(const char *s)

@@ -32,6 +32,7 @@ enum map_flag {
 	MAPF_UFFD = 1u << 15,		/* registered with a userfaultfd */
 	MAPF_SEALED = 1u << 16,
 	MAPF_SYNC = 1u << 17,
+	MAPF_MAYWRITE = 1u << 18,	/* may be made writable */
 };
 
 struct map {

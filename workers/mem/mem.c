@@ -5,6 +5,7 @@
  * Rights:   CAP_SYS_PTRACE: read and write tasks' memory, smaps, pagemap, pidfd_getfd.
  *           CAP_CHECKPOINT_RESTORE: map_files. CAP_SYS_ADMIN: opening those on Linux before 5.9.
  *           CAP_DAC_READ_SEARCH: /proc of tasks of other users.
+ *           CAP_IPC_OWNER, CAP_IPC_LOCK: System V segments.
  * Holds:    struct mem.
  */
 #include "workers/mem/mem.h"
@@ -24,9 +25,11 @@ static const struct handler handlers[] = {
 	[REQUEST__BODY_MEM_MAKE_FILES] = { STAGE__RESTORE, on_mem_make_files },
 	[REQUEST__BODY_MEM_BUILD] = { STAGE__RESTORE, on_mem_build },
 	[REQUEST__BODY_MEM_FINISH] = { STAGE__RELEASE, on_mem_finish },
+	[REQUEST__BODY_MEM_KEEP] = { STAGE__RELEASE, on_mem_keep },
 };
 
-static const cap_value_t caps[] = { CAP_SYS_PTRACE, CAP_CHECKPOINT_RESTORE, CAP_DAC_READ_SEARCH };
+static const cap_value_t caps[] = { CAP_SYS_PTRACE, CAP_CHECKPOINT_RESTORE, CAP_DAC_READ_SEARCH,
+				   CAP_IPC_OWNER, CAP_IPC_LOCK };
 
 static struct mem mem;
 

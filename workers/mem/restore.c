@@ -24,6 +24,7 @@
 #include "workers/mem/lanes.h"
 #include "workers/mem/settle.h"
 #include "workers/mem/state.h"
+#include "workers/mem/sysv.h"
 #include "workers/mem/vdso.h"
 #include "workers/mem/vma.h"
 
@@ -34,6 +35,7 @@ struct restore {
 	struct target **target;		/* parents before children */
 	size_t n;
 	struct shmem_pool shmems;
+	struct segments segments;
 	struct adoption adoption;
 	int gate_fd;			/* the gate memory of the whole tree */
 };
@@ -51,6 +53,7 @@ void restore_free(struct restore *r)
 	}
 	free(r->target);
 	shmem_pool_free(&r->shmems);
+	sysv_free(&r->segments);
 	adoption_free(&r->adoption);
 	auto_close(&r->gate_fd);
 	free(r);
@@ -90,7 +93,8 @@ static int load_target(struct restore *r, const RestoreTask *task, int image_dir
 	t->pid = task->pid;
 	t->parent = task->ppid ? find(r, task->ppid) : NULL;
 	if (target_load(t, image_dir, &r->adoption, f) < 0 || vdso_check(t, f) < 0 ||
-	    shmem_pool_add(&r->shmems, t, image_dir, f) < 0)
+	    shmem_pool_add(&r->shmems, t, image_dir, f) < 0 ||
+	    sysv_need(&r->segments, t, image_dir, f) < 0)
 		return -1;
 	if (t->redirect)
 		log_warnx("task %d: its vDSO differs from this kernel's: calls are redirected", t->pid);
@@ -184,6 +188,8 @@ int on_mem_prepare(struct call *c, struct fault *f)
 	out = xcalloc(1, sizeof(*out));
 	mem_prepared__init(out);
 	out->has_memory_files = out->has_has_memory_files = r->shmems.n && r->shmems.shmem[0].file;
+	out->has_has_segments = true;
+	out->has_segments = sysv_any_needed(&r->segments);
 	report_gaps(r, out);
 	out->task = xcalloc(r->n, sizeof(*out->task));
 	for (i = 0; i < r->n; i++)
@@ -261,14 +267,16 @@ int on_mem_build(struct call *c, struct fault *f)
 	struct target *t;
 	size_t i;
 
+	if (mem->restore && sysv_make(&mem->restore->segments, f) < 0)
+		return -1;
 	for (i = 0; i < m->n_task; i++) {
 		t = mem->restore ? find(mem->restore, m->task[i]->pid) : NULL;
 		if (!t || !t->gate)
 			return fault(f, -EPROTO,
 				     "MemBuild of task %u, which has no images or no gate",
 				     m->task[i]->pid);
-		if (build_task(t, &mem->restore->shmems, m->task[i]->first_fd,
-			       m->task[i]->inherited, f) < 0)
+		if (build_task(t, &mem->restore->shmems, &mem->restore->segments,
+			       m->task[i]->first_fd, m->task[i]->inherited, f) < 0)
 			return -1;
 		log_debug("task %d: %zu mappings, %" PRIu64
 			  " bytes of pages, %zu ranges taken over",
@@ -301,6 +309,8 @@ int on_mem_finish(struct call *c, struct fault *f)
 	mem_finished__init(out);
 	c->rep->body_case = REPLY__BODY_MEM_FINISHED;
 	c->rep->mem_finished = out;
+	if (r && sysv_finish(&r->segments, f) < 0)
+		return -1;
 	for (i = 0; r && i < r->n; i++) {
 		out->pages_compared += r->target[i]->compared;
 		out->pages_skipped_cow += r->target[i]->same;
@@ -314,5 +324,16 @@ int on_mem_finish(struct call *c, struct fault *f)
 		auto_close(&r->gate_fd);
 	if (r)
 		r->gate_fd = -1;
+	return 0;
+}
+
+/* The tasks run. */
+int on_mem_keep(struct call *c, struct fault *f)
+{
+	struct restore *r = ((struct mem *)c->ctx)->restore;
+
+	(void)f;
+	if (r)
+		sysv_keep(&r->segments);
 	return 0;
 }

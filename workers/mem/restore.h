@@ -12,5 +12,6 @@ int on_gates(struct call *c, struct fault *f);
 int on_mem_make_files(struct call *c, struct fault *f);
 int on_mem_build(struct call *c, struct fault *f);
 int on_mem_finish(struct call *c, struct fault *f);
+int on_mem_keep(struct call *c, struct fault *f);
 
 #endif

@@ -124,7 +124,7 @@ int shmem_pool_add(struct shmem_pool *pool, const struct target *t, int image_di
 	for (i = 0; i < t->n; i++) {
 		const VmaEntry *e = t->vma[i];
 
-		if (!vma_is(e, VMA_ANON_SHARED))
+		if (!vma_is_shmem(e))
 			continue;
 		s = find(pool, e->shmid);
 		if (!s) {

@@ -29,13 +29,13 @@
 		    (1ull << MADV_DONTDUMP) | (1ull << MADV_MERGEABLE) | (1ull << MADV_HUGEPAGE) | \
 		    (1ull << MADV_NOHUGEPAGE) | (1ull << MADV_WIPEONFORK))
 #define KINDS (VMA_FILE_PRIVATE | VMA_FILE_SHARED | VMA_ANON_SHARED | VMA_ANON_PRIVATE)
-#define KNOWN_STATUS (VMA_REGULAR | VMA_STACK | VMA_VDSO | VMA_HEAP | KINDS | VMA_VVAR | VMA_MEMFD)
+#define KNOWN_STATUS (VMA_REGULAR | VMA_STACK | VMA_VDSO | VMA_HEAP | KINDS | VMA_VVAR | \
+		      VMA_MEMFD | VMA_SYSVIPC)
 
 static const struct {
 	uint32_t status;
 	const char *what;
 } refused[] = {
-	{ VMA_SYSVIPC, "a System V shared memory segment" },
 	{ VMA_SOCKET, "the ring of a packet socket" },
 	{ VMA_SHADOW_STACK, "a shadow stack" },
 	{ VMA_PLUGIN, "the memory of a device" },
@@ -77,7 +77,9 @@ static int check_kind(const struct target *t, const VmaEntry *e, struct fault *f
 		return bad(t, e, f, "status and flags differ about sharing");
 	if (sharing == MAP_DROPPABLE && kind != VMA_ANON_PRIVATE)
 		return bad(t, e, f, "a droppable mapping must be anonymous");
-	if (kind != VMA_ANON_PRIVATE && (!e->shmid || e->shmid > UINT32_MAX))
+	if ((e->status & VMA_SYSVIPC) && (kind != VMA_ANON_SHARED || e->shmid > INT32_MAX))
+		return bad(t, e, f, "a System V segment must be shared, and have an id");
+	if (kind != VMA_ANON_PRIVATE && ((!e->shmid && !vma_is_sysv(e)) || e->shmid > UINT32_MAX))
 		return bad(t, e, f, "shmid is out of range");
 	if ((e->status & VMA_MEMFD) && anonymous)
 		return bad(t, e, f, "status says both a memfd and anonymous");

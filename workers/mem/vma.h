@@ -63,6 +63,18 @@ static inline bool vma_is_private(const VmaEntry *e)
 	       e->start < USER_END;
 }
 
+/* A System V segment; its shmid is the segment's id. */
+static inline bool vma_is_sysv(const VmaEntry *e)
+{
+	return vma_is(e, VMA_REGULAR | VMA_ANON_SHARED | VMA_SYSVIPC);
+}
+
+/* Shared anonymous memory of the tree alone. */
+static inline bool vma_is_shmem(const VmaEntry *e)
+{
+	return vma_is(e, VMA_ANON_SHARED) && !vma_is_sysv(e);
+}
+
 /* Refers to a file by its shmid. */
 static inline bool vma_is_file(const VmaEntry *e)
 {
