@@ -332,8 +332,5 @@ int on_mem_keep(struct call *c, struct fault *f)
 {
 	struct restore *r = ((struct mem *)c->ctx)->restore;
 
-	(void)f;
-	if (r)
-		sysv_keep(&r->segments);
-	return 0;
+	return r ? sysv_keep(&r->segments, f) : 0;
 }

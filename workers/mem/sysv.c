@@ -20,13 +20,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/shm.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "proto/control/util.h"
@@ -192,41 +189,17 @@ bool sysv_any_needed(const struct segments *s)
 
 /* ---- restore: the objects ---- */
 
-/* The keeper. Ours are known by their maker: another program may have an id by now. */
-static _Noreturn void keeper(const struct segments *s, int end, pid_t maker)
+/* Run by the keeper. Ours are known by their maker: another program may have an id by now. */
+static void remove_made(void *arg)
 {
+	const struct segments *s = arg;
 	struct shmid_ds ds;
-	char word;
 	size_t i;
 
-	prctl(PR_SET_NAME, "mem-keeper");
-	if (end > 0)
-		close_range(0, end - 1, 0);
-	close_range(end + 1, ~0u, 0);
-	if (read(end, &word, 1) == 1)
-		_exit(0);
 	for (i = 0; i < s->n; i++)
 		if (s->segment[i].needed && !s->segment[i].exists &&
-		    look_at(s->segment[i].e->desc->id, &ds) && ds.shm_cpid == maker)
+		    look_at(s->segment[i].e->desc->id, &ds) && ds.shm_cpid == s->maker)
 			shmctl(s->segment[i].e->desc->id, IPC_RMID, NULL);
-	_exit(0);
-}
-
-static int start_keeper(struct segments *s, struct fault *f)
-{
-	pid_t self = getpid();
-	int ends[2];
-
-	if (pipe2(ends, O_CLOEXEC) < 0)
-		return fault(f, errno, "make a pipe");
-	s->keeper = fork();
-	if (s->keeper == 0) {
-		close(ends[1]);
-		keeper(s, ends[0], self);
-	}
-	close(ends[0]);
-	s->keeper_fd = ends[1];
-	return s->keeper < 0 ? fault(f, errno, "fork the keeper of System V segments") : 0;
 }
 
 static int ask_for_id(uint32_t id, struct fault *f)
@@ -322,10 +295,11 @@ int sysv_make(struct segments *s, struct fault *f)
 	if (s->made)
 		return 0;
 	s->made = true;
-	s->keeper_fd = -1;
+	s->keeper = KEEPER_NONE;
+	s->maker = getpid();
 	for (i = 0; i < s->n; i++)
 		missing += s->segment[i].needed && !s->segment[i].exists;
-	if (missing && start_keeper(s, f) < 0)
+	if (missing && keeper_start(&s->keeper, remove_made, s, -1, f) < 0)
 		return -1;
 	for (i = 0; i < s->n; i++)
 		if (s->segment[i].needed && make_one(&s->segment[i], f) < 0)
@@ -347,27 +321,16 @@ int sysv_finish(struct segments *s, struct fault *f)
 	return 0;
 }
 
-static void end_keeper(struct segments *s)
+int sysv_keep(struct segments *s, struct fault *f)
 {
-	if (s->keeper <= 0)
-		return;
-	auto_close(&s->keeper_fd);
-	waitpid(s->keeper, NULL, 0);
-	s->keeper = 0;
-}
-
-void sysv_keep(struct segments *s)
-{
-	if (s->keeper > 0 && write(s->keeper_fd, "k", 1) != 1)
-		log_warnx("tell the keeper that the System V segments stay: %s", strerror(errno));
-	end_keeper(s);
+	return keeper_dismiss(&s->keeper, f);
 }
 
 void sysv_free(struct segments *s)
 {
 	size_t i;
 
-	end_keeper(s);
+	keeper_undo(&s->keeper);
 	for (i = 0; i < s->n; i++) {
 		free(s->segment[i].stored.run);
 		pages_image_close(&s->segment[i].pages);

@@ -7,6 +7,7 @@
 
 #include "proto/control/fault.h"
 #include "proto/images/ipc.pb-c.h"
+#include "workers/common/keeper.h"
 #include "workers/mem/plan.h"
 #include "workers/mem/shmem_dump.h"
 #include "workers/mem/target.h"
@@ -28,8 +29,8 @@ struct segments {
 	struct segment *segment;
 	size_t n, cap;
 	bool loaded, made;
-	int keeper_fd;			/* hung up, it makes the keeper remove what we made; -1: none */
-	pid_t keeper;
+	pid_t maker;			/* the pid the kernel notes as that of who made a segment */
+	struct keeper keeper;		/* removes what was made */
 };
 
 /* Check what a target attaches against the image and against the segments that exist now. */
@@ -41,7 +42,7 @@ void sysv_plan(struct plan *p, const struct segments *s, const struct target *t)
 /* All are attached: remove those again that were removed. */
 int sysv_finish(struct segments *s, struct fault *f);
 /* The restore has succeeded: what was made stays. */
-void sysv_keep(struct segments *s);
+int sysv_keep(struct segments *s, struct fault *f);
 bool sysv_any_needed(const struct segments *s);
 void sysv_free(struct segments *s);
 
