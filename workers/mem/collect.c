@@ -74,6 +74,8 @@ void space_free(struct space *s)
 	free(s->vma);
 }
 
+#define RING_NAME "/[aio]"		/* of io_setup */
+
 static int refuse(const struct view *v, const struct map *m, struct fault *f, const char *what)
 {
 	return fault(f, -ENOTSUP, "task %d: the mapping %" PRIx64 "-%" PRIx64 "%s%s is %s",
@@ -211,7 +213,7 @@ static int classify_file(struct view *v, const struct map *m, VmaEntry *e, struc
 	size_t known = v->all->mapped.n;
 	char link[40];
 
-	if (starts_with(m->name, "/[aio]")) {
+	if (starts_with(m->name, RING_NAME)) {
 		e->status = VMA_AIORING;
 		return 0;
 	}
@@ -453,7 +455,7 @@ static int preflight_map(struct view *v, const struct map *m, struct fault *f)
 	size_t known = v->all->mapped.n;
 	char link[40];
 
-	if ((!m->ino && !m->dev) || m->dev == v->all->shmem_dev)
+	if ((!m->ino && !m->dev) || m->dev == v->all->shmem_dev || starts_with(m->name, RING_NAME))
 		return 0;
 	if (check_name(v, m, f) < 0)
 		return -1;
