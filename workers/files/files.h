@@ -44,6 +44,7 @@ struct files {
 	struct revivals *revivals;	/* revive.c */
 	struct terms *terms;		/* tty_restore.c */
 	bool finished;			/* all is done: what is held can go */
+	struct deadprocs *deadprocs;	/* deadproc.c */
 };
 
 const Options *files_opts(const struct files *fs);

@@ -5,6 +5,7 @@
  *	no name left		ghost: the contents go to ghost-file-N.img
  *	another name left	link remap: a hard link "link_remap.N" beside the old name
  *				keeps the file alive until the restore (--link-remap)
+ *	a file of /proc		the pid of its task, which has ended: deadproc.c
  *
  * remap-fpath.img says which reg file entry has which. The way back is in revive.c.
  *
@@ -22,6 +23,7 @@
 #include <sys/sysmacros.h>
 
 #include "proto/control/util.h"
+#include "workers/files/deadproc.h"
 #include "workers/files/facts.h"
 #include "workers/files/files.h"
 
@@ -283,18 +285,11 @@ static int dump_link(struct files *fs, const struct facts *x, const char *path, 
 	return write_remap(fs, x->id, id, REMAP_TYPE__LINKED, f);
 }
 
-/*
- * Files of /proc live as long as their task; inode numbers say nothing there. The path of a
- * file of a dead task exists no more, or is that of a new task with its pid.
- */
-static int check_proc(const struct facts *x, const char *path, struct fault *f)
+static int dump_proc(struct files *fs, const struct facts *x, char *path, struct fault *f)
 {
-	char who[400];
+	const int pid = deadproc_pid(fs, x, path, f);
 
-	if (access(path, F_OK) == 0)
-		return 0;
-	return fault(f, -ENOTSUP, "%s: belongs to a task that has ended; close it in task %d",
-		     facts_name(x, who, sizeof(who)), x->pid);
+	return pid > 0 ? write_remap(fs, x->id, pid, REMAP_TYPE__PROCFS, f) : pid;
 }
 
 /* NFS hides a deleted file that is open under this name, and removes it with the last close. */
@@ -320,7 +315,7 @@ int remap_dump(struct files *fs, const struct facts *x, char *path, struct fault
 	if (r < 0 && errno != ENOENT && errno != ENOTDIR)
 		return fault(f, errno, "%s: stat %s", facts_name(x, who, sizeof(who)), path);
 	if (on_fs(x, PROC_SUPER_MAGIC))
-		return check_proc(x, path, f);
+		return dump_proc(fs, x, path, f);
 	if (r == 0 && o->evasive_devices && (S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode)) &&
 	    st.st_mode == x->st.st_mode && st.st_rdev == x->st.st_rdev)
 		return 0;
@@ -349,7 +344,7 @@ int remap_preflight(struct files *fs, const struct facts *x, struct fault *f)
 			     "written again; let the program keep its name, or use memfd_create",
 			     facts_name(x, who, sizeof(who)));
 	if (x->st.st_nlink && !o->link_remap && link_deleted(x->link, NULL) &&
-	    access(x->link, F_OK) < 0 && !S_ISDIR(x->st.st_mode))
+	    strncmp(x->link, "/proc/", 6) && access(x->link, F_OK) < 0 && !S_ISDIR(x->st.st_mode))
 		return fault(f, -ENOTSUP, "%s: the file was deleted but has another name; give"
 			     " --link-remap to keep it by a hard link in its directory",
 			     facts_name(x, who, sizeof(who)));

@@ -20,6 +20,7 @@
 
 #include "proto/control/util.h"
 #include "workers/files/buildid.h"
+#include "workers/files/deadproc.h"
 #include "workers/files/external.h"
 #include "workers/files/facts.h"
 #include "workers/files/files.h"
@@ -226,6 +227,8 @@ int regular_open(struct files *fs, struct file *file, int flags, struct fault *f
 		anchor = revive_anchor(fs, file, f);
 		fd = anchor < 0 ? -1 : files_reopen(anchor, flags, f);
 	} else {
+		if (deadproc_provide(fs, r->name, f) < 0)
+			return -1;
 		fd = open_path(fs, r->name, flags);
 		if (fd < 0)
 			return fault(f, errno, "open %s", r->name);
@@ -281,5 +284,7 @@ const struct file_type regular_type = {
 	.check = check,
 	.create = create,
 	.early = early,
+	.installed = deadproc_release,
 	.fown = fown,
+	.end = deadproc_end,
 };

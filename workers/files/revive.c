@@ -21,6 +21,7 @@
 
 #include "proto/control/util.h"
 #include "proto/images/image.h"
+#include "workers/files/deadproc.h"
 #include "workers/files/files.h"
 #include "workers/files/regular.h"
 
@@ -147,9 +148,10 @@ static int add_remap(struct files *fs, const RemapFilePathEntry *e, struct fault
 		return -1;
 	if (find(fs, e->orig_id))
 		return fault(f, -EBADMSG, "%s appears twice", who);
-	if (type == REMAP_TYPE__PROCFS)
-		return fault(f, -ENOTSUP, "%s: it is a file of /proc of a task that had ended (%u),"
-			     " which cannot be restored yet", who, id);
+	if (type == REMAP_TYPE__PROCFS) {
+		deadproc_expect(fs, id);
+		return 0;
+	}
 	if (type == REMAP_TYPE__GHOST)
 		r.ghost = read_ghost(fs, id, f);
 	else

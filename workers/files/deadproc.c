@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * deadproc.c - open files of /proc, and working directories there, whose task has ended.
+ *
+ * Dump:     such a file is told by its path; the remap "procfs" names the pid. CRIU writes one
+ *           remap for the first file of each pid, we write one for each.
+ * Restore:  the files exist only where a task has that pid: a child of ours has it while they are
+ *           opened and placed, then it is killed, and they are again what they were.
+ * Rights:   CAP_CHECKPOINT_RESTORE to choose a pid; CAP_SYS_PTRACE for the files of the child.
+ * Holds:    restore: the children, from the first opening until all tables are filled.
+ */
+#include "workers/files/deadproc.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "proto/control/util.h"
+#include "workers/common/procfs.h"
+#include "workers/files/facts.h"
+#include "workers/files/files.h"
+#include "workers/files/prepare.h"
+
+struct deadprocs {
+	struct stand_in {
+		pid_t pid;
+		bool lives;
+	} *list;
+	size_t n, cap;
+};
+
+/* The task a path is about; 0: none. */
+static pid_t pid_of_path(const char *path)
+{
+	int pid, at = 0;
+
+	if (sscanf(path, "/proc/%d%n", &pid, &at) != 1 || pid <= 0)
+		return 0;
+	return path[at] == '/' || path[at] == '\0' ? pid : 0;
+}
+
+/* Dump */
+
+/* Is pid a task of the tree, or a thread of one? */
+static bool in_tree(const struct files *fs, pid_t pid)
+{
+	const FilesCollect *c = fs->collect;
+	struct fault gone = { 0 };
+	struct proc_status st;
+	pid_t leader;
+	size_t i;
+
+	if (!c || procfs_status(pid, 0, &st, &gone) < 0)
+		return false;
+	leader = st.tgid;
+	proc_status_free(&st);
+	for (i = 0; i < c->n_task; i++)
+		if (c->task[i]->pid == (uint32_t)leader)
+			return true;
+	return false;
+}
+
+int deadproc_pid(struct files *fs, const struct facts *x, char *path, struct fault *f)
+{
+	char who[400], dir[32];
+	bool deleted;
+	size_t len;
+	pid_t pid;
+
+	if (access(path, F_OK) == 0)
+		return 0;
+	deleted = link_deleted(path, &len);
+	if (deleted)
+		path[len] = '\0';
+	pid = pid_of_path(path);
+	snprintf(dir, sizeof(dir), "/proc/%d", pid);
+	if (!pid || (!deleted && access(dir, F_OK) == 0))
+		return fault(f, -ENOTSUP, "%s: what it shows is gone; close it in task %d",
+			     facts_name(x, who, sizeof(who)), x->pid);
+	if (in_tree(fs, pid))
+		return fault(f, -ENOTSUP, "%s: belongs to a task that has ended, and its number is now that"
+			     " of another task of the tree; close it in task %d",
+			     facts_name(x, who, sizeof(who)), x->pid);
+	return pid;
+}
+
+/* Restore */
+
+static struct stand_in *find(struct files *fs, pid_t pid)
+{
+	struct deadprocs *d = fs->deadprocs;
+	size_t i;
+
+	for (i = 0; d && i < d->n; i++)
+		if (d->list[i].pid == pid)
+			return &d->list[i];
+	return NULL;
+}
+
+void deadproc_expect(struct files *fs, uint32_t pid)
+{
+	struct deadprocs *d;
+
+	if (!fs->deadprocs)
+		fs->deadprocs = xcalloc(1, sizeof(*fs->deadprocs));
+	d = fs->deadprocs;
+	if (find(fs, pid))
+		return;
+	*(struct stand_in *)grow(&d->list, d->n++, &d->cap, sizeof(*d->list)) =
+		(struct stand_in){ .pid = pid };
+}
+
+/* In the child: hold nothing of ours, and end with us. */
+static void stand_in(pid_t parent)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(0);
+	syscall(SYS_close_range, 0, ~0u, 0);
+	for (;;)
+		pause();
+}
+
+static int make(struct stand_in *s, struct fault *f)
+{
+	const pid_t parent = getpid();
+	struct clone_args args = {
+		.set_tid = (uint64_t)(uintptr_t)&s->pid,
+		.set_tid_size = 1,
+	};
+	long pid = syscall(SYS_clone3, &args, sizeof(args));	/* no signal at its end */
+
+	if (pid == 0)
+		stand_in(parent);
+	if (pid < 0)
+		return fault(f, errno, "make a task %d, whose files in /proc the tree has open although it"
+			     " had ended%s", s->pid, errno == EEXIST ? ": the number is in use" : "");
+	s->lives = true;
+	return 0;
+}
+
+int deadproc_provide(struct files *fs, const char *path, struct fault *f)
+{
+	struct stand_in *s = fs->deadprocs ? find(fs, pid_of_path(path)) : NULL;
+
+	/* Images of CRIU may mean a task of the tree that got the number. */
+	if (!s || s->lives || prepare_task(fs, s->pid))
+		return 0;
+	return make(s, f);
+}
+
+int deadproc_release(struct files *fs, struct fault *f)
+{
+	struct deadprocs *d = fs->deadprocs;
+	size_t i;
+
+	(void)f;
+	for (i = 0; d && i < d->n; i++) {
+		if (!d->list[i].lives)
+			continue;
+		kill(d->list[i].pid, SIGKILL);
+		while (waitpid(d->list[i].pid, NULL, __WALL) < 0 && errno == EINTR)
+			;
+		d->list[i].lives = false;
+	}
+	return 0;
+}
+
+void deadproc_end(struct files *fs)
+{
+	deadproc_release(fs, NULL);
+	if (fs->deadprocs)
+		free(fs->deadprocs->list);
+	free(fs->deadprocs);
+	fs->deadprocs = NULL;
+}
