@@ -291,6 +291,7 @@ static int ask_collect(struct job *job, enum role role, struct fault *f)
 	AUTO_FREE DumpTask **list = xcalloc(job->ntasks, sizeof(*list));
 	FilesCollect files = FILES_COLLECT__INIT;
 	MemCollect mem = MEM_COLLECT__INIT;
+	NsId ns[KIDS_NAMESPACES], *ns_list[KIDS_NAMESPACES];
 	Request req = REQUEST__INIT;
 	size_t i;
 
@@ -304,6 +305,11 @@ static int ask_collect(struct job *job, enum role role, struct fault *f)
 		req.body_case = REQUEST__BODY_MEM_COLLECT;
 		req.mem_collect = &mem;
 	} else {
+		kids_namespaces(job->tasks[0]->pid, ns);
+		for (i = 0; i < KIDS_NAMESPACES; i++)
+			ns_list[i] = &ns[i];
+		files.ns = ns_list;
+		files.n_ns = KIDS_NAMESPACES;
 		req.body_case = REQUEST__BODY_FILES_COLLECT;
 		req.files_collect = &files;
 	}

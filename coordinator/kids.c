@@ -133,6 +133,23 @@ static void namespaces(TaskKobjIdsEntry *e)
 	e->cgroup_ns_id = NS_CGROUP;
 }
 
+void kids_namespaces(pid_t pid, NsId ns[KIDS_NAMESPACES])
+{
+	static char *const names[KIDS_NAMESPACES] = {
+		[NS_PID - 1] = "pid", [NS_NET - 1] = "net", [NS_IPC - 1] = "ipc", [NS_UTS - 1] = "uts",
+		[NS_TIME - 1] = "time", [NS_MNT - 1] = "mnt", [NS_USER - 1] = "user",
+		[NS_CGROUP - 1] = "cgroup",
+	};
+	uint32_t i;
+
+	for (i = 0; i < KIDS_NAMESPACES; i++) {
+		ns_id__init(&ns[i]);
+		ns[i].pid = pid;
+		ns[i].name = names[i];
+		ns[i].id = i + 1;
+	}
+}
+
 void kids_entry(const struct task *t, TaskKobjIdsEntry *e)
 {
 	task_kobj_ids_entry__init(e);

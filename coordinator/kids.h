@@ -19,6 +19,10 @@ int kids_assign(struct job *job, struct fault *f);
 /* Fill an entry with the task's ids and those of our namespaces, which are also its own. */
 void kids_entry(const struct task *t, TaskKobjIdsEntry *e);
 
+/* The namespaces of the tasks, which are ours, as seen through one task. */
+#define KIDS_NAMESPACES 8
+void kids_namespaces(pid_t pid, NsId ns[KIDS_NAMESPACES]);
+
 /* The same for ourselves: root_ids of the inventory. */
 void kids_own_entry(TaskKobjIdsEntry *e);
 

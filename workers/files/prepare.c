@@ -246,12 +246,14 @@ int prepare(struct files *fs, const FilesPrepare *req, struct fault *f)
 		return fault(f, -EPROTO, "a restore is prepared already");
 	r = fs->restore = xcalloc(1, sizeof(*r));
 	r->gate_memory = -1;
+	r->req = req;
 	r->task = xcalloc(req->n_task, sizeof(*r->task));
 	if (read_files(fs, f) < 0 || check_files(fs, f) < 0)
 		return -1;
 	for (i = 0; i < req->n_task; i++)
 		if (!req->task[i]->dead && add_task(fs, req->task[i], f) < 0)
 			return -1;
+	r->req = NULL;
 	qsort(r->task, r->ntasks, sizeof(*r->task), by_pid);
 	if (locks_prepare(fs, f) < 0)
 		return -1;

@@ -41,6 +41,7 @@ struct restore {
 	size_t early;			/* files below have been looked at by install_early */
 	struct fault early_fault;
 	int gate_memory;
+	const FilesPrepare *req;	/* while images are checked */
 	bool no_fetch;			/* tasks may not take descriptors from us: see deliver.c */
 };
 

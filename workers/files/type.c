@@ -19,6 +19,7 @@
 #include "workers/files/inotify.h"
 #include "workers/files/memfd.h"
 #include "workers/files/packets.h"
+#include "workers/files/nsfile.h"
 #include "workers/files/pidfd.h"
 #include "workers/files/pipe.h"
 #include "workers/files/regular.h"
@@ -61,11 +62,6 @@ static bool match_memory(const struct facts *x)
 {
 	return starts(x, "/memfd:") || starts(x, "/dmabuf:") || starts(x, "/SYSV") ||
 	       starts(x, "/anon_hugepage");
-}
-
-static bool match_namespace(const struct facts *x)
-{
-	return x->link && x->link[0] != '/' && strstr(x->link, ":[");
 }
 
 static bool match_device(const struct facts *x)
@@ -117,12 +113,6 @@ static const struct file_type memory_row = {
 		  " yet: dump before the program opens it",
 };
 
-static const struct file_type namespace_row = {
-	.name = "namespace",
-	.match = match_namespace,
-	.refuse = "descriptors of namespaces cannot be dumped yet: close it",
-};
-
 static const struct file_type device_row = {
 	.name = "device",
 	.match = match_device,
@@ -162,7 +152,7 @@ const struct file_type *const file_types[] = {
 	&pipe_packets_type,
 	&regular_type,
 	&tty_type,
-	&namespace_row,
+	&nsfile_type,
 	&device_row,
 	&unknown_row,
 	NULL
