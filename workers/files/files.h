@@ -38,6 +38,7 @@ struct files {
 	struct epolls *epolls;		/* epoll.c */
 	struct watched *watched;	/* watched.c */
 	struct sockets *sockets;	/* socket.c */
+	struct irmap *irmap;		/* irmap.c */
 
 	/* restore */
 	struct restore *restore;	/* prepare.c */

@@ -4,7 +4,7 @@
  *
  * Dump:     the handle is opened on each mount of its file system. The path it then shows goes
  *           to the image when it leads to the file, since inode numbers may change on the way
- *           to another machine. A deleted file must be among the deleted files of the dump.
+ *           to another machine. Without a usable handle a search finds it (irmap.c). A deleted file must be among the deleted files of the dump.
  * Restore:  a deleted file that was made anew, else the path, else the handle.
  * Rights:   CAP_DAC_READ_SEARCH for handles.
  * Holds:    dump: deleted files met, until the end of the collection.
@@ -21,6 +21,7 @@
 #include "proto/control/util.h"
 #include "workers/files/files.h"
 #include "workers/files/ghost.h"
+#include "workers/files/irmap.h"
 #include "workers/files/revive.h"
 
 #define HANDLE_WORDS 16
@@ -208,6 +209,18 @@ static void add_gone(struct files *fs, const char *who, const struct stat *st)
 	w->n++;
 }
 
+/* The handle is of no use, or not wanted: look for the file. */
+static int find_path(struct files *fs, const char *who, uint32_t dev, uint64_t ino, FhEntry *h,
+		     struct fault *f)
+{
+	h->path = irmap_find(fs, dev, ino, f);
+	if (h->path || f->code)
+		return h->path ? 0 : -1;
+	return fault(f, -ENOENT, "%s: it watches inode %llu of device %u:%u, which neither its handle nor"
+		     " a search leads to; name its directory with --irmap-scan-path", who,
+		     (unsigned long long)ino, dev >> 20, dev & 0xfffff);
+}
+
 int watched_dump(struct files *fs, const char *who, uint32_t dev, uint64_t ino, FhEntry *h,
 		 struct fault *f)
 {
@@ -215,14 +228,14 @@ int watched_dump(struct files *fs, const char *who, uint32_t dev, uint64_t ino, 
 	struct stat st;
 
 	if (fd < 0)
-		return fault(f, errno, "%s: it watches inode %llu of device %u:%u, whose file system"
-			     " does not let it be opened by its handle; let the program take the watch"
-			     " away", who, (unsigned long long)ino, dev >> 20, dev & 0xfffff);
+		return find_path(fs, who, dev, ino, h, f);
 	if (fstat(fd, &st) < 0)
 		return fault(f, errno, "%s: stat what it watches", who);
 	h->path = path_of(fd, &st);
 	if (!h->path && st.st_nlink == 0)
 		add_gone(fs, who, &st);
+	else if (!h->path && files_opts(fs)->force_irmap)
+		return find_path(fs, who, dev, ino, h, f);
 	return 0;
 }
 
@@ -250,6 +263,7 @@ void watched_end(struct files *fs)
 		free(w->gone);
 	free(w);
 	fs->watched = NULL;
+	irmap_end(fs);
 }
 
 int watched_open(struct files *fs, const char *who, uint32_t dev, uint64_t ino, const FhEntry *h,
