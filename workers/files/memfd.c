@@ -19,6 +19,7 @@
 #include "proto/control/util.h"
 #include "proto/images/image.h"
 #include "workers/common/hugetlb.h"
+#include "workers/files/external.h"
 #include "workers/files/facts.h"
 #include "workers/files/files.h"
 
@@ -307,10 +308,18 @@ static enum created create(struct files *fs, struct file *file, struct fault *f)
 			 LARGEFILE_BIT | O_NOATIME | O_PATH;
 	const MemfdFileEntry *e = file->entry->memfd;
 	struct inode *one = inode_of(fs, file, f);
-	int flags = e->flags & keep;
+	int flags = e->flags & keep, given;
+	char key[PATH_MAX + 16];
 
 	if (!one)
 		return CREATE_FAILED;
+	/* As with CRIU: what the user gives is taken as it is. */
+	snprintf(key, sizeof(key), PREFIX "%s", one->e->name);
+	given = external_inherited(fs, key);
+	if (given >= 0) {
+		file->fd = fcntl(given, F_DUPFD_CLOEXEC, 0);
+		return file->fd < 0 ? fault(f, errno, "duplicate what is given for %s", key) : CREATED;
+	}
 	if ((flags & (O_ACCMODE | O_PATH)) == O_RDWR && !one->given) {
 		one->given = true;	/* one number for both: many fit */
 		file->fd = one->fd;
