@@ -137,28 +137,6 @@ static int read_link(struct probe *p, int dir, const char *name, struct fault *f
 	return 0;
 }
 
-int probe_glance(struct probe *p, int fd, const struct look *look, struct fault *f)
-{
-	struct fault gone = { 0 };
-	char name[16];
-
-	probe_reset(p, fd);
-	p->x.st.st_mode = S_IFREG;
-	p->x.st.st_nlink = 1;
-	snprintf(name, sizeof(name), "%d", fd);
-	if (look && look->link) {
-		take_link(p, look->link);
-	} else if (read_link(p, p->fd_dir, name, &gone) < 0) {
-		if (gone.code == ENOENT || gone.code == ESRCH)
-			return 0;
-		return fault(f, gone.code, "read the descriptors of task %d", p->pid);
-	}
-	if (strncmp(p->link, "/dev/", 5) == 0 || link_deleted(p->link, NULL))
-		if (fstatat(p->fd_dir, name, &p->x.st, 0) < 0)
-			return 0;
-	return 1;
-}
-
 /* Read all of /proc/PID/fdinfo/N into p->info. */
 static int read_info(struct probe *p, const char *name, struct fault *f)
 {
@@ -193,6 +171,35 @@ static bool info_number(const struct probe *p, const char *key, uint64_t *value)
 	if (at)
 		*value = strtoull(at + strlen(key), NULL, 0);
 	return at != NULL;
+}
+
+int probe_glance(struct probe *p, int fd, const struct look *look, struct fault *f)
+{
+	struct fault gone = { 0 };
+	uint64_t flags;
+	char name[16];
+
+	probe_reset(p, fd);
+	p->x.st.st_mode = S_IFREG;
+	p->x.st.st_nlink = 1;
+	snprintf(name, sizeof(name), "%d", fd);
+	if (look && look->link) {
+		take_link(p, look->link);
+	} else if (read_link(p, p->fd_dir, name, &gone) < 0) {
+		if (gone.code == ENOENT || gone.code == ESRCH)
+			return 0;
+		return fault(f, gone.code, "read the descriptors of task %d", p->pid);
+	}
+	if (strncmp(p->link, "/dev/", 5) && !link_deleted(p->link, NULL))
+		return 1;
+	if (fstatat(p->fd_dir, name, &p->x.st, 0) < 0)
+		return 0;
+	if (S_ISREG(p->x.st.st_mode) || S_ISDIR(p->x.st.st_mode))
+		return 1;
+	/* What cannot be opened as other files are may be known by its path alone. */
+	if (read_info(p, name, &gone) == 0 && info_number(p, "flags:", &flags))
+		p->x.flags = flags & ~(uint64_t)O_CLOEXEC;
+	return 1;
 }
 
 static void take_info(struct probe *p, const char *text)

@@ -35,8 +35,9 @@ void probe_close(struct probe *p);
 int probe_list(struct probe *p, int **fds, size_t *n, struct fault *f);
 
 /*
- * While the task runs: x.link, and x.st for paths below /dev or deleted. 1, or 0 when the
- * descriptor is gone by now, or -1. look: what was seen of it already (ahead.h) or NULL.
+ * While the task runs: x.link, and for paths below /dev or deleted x.st and, unless they are
+ * regular files or directories, x.flags. 1, or 0 when the descriptor is gone by now, or -1.
+ * look: what was seen of it already (ahead.h) or NULL.
  */
 int probe_glance(struct probe *p, int fd, const struct look *look, struct fault *f);
 

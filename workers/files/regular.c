@@ -225,7 +225,9 @@ int regular_open(struct files *fs, struct file *file, int flags, struct fault *f
 			     r->name);
 	if (revive_has(fs, file)) {
 		anchor = revive_anchor(fs, file, f);
-		fd = anchor < 0 ? -1 : files_reopen(anchor, flags, f);
+		fd = anchor < 0 ? -1 : revive_born(fs, file);
+		if (anchor >= 0 && fd < 0)
+			fd = files_reopen(anchor, flags, f);
 	} else {
 		if (deadproc_provide(fs, r->name, f) < 0)
 			return -1;

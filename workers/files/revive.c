@@ -31,6 +31,7 @@ struct ghost {
 	uint32_t id;
 	GhostFileEntry *entry;
 	int fd;				/* -1 until made; good for /proc/self/fd */
+	int born;			/* as O_TMPFILE opened it; -1: had a name, or given away */
 };
 
 struct revival {
@@ -46,6 +47,11 @@ struct revivals {
 	struct ghost **ghost;
 	size_t nghosts, ghosts_cap;
 };
+
+static bool is_nameless(const RegFileEntry *r)
+{
+	return (r->flags & O_TMPFILE) == O_TMPFILE;
+}
 
 static struct revival *find(struct files *fs, uint32_t id)
 {
@@ -76,7 +82,7 @@ static int check_ghost(const GhostFileEntry *e, uint32_t id, struct fault *f)
 	const uint32_t type = e->mode & S_IFMT;
 
 	if (type != S_IFREG && type != S_IFDIR && type != S_IFIFO && type != S_IFLNK &&
-	    type != S_IFCHR && type != S_IFBLK)
+	    type != S_IFCHR && type != S_IFBLK && type != S_IFSOCK)
 		return fault(f, -EBADMSG, "ghost-file-%x.img: mode %#o is of no known type", id, e->mode);
 	if (e->chunks && !e->has_size)
 		return fault(f, -EBADMSG, "ghost-file-%x.img: has chunks but no size", id);
@@ -127,7 +133,7 @@ static struct ghost *read_ghost(struct files *fs, uint32_t id, struct fault *f)
 	if (((GhostFileEntry *)msg)->chunks && check_chunks(img, (GhostFileEntry *)msg, f) < 0)
 		return NULL;
 	g = xcalloc(1, sizeof(*g));
-	*g = (struct ghost){ .id = id, .entry = take_ptr(&msg), .fd = -1 };
+	*g = (struct ghost){ .id = id, .entry = take_ptr(&msg), .fd = -1, .born = -1 };
 	*(struct ghost **)grow(&s->ghost, s->nghosts++, &s->ghosts_cap, sizeof(g)) = g;
 	return g;
 }
@@ -262,7 +268,9 @@ static int put_ghost(const char *path, void *arg)
 	case S_IFLNK:
 		return symlink(e->symlnk_target, path);
 	case S_IFREG:
-		fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+		/* A program must be executable when a task is given it. */
+		fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+			  e->mode & 0111 ? 0700 : 0600);
 		if (fd >= 0)
 			close(fd);
 		return fd < 0 ? -1 : 0;
@@ -359,11 +367,49 @@ static int put_ghost_and_names(const char *path, void *arg)
 	return 0;
 }
 
+/*
+ * A file of O_TMPFILE never had a name, and may still get one by linkat(2): nothing can give that
+ * right to a file that was unlinked. Returns its descriptor, -1 without fault where the file system
+ * has no such files.
+ */
+static int make_nameless(const RegFileEntry *r, struct fault *f)
+{
+	const int keep = O_ACCMODE | O_APPEND | O_DSYNC | O_SYNC | O_DIRECT | O_NOATIME;
+	char path[PATH_MAX];
+	int fd, parents;
+
+	if (snprintf(path, sizeof(path), "%s", r->name) >= PATH_MAX)
+		return fault(f, -ENAMETOOLONG, "path of file %u", r->id);
+	parents = make_parents(path);
+	if (parents < 0)
+		return fault(f, errno, "make the directory of deleted file %s", path);
+	*strrchr(path, '/') = '\0';
+	fd = open(*path ? path : "/", O_TMPFILE | O_CLOEXEC | (r->flags & keep), 0600);
+	strcpy(path, r->name);
+	remove_parents(path, parents);
+	return fd;
+}
+
+int revive_born(struct files *fs, const struct file *file)
+{
+	struct revival *r = find(fs, file->id);
+
+	if (!r->ghost || !is_nameless(file->entry->reg))
+		return -1;
+	return take_fd(&r->ghost->born);
+}
+
 static int make_ghost(struct files *fs, const struct file *file, struct revival *r, struct fault *f)
 {
 	struct ghost *g = r->ghost;
 	struct ghost_names arg = { fs, g, file->entry->reg->name, f };
 
+	if (g->fd < 0 && S_ISREG(g->entry->mode) && is_nameless(file->entry->reg)) {
+		g->born = make_nameless(file->entry->reg, f);
+		g->fd = g->born < 0 ? -1 : files_reopen(g->born, O_PATH, f);
+		if (f->code || (g->fd >= 0 && fill(fs, g, f) < 0))
+			return -1;
+	}
 	if (g->fd < 0) {
 		g->fd = name_for_a_moment(arg.first, g->id, put_ghost_and_names, &arg,
 					  S_ISDIR(g->entry->mode), f);
@@ -459,6 +505,7 @@ void revive_end(struct files *fs)
 		auto_close(&s->list[i].anchor);
 	for (i = 0; i < s->nghosts; i++) {
 		auto_close(&s->ghost[i]->fd);
+		auto_close(&s->ghost[i]->born);
 		protobuf_c_message_free_unpacked(&s->ghost[i]->entry->base, NULL);
 		free(s->ghost[i]);
 	}

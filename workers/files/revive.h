@@ -26,6 +26,12 @@ int revive_anchor(struct files *fs, const struct file *file, struct fault *f);
  */
 int revive_by_inode(struct files *fs, uint32_t dev, uint64_t ino, struct fault *f);
 
+/*
+ * After revive_anchor: the descriptor that made a file of O_TMPFILE, once, for the file that had
+ * made it; the caller owns it. -1: open the anchor again.
+ */
+int revive_born(struct files *fs, const struct file *file);
+
 /* Everything is opened: owner, mode and times of ghosts; remove the links a dump left. */
 int revive_finish(struct files *fs, struct fault *f);
 

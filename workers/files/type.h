@@ -28,7 +28,8 @@ struct table;			/* a descriptor table of a restore: prepare.h */
 
 /*
  * Dump: what is known of an open file. At FilesPreflight (tasks run) only pid, fd and link are,
- * and st when the path is below /dev or deleted: other paths count as regular files there.
+ * and st (also flags, of what is no regular file) when the path is below /dev or deleted: other
+ * paths count as regular files there.
  */
 struct facts {
 	pid_t pid;		/* the task it was found in, as seen here */
