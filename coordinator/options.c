@@ -68,7 +68,7 @@ static const struct row rows[] = {
 	{ "shell-job", 'j', K_FLAG, BOTH, AT(shell_job), "the tree belongs to a shell's session and terminal" },
 	{ "link-remap", 0, K_FLAG, BOTH, AT(link_remap), "deleted files with other names get a link" },
 	{ "ghost-limit", 0, K_SIZE, FOR(CMD_DUMP), AT(ghost_limit), "SIZE  largest deleted file put into the images" },
-	{ "ghost-fiemap", 0, K_FLAG, FOR(CMD_DUMP), AT(ghost_fiemap), "find a deleted file's holes by fiemap" },
+	{ "ghost-fiemap", 0, K_FLAG, FOR(CMD_DUMP), AT(ghost_fiemap), "accepted: holes are found by lseek(2) either way" },
 	{ "file-locks", 'l', K_FLAG, BOTH, AT(file_locks), "dump and restore file locks" },
 	{ "ext-unix-sk", 'x', K_FLAG, BOTH, AT(ext_unix_sk), "unix sockets may have peers outside" },
 	{ "external", 0, K_LIST, BOTH, LIST(external), "KEY  a resource that is not in the images: file[MNT:INO], tty[RDEV:DEV]" },
