@@ -23,6 +23,7 @@
 #include <sys/sysmacros.h>
 
 #include "proto/control/util.h"
+#include "workers/files/covered.h"
 #include "workers/files/deadproc.h"
 #include "workers/files/facts.h"
 #include "workers/files/files.h"
@@ -300,7 +301,7 @@ static bool silly_renamed(const struct facts *x, const char *path)
 	return name && strncmp(name, "/.nfs", 5) == 0 && on_fs(x, NFS_SUPER_MAGIC);
 }
 
-int remap_dump(struct files *fs, const struct facts *x, char *path, struct fault *f)
+int remap_dump(struct files *fs, const struct facts *x, char *path, char **below, struct fault *f)
 {
 	const Options *o = files_opts(fs);
 	struct stat st;
@@ -325,6 +326,9 @@ int remap_dump(struct files *fs, const struct facts *x, char *path, struct fault
 		return 0;
 	if (x->st.st_nlink == 0)
 		return dump_ghost(fs, x, f);
+	r = covered_find(x, path, below, f);
+	if (r != 0)
+		return r < 0 ? -1 : 0;
 	return dump_link(fs, x, path, f);
 }
 

@@ -9,9 +9,10 @@
 
 /*
  * path is where an open file claims to be. When it does not lead there, "(deleted)" is cut
- * off, and a remap for x->id with what goes with it is written.
+ * off, and a remap for x->id with what goes with it is written; or *below receives the mount in
+ * which it does (covered.h), for the caller to free.
  */
-int remap_dump(struct files *fs, const struct facts *x, char *path, struct fault *f);
+int remap_dump(struct files *fs, const struct facts *x, char *path, char **below, struct fault *f);
 
 /* Before the freeze: would that be refused? */
 int remap_preflight(struct files *fs, const struct facts *x, struct fault *f);

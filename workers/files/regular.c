@@ -20,6 +20,7 @@
 
 #include "proto/control/util.h"
 #include "workers/files/buildid.h"
+#include "workers/files/covered.h"
 #include "workers/files/deadproc.h"
 #include "workers/files/external.h"
 #include "workers/files/facts.h"
@@ -68,6 +69,7 @@ static void add_validation(struct files *fs, const struct facts *x, RegFileEntry
 int regular_dump(struct files *fs, const struct facts *x, struct fault *f)
 {
 	AUTO_FREE uint32_t *build_id = NULL;
+	AUTO_FREE char *below = NULL;
 	RegFileEntry r = REG_FILE_ENTRY__INIT;
 	FileEntry e = FILE_ENTRY__INIT;
 	char path[PATH_MAX + 16], who[400];
@@ -79,8 +81,9 @@ int regular_dump(struct files *fs, const struct facts *x, struct fault *f)
 			return fault(f, -ENOTSUP, "%s: its path is outside our root directory",
 				     facts_name(x, who, sizeof(who)));
 		snprintf(path, sizeof(path), "%s", x->link);
-		if (remap_dump(fs, x, path, f) < 0)
+		if (remap_dump(fs, x, path, &below, f) < 0)
 			return -1;
+		r.below_mount = below;
 	}
 	r.id = x->id;
 	r.flags = x->flags;
@@ -123,6 +126,9 @@ static int check(struct files *fs, struct file *file, struct fault *f)
 	if (r->name[0] != '/' && !r->ext)
 		return fault(f, -EBADMSG, "files.img: file %u: the path \"%.200s\" is not absolute",
 			     file->id, r->name);
+	if (r->below_mount && r->below_mount[0] != '/')
+		return fault(f, -EBADMSG, "files.img: file %u: the mount \"%.200s\" is no path",
+			     file->id, r->below_mount);
 	if (r->has_mnt_id && r->mnt_id != -1 && !r->ext)
 		return fault(f, -ENOTSUP, "files.img: file %u (%.200s) is of a mount namespace of"
 			     " its own, which cannot be restored yet", file->id, r->name);
@@ -228,6 +234,8 @@ int regular_open(struct files *fs, struct file *file, int flags, struct fault *f
 		fd = anchor < 0 ? -1 : revive_born(fs, file);
 		if (anchor >= 0 && fd < 0)
 			fd = files_reopen(anchor, flags, f);
+	} else if (r->below_mount) {
+		fd = covered_open(r->below_mount, r->name, flags, f);
 	} else {
 		if (deadproc_provide(fs, r->name, f) < 0)
 			return -1;
