@@ -266,6 +266,9 @@ static int dump_link(struct files *fs, const struct facts *x, const char *path, 
 	char name[PATH_MAX + 32], who[400];
 	uint32_t id;
 
+	/* Not all file systems count a directory's links: overlays do not. */
+	if (S_ISDIR(x->st.st_mode) && link_deleted(x->link, NULL))
+		return dump_ghost(fs, x, f);
 	if (S_ISDIR(x->st.st_mode))
 		return fault(f, -ENOTSUP, "%s: the directory is no longer found under that path;"
 			     " move it back", facts_name(x, who, sizeof(who)));
@@ -275,7 +278,7 @@ static int dump_link(struct files *fs, const struct facts *x, const char *path, 
 			     facts_name(x, who, sizeof(who)));
 	if (make_link(fs, x, path, &id, name, sizeof(name)) < 0) {
 		/* A file of a lower layer shows the link count it had there. */
-		if (errno == ENOENT && on_fs(x, OVERLAYFS_SUPER_MAGIC))
+		if ((errno == ENOENT || errno == EXDEV) && on_fs(x, OVERLAYFS_SUPER_MAGIC))
 			return dump_ghost(fs, x, f);
 		return fault(f, errno, "%s: link it as %s", facts_name(x, who, sizeof(who)), name);
 	}
