@@ -208,7 +208,7 @@ static int add_tty(struct files *fs, const struct facts *x, struct tty *t, struc
 	t->info.has_uid = t->info.has_gid = true;
 	t->info.uid = x->st.st_uid;
 	t->info.gid = x->st.st_gid;
-	if (t->hung && !t->kind->slave)
+	if (t->hung && !t->kind->slave && t->kind->type != TTY_TYPE__CTTY)
 		return fault(f, -ENOTSUP, "the %s has hung up; close it", t->kind->name);
 	if (t->kind->master || t->kind->slave) {
 		t->fd = fcntl(x->dup, F_DUPFD_CLOEXEC, 0);
@@ -332,10 +332,18 @@ static struct tty *behind_ctty(struct ttys *s, const struct tty *ctty)
 		if (s->tty[i].kind->type != TTY_TYPE__CTTY && s->tty[i].real == ctty->real &&
 		    !s->tty[i].hung)
 			return &s->tty[i];
+	if (!tty_kind_of(ctty->real) || !tty_kind_of(ctty->real)->slave)
+		return NULL;
+	for (i = 0; i < s->n; i++)
+		if (s->tty[i].kind->master && s->tty[i].pty.index == minor(ctty->real))
+			return &s->tty[i];
 	return NULL;
 }
 
-/* /dev/tty can be opened again only in the terminal's session. */
+/*
+ * /dev/tty can be opened again only in the terminal's session. When that is no more, a restore
+ * makes one for the moment, if it knows the terminal.
+ */
 static int verify_ctty(struct files *fs, struct tty *t, struct fault *f)
 {
 	const struct tty *real = behind_ctty(fs->ttys, t);
@@ -344,9 +352,10 @@ static int verify_ctty(struct files *fs, struct tty *t, struct fault *f)
 		t->info.sid = real->info.sid;
 		t->info.pgrp = real->info.pgrp;
 	}
-	if (!t->info.sid)
-		return fault(f, -ENOTSUP, "%s: it was opened in a session that has no terminal now;"
-			     " close it", t->who);
+	if (!t->info.sid && real) {
+		t->info.has_behind = true;
+		t->info.behind = real->info.id;
+	}
 	if (!real && !files_opts(fs)->shell_job)
 		return fault(f, -ENOTSUP, "%s: the terminal behind it (session %u) is not open in the"
 			     " tree; dump the tree that holds its master, or use --shell-job to take"

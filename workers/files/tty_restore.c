@@ -172,7 +172,8 @@ static int hang_up_before(struct files *fs, struct term *master, int fd, struct 
 	for (i = 0; i < fs->terms->n; i++) {
 		struct term *t = &fs->terms->term[i];
 
-		if (!t->hung || !t->nfiles || t->info->pty->index != master->info->pty->index)
+		if (!t->hung || !t->nfiles || !t->info->pty ||
+		    t->info->pty->index != master->info->pty->index)
 			continue;
 		if (open_hung(fs, t, fd, f) < 0)
 			return -1;
@@ -396,6 +397,70 @@ static int set_session(struct files *fs, struct term *t, uint32_t sid, uint32_t 
 	return tty_session_set(fs, sid, pgrp, fd, f);
 }
 
+/* Are all files of ptys made, which need their numbers? */
+static bool ptys_made(struct files *fs)
+{
+	size_t i, k;
+
+	for (i = 0; i < fs->terms->n; i++) {
+		const struct term *t = &fs->terms->term[i];
+
+		for (k = 0; t->info->pty && k < t->nfiles; k++)
+			if (t->file[k]->nusers && !t->file[k]->created)
+				return false;
+	}
+	return true;
+}
+
+/*
+ * /dev/tty whose terminal has hung up: that of a pty made for it alone, whose master then goes; the
+ * number stays taken. -1 without fault: it is not its turn yet.
+ */
+static int open_hung_ctty(struct files *fs, const char *path, int flags, struct fault *f)
+{
+	AUTO_CLOSE int master = -1;
+	AUTO_CLOSE int slave = -1;
+	const int off = 0;
+
+	if (!ptys_made(fs))
+		return -1;
+	master = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (master >= 0 && ioctl(master, TIOCSPTLCK, &off) == 0)
+		slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (slave < 0)
+		return fault(f, errno, "make a pty for a terminal that has hung up");
+	return tty_session_borrow(slave, path, flags, f);
+}
+
+/* Its session is no more, its terminal is. -1 without fault: that is not open yet. */
+static int open_behind(struct files *fs, const struct term *t, const char *path, int flags,
+		       struct fault *f)
+{
+	struct term *real = terms_by_id(fs, t->info->behind);
+	const int fd = first_fd(real);
+	AUTO_CLOSE int peer = -1;
+
+	if (fd < 0)
+		return -1;
+	if (!real->kind->master || real->given >= 0)
+		return tty_session_borrow(fd, path, flags, f);
+	peer = ioctl(fd, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	return peer < 0 ? fault(f, errno, "open the slave of pty %u", real->info->pty->index) :
+			  tty_session_borrow(peer, path, flags, f);
+}
+
+static enum created create_lone_ctty(struct files *fs, struct term *t, struct file *file,
+				     struct fault *f)
+{
+	const char *path = named(fs, file)->entry->reg->name;
+	const int flags = open_flags(fs, file);
+	int fd = t->hung ? open_hung_ctty(fs, path, flags, f) : open_behind(fs, t, path, flags, f);
+
+	if (fd < 0)
+		return f->code ? CREATE_FAILED : CREATE_LATER;
+	return give(file, fd, t->hung, f) < 0 ? CREATE_FAILED : CREATED;
+}
+
 /* /dev/tty must be opened inside its session, or, when that is the restore's own, here. */
 static enum created create_ctty(struct files *fs, struct term *t, struct file *file,
 				struct fault *f)
@@ -428,6 +493,8 @@ enum created tty_create(struct files *fs, struct file *file, struct fault *f)
 
 	if (t->given >= 0)
 		return create_given(t, file, t->given, f);
+	if (t->info->type == TTY_TYPE__CTTY && (t->hung || t->info->has_behind))
+		return create_lone_ctty(fs, t, file, f);
 	if (t->hung)
 		return create_hung(fs, t, file, f);
 	if (t->inherits)

@@ -5,7 +5,8 @@
  * Dump:     the kernel tells a terminal's session only to its members and through a pty's
  *           master, but /proc/PID/stat names terminal and foreground group of any task.
  * Restore:  only the session's leader can take a controlling terminal: done by its agent,
- *           with a descriptor passed to it for that moment.
+ *           with a descriptor passed to it for that moment. For /dev/tty of a session that is no
+ *           more, a child of ours leads one that ends at once.
  * Rights:   ptrace access to the tasks.
  * Holds:    nothing.
  */
@@ -13,9 +14,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "proto/control/util.h"
 #include "workers/common/gate_client.h"
@@ -144,4 +149,36 @@ int tty_session_open(struct files *fs, uint32_t sid, const char *path, int flags
 		return -1;
 	}
 	return here;
+}
+
+/* In a child that has our descriptors. Ends with 0 or an error number. */
+static _Noreturn void borrow(int fd, const char *path, int flags, int at)
+{
+	int own = -1;
+
+	signal(SIGHUP, SIG_IGN);		/* giving the terminal back sends one */
+	if (setsid() > 0 && ioctl(fd, TIOCSCTTY, 0) == 0)
+		own = open(path, flags | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+	if (own < 0 || dup3(own, at, O_CLOEXEC) < 0 || close(own) < 0 || ioctl(fd, TIOCNOTTY) < 0)
+		_exit(errno);
+	_exit(0);
+}
+
+int tty_session_borrow(int fd, const char *path, int flags, struct fault *f)
+{
+	AUTO_CLOSE int at = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	long pid = at < 0 ? -1 : syscall(SYS_clone, CLONE_FILES, 0, 0, 0, 0);
+	int status = 0;
+
+	if (pid == 0)
+		borrow(fd, path, flags, at);
+	if (pid < 0)
+		return fault(f, errno, "make a session that has a terminal");
+	while (waitpid(pid, &status, __WALL) < 0)
+		if (errno != EINTR)
+			return fault(f, errno, "wait for a session to end");
+	if (!WIFEXITED(status) || WEXITSTATUS(status))
+		return fault(f, WIFEXITED(status) ? WEXITSTATUS(status) : EINTR,
+			     "open %s in a session of its own", path);
+	return take_fd(&at);
 }

@@ -31,4 +31,10 @@ int tty_session_set(struct files *fs, uint32_t sid, uint32_t pgrp, int fd, struc
 /* Restore: open the controlling terminal in the task by a path; the result is ours. */
 int tty_session_open(struct files *fs, uint32_t sid, const char *path, int flags, struct fault *f);
 
+/*
+ * Open /dev/tty (path) for the terminal fd, which no session has: one that lasts as long as the
+ * call has it. The caller owns the descriptor.
+ */
+int tty_session_borrow(int fd, const char *path, int flags, struct fault *f);
+
 #endif

@@ -66,7 +66,7 @@ static int check_info(const TtyInfoEntry *e, const struct tty_kind *kind, struct
 	if (e->pty && e->pty->index >= INDEX_LIMIT)
 		return fault(f, -EBADMSG, "tty-info.img: terminal %u: impossible index %u", e->id,
 			     e->pty->index);
-	if (!tty_state_complete(e) && !(kind->slave && tty_state_absent(e)))
+	if (!tty_state_complete(e) && !((kind->slave || kind->type == TTY_TYPE__CTTY) && tty_state_absent(e)))
 		return fault(f, -EBADMSG, "tty-info.img: terminal %u: modes or window size are not"
 			     " complete", e->id);
 	return 0;
@@ -113,6 +113,25 @@ static int read_infos(struct files *fs, struct fault *f)
 		}
 	}
 	return r;
+}
+
+/* /dev/tty of no session: what it stands for must be there, and be something else. */
+static int check_behind(struct files *fs, struct fault *f)
+{
+	size_t i;
+
+	for (i = 0; i < fs->terms->n; i++) {
+		const TtyInfoEntry *e = fs->terms->term[i].info;
+		const struct term *real;
+
+		if (e->type != TTY_TYPE__CTTY || !e->has_behind)
+			continue;
+		real = terms_by_id(fs, e->behind);
+		if (!real || real->hung || real->info->type == TTY_TYPE__CTTY)
+			return fault(f, -EBADMSG, "tty-info.img: terminal %u stands for %u, which is no"
+				     " terminal", e->id, e->behind);
+	}
+	return 0;
 }
 
 static int read_data(struct files *fs, struct fault *f)
@@ -170,7 +189,7 @@ static int find_inheritor(struct files *fs, struct fault *f)
 int tty_prepare(struct files *fs, struct fault *f)
 {
 	fs->terms = xcalloc(1, sizeof(*fs->terms));
-	if (read_infos(fs, f) < 0 || read_data(fs, f) < 0)
+	if (read_infos(fs, f) < 0 || check_behind(fs, f) < 0 || read_data(fs, f) < 0)
 		return -1;
 	return find_inheritor(fs, f);
 }
