@@ -62,12 +62,15 @@ for t in "$build"/tests/unit/*_test; do
 done
 cr=tests/harness/cr.py
 apps=tests/harness/apps.py
+given=tests/harness/given.py
 bad=tests/harness/badimages.py
 part "cases, two cycles, as root" 900 $cr --stasis "$stasis"
 part "programs, two cycles, as root" 900 $apps --stasis "$stasis"
 if [ "$mode" != asan ]; then
 	part "cases, two cycles, as another uid" 900 $cr --stasis "$stasis" --uid 12345
 	part "programs, two cycles, as another uid" 900 $apps --stasis "$stasis" --uid 12345
+	part "files given by the user" 300 $given --stasis "$stasis"
+	part "files given by the user, another uid" 300 $given --stasis "$stasis" --uid 12345
 	part "workers that fail" 400 tests/harness/workers.py --stasis "$stasis"
 fi
 case $mode in
@@ -87,6 +90,7 @@ if [ -n "$CRIU" ] && [ "$mode" != asan ]; then
 	for mixed in stasis-criu criu-stasis; do
 		part "cases, $mixed" 900 $cr --stasis "$stasis" --criu "$CRIU" --mode $mixed
 		part "programs, $mixed" 900 $apps --stasis "$stasis" --criu "$CRIU" --mode $mixed
+		part "files given, $mixed" 300 $given --stasis "$stasis" --criu "$CRIU" --mode $mixed
 	done
 else
 	echo "skip interoperability: make check CRIU=path of a CRIU 4.2 binary runs it"

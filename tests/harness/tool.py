@@ -146,12 +146,12 @@ class Tool:
         if not os.access(self.path, os.X_OK):
             sys.exit(f"{path} is not executable")
 
-    def run(self, action, images, log, options):
+    def run(self, action, images, log, options, pass_fds=()):
         """Run one command. Returns its exit status; its output lands beside the log."""
         argv = [self.path, action, "-D", images, "-o", log, "-v4"] + options
         with open(os.path.join(images, action + ".out"), "wb") as out:
             child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                                     cwd=images)
+                                     cwd=images, pass_fds=pass_fds)
             try:
                 return child.wait(self.timeout)
             except subprocess.TimeoutExpired:
@@ -168,8 +168,8 @@ class Tool:
             raise Failure(f"dump: left running: {[p for p in before if alive(p)]}")
         reap()
 
-    def restore(self, pid, images, options):
-        status = self.run("restore", images, "restore.log", ["-d"] + options)
+    def restore(self, pid, images, options, pass_fds=()):
+        status = self.run("restore", images, "restore.log", ["-d"] + options, pass_fds)
         if status:
             raise Failure("restore: " + first_error(images, "restore", status))
         if not alive(pid):
