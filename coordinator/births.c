@@ -328,6 +328,7 @@ void births_free(struct job *job)
 		reply__free_unpacked(p->prepared, NULL);
 	auto_close(&p->memory);
 	inherited_free(p->ours);
+	free(p->clocks);
 	free(p->all);
 	free(p->helpers);
 	free(p);

@@ -11,6 +11,7 @@
 
 #include "coordinator/job.h"
 
+struct clocks;
 struct inherited;
 
 /* What the restore knows of a task; task.priv. */
@@ -52,6 +53,7 @@ struct births {
 	size_t nhelpers, helpers_cap;
 	pid_t our_sid, our_pgid;
 	struct inherited *ours;		/* what new tasks have from us; owned */
+	struct clocks *clocks;		/* of the images (clocks.c); NULL: ours; owned */
 
 	/* fork_tree.c */
 	int memory;			/* descriptor of the gate memory */

@@ -12,9 +12,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/futex.h>
 #include <linux/kcmp.h>
 #include <linux/sched.h>
+#include <linux/seccomp.h>
 #include <linux/userfaultfd.h>
 #include <signal.h>
 #include <string.h>
@@ -27,6 +29,7 @@
 #include <sys/timerfd.h>
 #include <sys/wait.h>
 
+#include "coordinator/seccomp.h"
 #include "proto/control/util.h"
 #include "workers/common/hugetlb.h"
 #include "workers/common/pagemap_scan.h"
@@ -153,25 +156,62 @@ static bool probe_set_mm(void)
 	return prctl(PR_SET_MM, PR_SET_MM_MAP_SIZE, &size, 0, 0) == 0 && size > 0;
 }
 
-/* Only a tracee can be asked: a child that waits for us. */
-static bool probe_rseq_conf(void)
+/* A filter that allows everything. */
+static void filter_self(void)
 {
-	uint8_t conf[32];
+	struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	const struct sock_fprog prog = { 1, &allow };
+
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog);
+}
+
+/* Only a tracee can be asked: a child that waits for us. */
+static bool ask_tracee(bool (*ask)(pid_t tracee))
+{
 	pid_t pid = fork();
 	bool ok;
 	int st;
 
 	if (pid == 0) {
+		filter_self();
 		ptrace(PTRACE_TRACEME, 0, 0, 0);
 		raise(SIGSTOP);
 		_exit(0);
 	}
 	if (pid < 0 || waitpid(pid, &st, WUNTRACED) != pid)
 		return false;
-	ok = ptrace(PTRACE_GET_RSEQ_CONFIGURATION_NR, pid, sizeof(conf), conf) >= 0;
+	ok = ask(pid);
 	kill(pid, SIGKILL);
 	waitpid(pid, &st, 0);
 	return ok;
+}
+
+static bool ask_rseq_conf(pid_t tracee)
+{
+	uint8_t conf[32];
+
+	return ptrace(PTRACE_GET_RSEQ_CONFIGURATION_NR, tracee, sizeof(conf), conf) >= 0;
+}
+
+static bool probe_rseq_conf(void)
+{
+	return ask_tracee(ask_rseq_conf);
+}
+
+static bool ask_filters(pid_t tracee)
+{
+	return ptrace(PTRACE_SECCOMP_GET_FILTER, tracee, 0, NULL) == 1;
+}
+
+static bool probe_seccomp_filters(void)
+{
+	return ask_tracee(ask_filters);
+}
+
+static bool probe_timens(void)
+{
+	return access("/proc/self/timens_offsets", F_OK) == 0;
 }
 
 static bool probe_timer_ids(void)
@@ -248,6 +288,9 @@ static const struct feature features[] = {
 	{ "kcmp_epoll", probe_kcmp_epoll, false, NULL },
 	{ "aio_remap", probe_aio_remap, false, NULL },
 	{ "loginuid", probe_loginuid, false, NULL },
+	{ "seccomp_suspend", seccomp_can_suspend, false, NULL },
+	{ "seccomp_filters", probe_seccomp_filters, false, NULL },
+	{ "timens", probe_timens, false, NULL },
 };
 
 static int check_named(const char *name)

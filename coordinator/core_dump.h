@@ -9,6 +9,7 @@
 #define STASIS_CORE_DUMP_H
 
 #include "coordinator/cgroup_sets.h"
+#include "coordinator/clocks.h"
 #include "coordinator/job.h"
 
 struct core_dump;
@@ -37,10 +38,7 @@ int core_dump_gather(struct core_dump *d, struct fault *f);
 /* What the mem worker wants of that, after core_dump_collect; the caller frees it. */
 MemWrite *core_dump_memory(const struct core_dump *d);
 
-/* What the root task's clocks showed, which may be in a time namespace of its own. */
-struct clocks {
-	struct timespec monotonic, boottime;
-};
+/* What the root task's clocks showed. */
 const struct clocks *core_dump_clocks(const struct core_dump *d);
 
 /* Write core-*.img, ids-*.img and seccomp.img. */

@@ -519,7 +519,7 @@ static int write_images(struct job *job, struct fault *f)
 	    ask_files_write(job, f) < 0)
 		return -1;
 	if (core_dump_write(d->cores, f) < 0 || seal_tree(job, f) < 0 ||
-	    seal_clocks(job, core_dump_clocks(d->cores), f) < 0 ||
+	    clocks_write(job, core_dump_clocks(d->cores), f) < 0 ||
 	    cgroup_sets_write(d->sets, job->image_dir, f) < 0)
 		return -1;
 	return take_written(job, f);

@@ -42,6 +42,7 @@ struct task {
 	int pidfd;			/* -1 when not open */
 	struct gate *gate;
 	uint32_t vm_id, files_id, fs_id, sighand_id;	/* TaskKobjIdsEntry */
+	uint32_t time_ns_id;		/* restore: of its images; 0: that of the dumping tool */
 	bool vm_shared, files_shared, fs_shared;	/* an earlier task in job.tasks has the same id */
 	struct seat *seat;		/* where the agent sits: inject.h; NULL when it is not there */
 	void *priv;			/* private to dump or restore */

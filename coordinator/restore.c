@@ -30,6 +30,7 @@
 
 #include "coordinator/births.h"
 #include "coordinator/cgroup_restore.h"
+#include "coordinator/clocks.h"
 #include "coordinator/crew.h"
 #include "coordinator/finish.h"
 #include "coordinator/fork_tree.h"
@@ -64,7 +65,7 @@ static void raise_descriptor_limit(void)
 static int read_images(struct job *job, struct fault *f)
 {
 	if (crew_start(job, 1u << ROLE_MEM | 1u << ROLE_FILES, 1u << ROLE_NET, f) < 0 || tree_load(job, f) < 0 ||
-	    births_plan(job, f) < 0 || rebuild_ask(job, f) < 0)
+	    births_plan(job, f) < 0 || clocks_read(job, f) < 0 || rebuild_ask(job, f) < 0)
 		return -1;
 	if (tree_load_threads(job, f) < 0 || seccomp_check(job, f) < 0 ||
 	    cgroups_check(job, f) < 0 || tree_ids_free(job, f) < 0)
@@ -84,7 +85,8 @@ static int make_root(struct job *job, struct fault *f)
 	if (scripts_run(job, "pre-restore", f) < 0)
 		return -1;
 	job->timing.forking_us = job_elapsed_us(job);
-	if (fork_prepare(job, f) < 0 || fork_root(job, f) < 0) {
+	if (fork_prepare(job, f) < 0 || fork_root(job, f) < 0 ||
+	    clocks_restore(job, f) < 0) {
 		fork_undo(job);
 		return -1;
 	}

@@ -17,7 +17,6 @@
 #include "proto/control/util.h"
 #include "proto/images/image.h"
 #include "proto/images/inventory.pb-c.h"
-#include "proto/images/namespaces.pb-c.h"
 #include "proto/images/stats.pb-c.h"
 
 #define INVENTORY "inventory.img"
@@ -52,28 +51,6 @@ int seal_tree(struct job *job, struct fault *f)
 	for (i = 0; i < job->ntasks; i++)
 		if (write_task(img, job->tasks[i], f) < 0)
 			return -1;
-	return image_close(&img, f);
-}
-
-static void clock_entry(const struct timespec *ts, Timespec *e)
-{
-	timespec__init(e);
-	e->tv_sec = ts->tv_sec;
-	e->tv_nsec = ts->tv_nsec;
-}
-
-int seal_clocks(struct job *job, const struct clocks *clocks, struct fault *f)
-{
-	AUTO_IMAGE struct image *img = image_create(job->image_dir, IMG_TIMENS, 0, f);
-	TimensEntry e = TIMENS_ENTRY__INIT;
-	Timespec monotonic, boottime;
-
-	clock_entry(&clocks->monotonic, &monotonic);
-	clock_entry(&clocks->boottime, &boottime);
-	e.monotonic = &monotonic;
-	e.boottime = &boottime;
-	if (!img || image_write(img, &e.base, f) < 0)
-		return -1;
 	return image_close(&img, f);
 }
 

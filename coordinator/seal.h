@@ -5,12 +5,10 @@
 #ifndef STASIS_SEAL_H
 #define STASIS_SEAL_H
 
-#include "coordinator/core_dump.h"
 #include "coordinator/job.h"
 
-/* pstree.img; and timens-0.img, what the clocks showed: a restore may set them to go on from there. */
+/* pstree.img */
 int seal_tree(struct job *job, struct fault *f);
-int seal_clocks(struct job *job, const struct clocks *clocks, struct fault *f);
 
 /* Name the dump: fills job->run_id, once. It names what a dump leaves in the kernel, as firewall tables. */
 int seal_run_id(struct job *job, struct fault *f);

@@ -202,8 +202,11 @@ static int read_leader(struct loader *l, struct task *t, struct fault *f)
 	return 0;
 }
 
-/* Our reach is the namespaces we are in: those of the dumping tool must be the task's own. */
-static int check_namespaces(const struct loader *l, pid_t pid, const TaskKobjIdsEntry *ids,
+/*
+ * Our reach is the namespaces we are in: those of the dumping tool must be the task's own. A time
+ * namespace is made for every tree (clocks.c).
+ */
+static int check_namespaces(const struct loader *l, const struct task *t, const TaskKobjIdsEntry *ids,
 			    struct fault *f)
 {
 	const TaskKobjIdsEntry *own = l->inventory->root_ids;
@@ -219,15 +222,14 @@ static int check_namespaces(const struct loader *l, pid_t pid, const TaskKobjIds
 		{ "user", ids->has_user_ns_id && ids->user_ns_id != own->user_ns_id },
 		{ "cgroup", ids->has_cgroup_ns_id && own->has_cgroup_ns_id &&
 		  ids->cgroup_ns_id != own->cgroup_ns_id },
-		{ "time", ids->has_time_ns_id && own->has_time_ns_id &&
-		  ids->time_ns_id != own->time_ns_id },
+		{ "time", t->time_ns_id != l->job->tasks[0]->time_ns_id },
 	};
 	size_t i;
 
 	for (i = 0; i < ARRAY_LEN(spaces); i++)
 		if (spaces[i].differs)
 			return fault(f, -ENOTSUP, "task %d was in a %s namespace of its own, which is not "
-				     "restored yet; dump it from within that namespace", pid,
+				     "restored yet; dump it from within that namespace", t->vpid,
 				     spaces[i].name);
 	return 0;
 }
@@ -255,7 +257,10 @@ static int read_ids(struct loader *l, struct task *t, struct fault *f)
 	t->files_id = ids->files_id;
 	t->fs_id = ids->fs_id;
 	t->sighand_id = ids->sighand_id;
-	return t->state == TASK_ZOMBIE ? 0 : check_namespaces(l, t->vpid, ids, f);
+	if (ids->has_time_ns_id && l->inventory->root_ids->has_time_ns_id &&
+	    ids->time_ns_id != l->inventory->root_ids->time_ns_id)
+		t->time_ns_id = ids->time_ns_id;
+	return t->state == TASK_ZOMBIE ? 0 : check_namespaces(l, t, ids, f);
 }
 
 /* ---- who shares what ---- */
