@@ -79,6 +79,7 @@ static int check_state(pid_t pid, const TaskCoreEntry *tc, struct fault *f)
 	case IMAGE_TASK_DEAD:
 	case IMAGE_TASK_STOPPED:
 	case IMAGE_TASK_ZOMBIE:
+	case IMAGE_TASK_LEADERLESS:
 		return 0;
 	}
 	return bad(pid, pid, "unknown task state", f);
@@ -169,7 +170,13 @@ int core_check_thread(pid_t pid, pid_t tid, const CoreEntry *core, struct fault 
 
 	if (!t)
 		return bad(pid, tid, "the part on the thread is missing", f);
-	if (check_registers(pid, tid, core, f) < 0 || check_sched(pid, tid, t, f) < 0 ||
+	if (tid == pid && core->tc && core->tc->task_state == IMAGE_TASK_LEADERLESS) {
+		if (core->thread_info)
+			return bad(pid, tid, "the thread is dead but has registers", f);
+	} else if (check_registers(pid, tid, core, f) < 0) {
+		return -1;
+	}
+	if (check_sched(pid, tid, t, f) < 0 ||
 	    check_creds(pid, tid, t->creds, f) < 0 || check_queue(pid, tid, t->signals_p, f) < 0)
 		return -1;
 	if (t->comm && strlen(t->comm) >= COMM_SIZE)

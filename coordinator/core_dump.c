@@ -363,19 +363,23 @@ int core_dump_gather(struct core_dump *d, struct fault *f)
 
 		if ((t->state == TASK_ZOMBIE ? task_dump_zombie(t, f) : task_dump(t, f)) < 0)
 			return -1;
-		if (t->state != TASK_ZOMBIE)
+		if (t->leader_dead) {
+			if (task_dump_dead_leader(t, d->sets, f) < 0)
+				return -1;
+		} else if (t->state != TASK_ZOMBIE) {
 			filters_share(d->filters, t);
+		}
 	}
 	return 0;
 }
 
 /* ---- images ---- */
 
-static int write_core(int dir, const struct thread *th, struct fault *f)
+static int write_core(int dir, pid_t vtid, const CoreEntry *core, struct fault *f)
 {
-	AUTO_IMAGE struct image *img = image_create(dir, IMG_CORE, th->vtid, f);
+	AUTO_IMAGE struct image *img = image_create(dir, IMG_CORE, vtid, f);
 
-	if (!img || image_write(img, &th->core->base, f) < 0)
+	if (!img || image_write(img, &core->base, f) < 0)
 		return -1;
 	return image_close(&img, f);
 }
@@ -383,8 +387,9 @@ static int write_core(int dir, const struct thread *th, struct fault *f)
 static int write_row(void *ctx, size_t i, struct fault *f)
 {
 	struct core_dump *d = ctx;
+	const struct thread *th = d->row[i].thread;
 
-	return write_core(d->job->image_dir, d->row[i].thread, f);
+	return write_core(d->job->image_dir, th->vtid, th->core, f);
 }
 
 static int write_ids(struct job *job, const struct task *t, struct fault *f)
@@ -407,8 +412,12 @@ int core_dump_write(struct core_dump *d, struct fault *f)
 	for (i = 0; r == 0 && i < job->ntasks; i++) {
 		struct task *t = job->tasks[i];
 
-		r = t->state == TASK_ZOMBIE ? write_core(job->image_dir, &t->threads[0], f) :
-					      write_ids(job, t, f);
+		if (t->leader_dead)
+			r = write_core(job->image_dir, t->vpid, t->leader_core, f);
+		if (r == 0)
+			r = t->state == TASK_ZOMBIE ?
+				write_core(job->image_dir, t->vpid, t->threads[0].core, f) :
+				write_ids(job, t, f);
 	}
 	return r < 0 ? -1 : filters_write(d->filters, job->image_dir, f);
 }

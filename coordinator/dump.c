@@ -94,7 +94,7 @@ static int check_root(struct job *job, struct fault *f)
 	struct fault own = { 0 };
 	struct proc_stat st;
 
-	if (procfs_stat(root, 0, &st, &own) < 0)
+	if (procfs_stat(procfs_living_thread(root), 0, &st, &own) < 0)
 		return own.code == ENOENT ? fault(f, -ESRCH, "task %d does not exist", root) :
 			fault(f, -own.code, "%s", own.text);
 	if (st.state == 'Z' || st.state == 'X')

@@ -40,7 +40,18 @@
 
 extern const char stasis_agent_blob[], stasis_agent_blob_end[];
 
-/* Call visit for every thread of every live task; the first fault ends it. */
+/* The thread that speaks for the task, and with which its living ones begin. */
+static size_t first_living(const struct task *t)
+{
+	return t->leader_dead ? 1 : 0;
+}
+
+static struct thread *speaker(const struct task *t)
+{
+	return &t->threads[first_living(t)];
+}
+
+/* Call visit for every living thread of every live task; the first fault ends it. */
 static int each_thread(struct job *job,
 		       int (*visit)(struct task *t, struct thread *th, struct fault *f),
 		       struct fault *f)
@@ -50,7 +61,7 @@ static int each_thread(struct job *job,
 
 	for (i = 0; i < job->ntasks; i++) {
 		t = job->tasks[i];
-		for (k = 0; t->state != TASK_ZOMBIE && k < t->nthreads; k++)
+		for (k = first_living(t); t->state != TASK_ZOMBIE && k < t->nthreads; k++)
 			if (visit(t, &t->threads[k], f) < 0)
 				return -1;
 	}
@@ -81,7 +92,7 @@ static int touch_amx(struct task *t, struct fault *f)
 	uint64_t at = 0;
 	size_t k;
 
-	for (k = 0; k < t->nthreads; k++) {
+	for (k = first_living(t); k < t->nthreads; k++) {
 		if (!registers_need_amx(t->threads[k].core->thread_info))
 			continue;
 		if (!open) {
@@ -99,27 +110,6 @@ static int touch_amx(struct task *t, struct fault *f)
 			return fault(f, -ENOSPC, "task %d: its agent's arena is too small", t->pid);
 	}
 	return open ? batch_run(b, TIMEOUT_MS, f) : 0;
-}
-
-/* Threads that slept sleep on in their agents (restart.c). Returns the batch, or NULL for none. */
-static struct batch *sleep_again(struct task *t)
-{
-	struct batch *b = NULL;
-	ThreadInfoX86 *info;
-	size_t k;
-
-	for (k = 0; k < t->nthreads; k++) {
-		info = t->threads[k].core->thread_info;
-		if (!restart_by_agent(info))
-			continue;
-		if (!b)
-			b = batch_begin(t->gate);
-		if (restart_again(b, k, info) < 0)
-			restart_give_up(info);
-	}
-	if (b)
-		batch_start(b);
-	return b;
 }
 
 static int wait_stop(pid_t tid, struct fault *f)
@@ -145,12 +135,117 @@ static int seize(struct task *t, struct thread *th, struct fault *f)
 	return 0;
 }
 
+/* Any syscall instruction of the agent will do: it is not returned to. */
+static uint64_t syscall_instruction(const struct gate *g)
+{
+	size_t size = stasis_agent_blob_end - stasis_agent_blob;
+	const char *at = memmem(stasis_agent_blob, size, "\x0f\x05", 2);
+
+	if (!at)
+		die("the agent has no syscall instruction");
+	return gate_entry(g) + (at - stasis_agent_blob);
+}
+
+/* Let a stopped thread's next step be a system call of the agent. */
+static int set_call(const struct task *t, pid_t tid, uint64_t nr, uint64_t a, uint64_t b, struct fault *f)
+{
+	struct user_regs_struct regs;
+
+	if (ptrace(PTRACE_GETREGS, tid, NULL, &regs) < 0)
+		return fault(f, errno, "read the registers of thread %d", tid);
+	regs.orig_rax = -1;
+	regs.rip = syscall_instruction(t->gate);
+	regs.rax = nr;
+	regs.rdi = a;
+	regs.rsi = b;
+	if (ptrace(PTRACE_SETREGS, tid, NULL, &regs) < 0)
+		return fault(f, errno, "write the registers of thread %d", tid);
+	return 0;
+}
+
+/* ---- dead leaders ---- */
+
+static int await_exit(const struct task *t, struct fault *f)
+{
+	const struct timespec pause = { 0, 200000 };
+	struct fault gone = { 0 };
+	struct proc_stat st;
+	int i;
+
+	for (i = 0; i < TIMEOUT_MS * 5; i++) {
+		if (procfs_stat(t->pid, t->pid, &st, &gone) < 0 || st.state == 'Z')
+			return 0;
+		nanosleep(&pause, NULL);
+	}
+	return fault(f, -ETIMEDOUT, "the main thread of task %d does not exit", t->pid);
+}
+
+/*
+ * The main thread exits as it did before the dump. It must not be traced then: our end would kill
+ * its task (EXITKILL) where it can no longer be let go. From here on its other threads keep the
+ * promise that nothing survives us.
+ */
+static int end_leader(struct task *t, struct fault *f)
+{
+	struct thread *leader = &t->threads[0];
+	size_t k;
+
+	if (!t->leader_dead)
+		return 0;
+	for (k = 1; k < t->nthreads; k++) {
+		struct thread *th = &t->threads[k];
+
+		if (!th->seized && ptrace(PTRACE_SEIZE, th->tid, NULL,
+					  TRACE_OPTIONS | seccomp_thread_options(th)) < 0)
+			return fault(f, errno, "seize thread %d", th->tid);
+		th->seized = true;
+	}
+	if (seize(t, leader, f) < 0 || wait_stop(leader->tid, f) < 0 ||
+	    set_call(t, leader->tid, SYS_exit, t->exit_status >> 8 & 0xff, 0, f) < 0)
+		return -1;
+	if (ptrace(PTRACE_DETACH, leader->tid, NULL, 0) < 0)
+		return fault(f, errno, "let the main thread of task %d exit", t->pid);
+	leader->seized = false;
+	return await_exit(t, f);
+}
+
+int finish_prepare(struct job *job, struct fault *f)
+{
+	stop_prepare();
+	if (each_task(job, touch_amx, f) < 0)
+		return -1;
+	return each_task(job, end_leader, f);
+}
+
+/* ---- all stopped ---- */
+
+/* Threads that slept sleep on in their agents (restart.c). Returns the batch, or NULL for none. */
+static struct batch *sleep_again(struct task *t)
+{
+	struct batch *b = NULL;
+	ThreadInfoX86 *info;
+	size_t k;
+
+	for (k = first_living(t); k < t->nthreads; k++) {
+		info = t->threads[k].core->thread_info;
+		if (!restart_by_agent(info))
+			continue;
+		if (!b)
+			b = batch_begin(t->gate);
+		if (restart_again(b, k, info) < 0)
+			restart_give_up(info);
+	}
+	if (b)
+		batch_start(b);
+	return b;
+}
+
 /* A leader may have been seized before, with other options. */
 static int wait_seized(struct task *t, struct thread *th, struct fault *f)
 {
 	if (wait_stop(th->tid, f) < 0)
 		return -1;
-	if (th == t->threads && ptrace(PTRACE_SETOPTIONS, th->tid, NULL,
+	if (th == speaker(t) && ptrace(PTRACE_SETOPTIONS, th->tid, NULL,
 				       TRACE_OPTIONS | seccomp_trace_options(t)) < 0)
 		return fault(f, errno, "set trace options of thread %d", th->tid);
 	return 0;
@@ -188,7 +283,7 @@ static int settle_sleeps(struct task *t, const struct batch *b, struct fault *f)
 {
 	size_t k;
 
-	for (k = 0; k < t->nthreads; k++)
+	for (k = first_living(t); k < t->nthreads; k++)
 		if (restart_by_agent(t->threads[k].core->thread_info) &&
 		    settle_sleep(b, k, &t->threads[k], f) < 0)
 			return -1;
@@ -201,9 +296,6 @@ int finish_seize(struct job *job, struct fault *f)
 	size_t i;
 	int r;
 
-	stop_prepare();
-	if (each_task(job, touch_amx, f) < 0)
-		return -1;
 	for (i = 0; i < job->ntasks; i++)
 		if (job->tasks[i]->state != TASK_ZOMBIE)
 			asleep[i] = sleep_again(job->tasks[i]);
@@ -220,32 +312,15 @@ int finish_seize(struct job *job, struct fault *f)
 	return r;
 }
 
-/* Any syscall instruction of the agent will do: it is not returned to. */
-static uint64_t syscall_instruction(const struct gate *g)
-{
-	size_t size = stasis_agent_blob_end - stasis_agent_blob;
-	const char *at = memmem(stasis_agent_blob, size, "\x0f\x05", 2);
-
-	if (!at)
-		die("the agent has no syscall instruction");
-	return gate_entry(g) + (at - stasis_agent_blob);
-}
-
-/* Send the leader into munmap of its region; it is to stop at the entry. */
+/* Send a thread into munmap of the region; it is to stop at the entry. */
 static int begin_unmap(struct task *t, struct fault *f)
 {
 	const struct gate_place *p = gate_place(t->gate);
-	struct user_regs_struct regs;
+	pid_t tid = speaker(t)->tid;
 
-	if (ptrace(PTRACE_GETREGS, t->pid, NULL, &regs) < 0)
-		return fault(f, errno, "read the registers of task %d", t->pid);
-	regs.orig_rax = -1;
-	regs.rip = syscall_instruction(t->gate);
-	regs.rax = SYS_munmap;
-	regs.rdi = p->base;
-	regs.rsi = p->size;
-	if (ptrace(PTRACE_SETREGS, t->pid, NULL, &regs) < 0 ||
-	    ptrace(PTRACE_SYSCALL, t->pid, NULL, 0) < 0)
+	if (set_call(t, tid, SYS_munmap, p->base, p->size, f) < 0)
+		return -1;
+	if (ptrace(PTRACE_SYSCALL, tid, NULL, 0) < 0)
 		return fault(f, errno, "take the agent out of task %d", t->pid);
 	return 0;
 }
@@ -257,23 +332,25 @@ static int begin_unmap(struct task *t, struct fault *f)
  */
 static int do_unmap(struct task *t, struct fault *f)
 {
-	if (stop_wait_syscall(t->pid, TIMEOUT_MS) <= 0)
+	pid_t tid = speaker(t)->tid;
+
+	if (stop_wait_syscall(tid, TIMEOUT_MS) <= 0)
 		return fault(f, -ESRCH, "task %d died or hangs while its agent is taken out",
 			     t->pid);
-	if (ptrace(PTRACE_INTERRUPT, t->pid, NULL, NULL) < 0 ||
-	    ptrace(PTRACE_CONT, t->pid, NULL, 0) < 0)
+	if (ptrace(PTRACE_INTERRUPT, tid, NULL, NULL) < 0 || ptrace(PTRACE_CONT, tid, NULL, 0) < 0)
 		return fault(f, errno, "take the agent out of task %d", t->pid);
 	return 0;
 }
 
 static int end_unmap(struct task *t, struct fault *f)
 {
+	pid_t tid = speaker(t)->tid;
 	struct user_regs_struct regs;
 
-	if (wait_stop(t->pid, f) < 0)
+	if (wait_stop(tid, f) < 0)
 		return -1;
-	if (ptrace(PTRACE_GETREGS, t->pid, NULL, &regs) < 0)
-		return fault(f, errno, "read the registers of task %d", t->pid);
+	if (ptrace(PTRACE_GETREGS, tid, NULL, &regs) < 0)
+		return fault(f, errno, "read the registers of thread %d", tid);
 	if (regs.rax)
 		return fault(f, -(int64_t)regs.rax, "unmap the agent of task %d", t->pid);
 	return 0;
@@ -365,7 +442,7 @@ static void ensure_stopped(const struct task *t)
 	int i;
 
 	for (i = 0; i < 50; i++) {
-		if (procfs_stat(t->pid, 0, &st, &none) < 0 || st.state == 'T')
+		if (procfs_stat(speaker(t)->tid, 0, &st, &none) < 0 || st.state == 'T')
 			return;
 		nanosleep(&pause, NULL);
 	}

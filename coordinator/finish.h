@@ -2,13 +2,16 @@
 /*
  * finish.h - the end of a restore: every task stands in its agent; make it run as the image says.
  *
- * Order: finish_seize, finish_registers, (devices' late resume), finish_release. On a fault the
+ * Order: finish_prepare, finish_seize, finish_registers, (devices' late resume), finish_release. On a fault the
  * caller kills the tasks; they are all traced with PTRACE_O_EXITKILL until finish_release.
  */
 #ifndef STASIS_FINISH_H
 #define STASIS_FINISH_H
 
 #include "coordinator/job.h"
+
+/* While agents still work: room for AMX state; main threads that were dead exit again. */
+int finish_prepare(struct job *job, struct fault *f);
 
 /*
  * Stop every thread of every task that is alive (not TASK_ZOMBIE): seize those that are not

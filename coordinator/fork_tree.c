@@ -465,16 +465,19 @@ static bool lives(pid_t pid)
 }
 
 /*
- * A traced task is reaped twice: as its tracer, then as the parent that we have become. With
- * --restore-sibling our own parent must reap the root: a zombie of it may stay.
+ * A traced task is reaped twice: as its tracer, after its other traced threads, then as the parent
+ * that we have become. With --restore-sibling our own parent must reap the root: a zombie of it may stay.
  */
 static void await_end(struct task *t)
 {
 	const struct timespec pause = { .tv_nsec = 1000000 };
+	size_t k;
 	int i;
 
 	for (i = 0; i < UNDO_MS && id_in_use(t->pid); i++) {
-		waitpid(t->pid, NULL, __WALL | WNOHANG);
+		for (k = t->nthreads; k-- > 0;)
+			if (!k || t->threads[k].seized)
+				waitpid(t->threads[k].tid, NULL, __WALL | WNOHANG);
 		if (i > ZOMBIE_MS && !lives(t->pid))
 			return;
 		if (id_in_use(t->pid))

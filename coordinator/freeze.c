@@ -155,6 +155,8 @@ static int scan_threads(struct freezer *z, struct task *t, struct fault *f)
 		task_add_thread(t, ids[i], ids[i]);
 		if (seize_thread(z, t, &t->threads[t->nthreads - 1], f) < 0)
 			return -1;
+		if (!t->threads[t->nthreads - 1].seized)	/* dead */
+			t->nthreads--;
 	}
 	return 0;
 }
@@ -168,10 +170,10 @@ static int add_child(struct freezer *z, struct task *parent, pid_t pid, struct f
 	if (pid == getpid())
 		return fault(f, -EDEADLK, "task %d is this stasis process itself, a descendant of the "
 			     "tree to be dumped: start stasis from outside the tree", pid);
-	if (procfs_stat(pid, 0, &st, &why) < 0 || st.ppid != parent->pid)
+	if (procfs_stat(pid, 0, &st, &why) < 0 || st.ppid != parent->tgid)
 		return 0;
 	t = job_add_task(z->job, parent);
-	t->pid = t->vpid = pid;
+	t->pid = t->tgid = t->vpid = pid;
 	z->again = true;
 	return 0;
 }
@@ -190,7 +192,7 @@ static int scan_children(struct freezer *z, struct task *t, struct fault *f)
 	}
 	have = xcalloc(t->nchildren + 1, sizeof(*have));
 	for (i = 0; i < t->nchildren; i++)
-		have[i] = t->children[i]->pid;
+		have[i] = t->children[i]->tgid;
 	n = keep_new(ids, n, have, t->nchildren);
 	for (i = 0; i < n; i++)
 		if (add_child(z, t, ids[i], f) < 0)
@@ -336,24 +338,30 @@ static void drop_dead_threads(struct task *t)
 }
 
 /*
- * A task without a stopped leader: a zombie, gone, or in the middle of dying. Leaves
- * pid 0 in a task that is gone.
+ * A task without a stopped leader: a zombie, gone, in the middle of dying, or represented by
+ * another thread from now on. Leaves pid 0 in a task that is gone.
  */
 static int settle_leaderless(struct freezer *z, struct task *t, struct fault *f)
 {
 	struct fault why = { 0 };
 	struct proc_stat st;
 
-	if (read_task(t, &st, &why) < 0) {
+	if (procfs_stat(t->tgid, 0, &st, &why) < 0) {
 		if (!t->nthreads) {
 			t->pid = 0;
 			return 0;
 		}
-		return fault(f, -EAGAIN, "task %d died while it was being stopped", t->pid);
+		return fault(f, -EAGAIN, "task %d died while it was being stopped", t->tgid);
 	}
-	if (t->nthreads)
-		return fault(f, -EAGAIN, "task %d (%s): its main thread has exited while %zu others run; "
-			     "such a task cannot be dumped", t->pid, st.comm, t->nthreads);
+	if (t->nthreads && st.state != 'Z')
+		return fault(f, -EAGAIN, "the main thread of task %d is about to exit", t->tgid);
+	if (t->nthreads) {
+		t->leader_dead = true;
+		t->pid = t->threads[0].tid;
+		return 0;
+	}
+	t->pid = t->tgid;
+	t->leader_dead = false;
 	if (st.state != 'Z') {
 		z->again = true;		/* dying: it will be a zombie in a moment */
 		return 0;
@@ -437,7 +445,7 @@ static int add_root(struct freezer *z, struct fault *f)
 			return fault(f, -EDEADLK, "task %d is this stasis process or an ancestor of it: "
 				     "start stasis from outside the tree", pid);
 	t = job_add_task(z->job, NULL);
-	t->pid = t->vpid = pid;
+	t->pid = t->tgid = t->vpid = pid;
 	return 0;
 }
 
@@ -456,7 +464,7 @@ static int link_tasks(struct job *job, struct fault *f)
 			return -1;
 		if (!t->parent)
 			continue;
-		if (t->ppid != t->parent->pid)
+		if (t->ppid != t->parent->tgid)
 			return fault(f, -EAGAIN, "task %d lost its parent while the tree was being stopped",
 				     t->pid);
 		*(struct task **)grow(&t->parent->children, t->parent->nchildren++,

@@ -29,12 +29,19 @@ struct thread {
 enum task_state { TASK_RUNNING, TASK_STOPPED, TASK_ZOMBIE };
 
 struct task {
-	pid_t pid, vpid;
+	pid_t pid;			/* what ptrace and /proc know it by: its leader, where that lives */
+	pid_t tgid, vpid;		/* its number; the same in its own pid namespace */
 	pid_t ppid, pgid, sid;		/* as in its own pid namespace */
 	enum task_state state;
 	int exit_status;		/* zombie: wait status */
 	int stop_signal;
 	struct thread *threads;		/* [0] is the leader; one for a zombie */
+	/*
+	 * The main thread has exited, others live. Dump: it is not among the threads, and [0] stands
+	 * for the task. Restore: [0] is what will exit, at the end.
+	 */
+	bool leader_dead;
+	CoreEntry *leader_core;		/* dump: what its image says of it */
 	size_t nthreads, threads_cap;
 	struct task *parent;
 	struct task **children;

@@ -58,7 +58,7 @@ static int add_children(pid_t pid, pid_t **pids, size_t *n, size_t *cap, struct 
 	for (i = 0; i < count; i++) {
 		pid_t *slot = grow(pids, *n, cap, sizeof(*slot));
 
-		*slot = ids[i];
+		*slot = procfs_living_thread(ids[i]);
 		(*n)++;
 	}
 	return 0;
@@ -70,7 +70,7 @@ int preflight_walk(pid_t root, pid_t **pids, size_t *n, struct fault *f)
 	size_t count = 1, cap = 16, i;
 
 	list = xcalloc(cap, sizeof(*list));
-	list[0] = root;
+	list[0] = procfs_living_thread(root);
 	for (i = 0; i < count; i++) {
 		if (list[i] == getpid())
 			return fault(f, -EINVAL, "task %d cannot be dumped: stasis itself runs below "

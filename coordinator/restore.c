@@ -127,6 +127,11 @@ static int write_pidfile(struct job *job, struct fault *f)
 	return 0;
 }
 
+static int end_leaders(struct job *job, struct fault *f)
+{
+	return finish_prepare(job, f) < 0 ? -1 : task_restore_late(job, f);
+}
+
 static int stop_tasks(struct job *job, struct fault *f)
 {
 	if (scripts_run(job, "post-restore", f) < 0 || write_pidfile(job, f) < 0 ||
@@ -183,6 +188,7 @@ static const struct stage stages[] = {
 	{ "finish", rebuild_finish, NULL },
 	{ "seccomp", seccomp_restore, NULL },
 	{ "state", task_restore, NULL },
+	{ "leaders", end_leaders, NULL },
 	{ "stop", stop_tasks, NULL },
 	{ "release", release, NULL },
 };

@@ -26,18 +26,19 @@
 
 static int write_task(struct image *img, const struct task *t, struct fault *f)
 {
-	AUTO_FREE uint32_t *ids = xcalloc(t->nthreads, sizeof(*ids));
+	AUTO_FREE uint32_t *ids = xcalloc(t->nthreads + 1, sizeof(*ids));
 	PstreeEntry e = PSTREE_ENTRY__INIT;
 	size_t i;
 
+	if (t->leader_dead)
+		ids[e.n_threads++] = t->vpid;
 	for (i = 0; i < t->nthreads; i++)
-		ids[i] = t->threads[i].vtid;
+		ids[e.n_threads++] = t->threads[i].vtid;
 	e.pid = t->vpid;
 	e.ppid = t->parent ? t->parent->vpid : 0;
 	e.pgid = t->pgid;
 	e.sid = t->sid;
 	e.threads = ids;
-	e.n_threads = t->nthreads;
 	return image_write(img, &e.base, f);
 }
 

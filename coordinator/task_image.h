@@ -19,6 +19,7 @@ enum image_task_state {
 	IMAGE_TASK_DEAD = 2,	/* a zombie */
 	IMAGE_TASK_STOPPED = 3,
 	IMAGE_TASK_ZOMBIE = 6,
+	IMAGE_TASK_LEADERLESS = 1000,	/* ours: the main thread is dead; with stop_signo stopped */
 };
 
 #endif

@@ -178,7 +178,7 @@ static int add_addresses(struct ops *o, const CoreEntry *core, uint32_t k, struc
 
 	if (ops_reserve(o, 2, 0, f) < 0)
 		return -1;
-	if (core->thread_info->clear_tid_addr)
+	if (core->thread_info && core->thread_info->clear_tid_addr)
 		ops_add(o, k, "set its tid address", SYS_set_tid_address, 1,
 			gc(core->thread_info->clear_tid_addr));
 	if (t->futex_rla_len)
@@ -271,6 +271,24 @@ static int add_rseq(struct ops *o, const ThreadCoreEntry *t, uint32_t k, struct 
 	return 0;
 }
 
+/* The signal comes when the thread that forked the task exits, which is a main thread of ours. */
+static bool parent_is_to_exit(const struct task *t)
+{
+	return t->parent && t->parent->leader_dead;
+}
+
+static int add_parent_death(struct ops *o, const struct task *t, uint32_t k, struct fault *f)
+{
+	const ThreadCoreEntry *tc = t->threads[k].core->thread_core;
+
+	if (!tc->has_pdeath_sig || !tc->pdeath_sig)
+		return 0;
+	if (ops_reserve(o, 1, 0, f) < 0)
+		return -1;
+	ops_add(o, k, "set its parent-death signal", SYS_prctl, 2, gc(PR_SET_PDEATHSIG), gc(tc->pdeath_sig));
+	return 0;
+}
+
 static int add_one(const struct inherited *ours, struct ops *o, struct task *t, uint32_t k,
 		   struct fault *f)
 {
@@ -283,12 +301,7 @@ static int add_one(const struct inherited *ours, struct ops *o, struct task *t, 
 	    creds_restore(ours, o, t, k, f) < 0)
 		return -1;
 	/* After the credentials: a change of them clears it. */
-	if (!tc->has_pdeath_sig || !tc->pdeath_sig)
-		return 0;
-	if (ops_reserve(o, 1, 0, f) < 0)
-		return -1;
-	ops_add(o, k, "set its parent-death signal", SYS_prctl, 2, gc(PR_SET_PDEATHSIG), gc(tc->pdeath_sig));
-	return 0;
+	return parent_is_to_exit(t) ? 0 : add_parent_death(o, t, k, f);
 }
 
 static int add_threads(struct job *job, struct ops *o, struct task *t, struct fault *f)
@@ -301,6 +314,24 @@ static int add_threads(struct job *job, struct ops *o, struct task *t, struct fa
 		if (add_one(ours_of(job), o, t, k, f) < 0)
 			return -1;
 	return 0;
+}
+
+static int add_late(struct job *job, struct ops *o, struct task *t, struct fault *f)
+{
+	uint32_t k;
+
+	(void)job;
+	if (t->state == TASK_ZOMBIE || !parent_is_to_exit(t))
+		return 0;
+	for (k = t->leader_dead ? 1 : 0; k < t->nthreads; k++)
+		if (add_parent_death(o, t, k, f) < 0)
+			return -1;
+	return 0;
+}
+
+int task_restore_late(struct job *job, struct fault *f)
+{
+	return ops_all(job, job->tasks, job->ntasks, add_late, f);
 }
 
 /* ---- the end ---- */

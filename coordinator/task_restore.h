@@ -13,4 +13,7 @@
  */
 int task_restore(struct job *job, struct fault *f);
 
+/* Parent-death signals that the exit of a main thread (finish_prepare) would have sent. */
+int task_restore_late(struct job *job, struct fault *f);
+
 #endif

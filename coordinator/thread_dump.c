@@ -28,9 +28,6 @@
 #include "proto/control/util.h"
 #include "workers/common/procfs.h"
 
-/* task_state of the images. */
-enum { IMAGE_ALIVE = 1, IMAGE_DEAD = 2, IMAGE_STOPPED = 3 };
-
 #define GET_THREAD_AREA 25		/* PTRACE_GET_THREAD_AREA, absent from <linux/ptrace.h> */
 #define TLS_FIRST 12			/* GDT_ENTRY_TLS_MIN of 64-bit kernels */
 #define TLS_COUNT 3
@@ -275,15 +272,43 @@ int task_dump(struct task *t, struct fault *f)
 		return -1;
 	tc->comm = xstrdup(t->threads[0].core->thread_core->comm);
 	tc->flags = st.flags;
-	tc->task_state = IMAGE_ALIVE;
+	tc->task_state = IMAGE_TASK_ALIVE;
 	if (t->state == TASK_STOPPED) {
-		tc->task_state = IMAGE_STOPPED;
+		tc->task_state = IMAGE_TASK_STOPPED;
 		tc->has_stop_signo = true;
 		tc->stop_signo = t->stop_signal;
 	}
 	if (dump_numbers(t->pid, tc, f) < 0)
 		return -1;
 	return dump_limits(t->pid, tc, f);
+}
+
+/*
+ * What concerns the whole task goes from the thread that stands for it to the entry of its dead
+ * leader, beside what /proc still shows of that.
+ */
+int task_dump_dead_leader(struct task *t, struct cgroup_sets *sets, struct fault *f)
+{
+	struct thread leader = { .tid = t->tgid, .vtid = t->vpid };
+	CoreEntry *first = t->threads[0].core, *c;
+	struct proc_stat st;
+
+	thread_dump_new(&leader, false);
+	c = t->leader_core = leader.core;
+	if (thread_dump_outside(t, &leader, sets, f) < 0 || procfs_stat(t->tgid, t->tgid, &st, f) < 0)
+		return -1;
+	/* The kernel takes the filters from who exits, and shows it in the root of its cgroups. */
+	c->thread_core->has_seccomp_mode = false;
+	c->thread_core->cg_set = first->thread_core->cg_set;
+	c->tc = first->tc;
+	first->tc = NULL;
+	first->thread_core->has_blk_sigset = true;
+	first->thread_core->blk_sigset = c->tc->blk_sigset;
+	free(c->tc->comm);
+	c->tc->comm = xstrdup(c->thread_core->comm);
+	c->tc->exit_code = st.exit_code;
+	c->tc->task_state = IMAGE_TASK_LEADERLESS;
+	return 0;
 }
 
 int task_dump_zombie(struct task *t, struct fault *f)
@@ -297,7 +322,7 @@ int task_dump_zombie(struct task *t, struct fault *f)
 	t->threads[0].core = c;
 	c->tc = new_task_core();
 	c->tc->comm = xstrdup(st.comm);
-	c->tc->task_state = IMAGE_DEAD;
+	c->tc->task_state = IMAGE_TASK_DEAD;
 	c->tc->exit_code = t->exit_status;
 	return 0;
 }

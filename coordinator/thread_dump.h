@@ -27,6 +27,12 @@ void thread_dump_facts(struct thread *th);
 /* Fill tc of the leader's core with what belongs to the whole task. After all its threads. */
 int task_dump(struct task *t, struct fault *f);
 
+/*
+ * Make leader_core of a task whose leader is dead: tc moves there from the thread that stands for
+ * the task. After task_dump.
+ */
+int task_dump_dead_leader(struct task *t, struct cgroup_sets *sets, struct fault *f);
+
 /* Make the core of a zombie: its name and how it ended. */
 int task_dump_zombie(struct task *t, struct fault *f);
 

@@ -120,7 +120,7 @@ static int add_task(struct loader *l, const PstreeEntry *e, struct fault *f)
 		if (claim(l, e->threads[i], f) < 0)
 			return -1;
 	t = job_add_task(l->job, parent);
-	t->pid = t->vpid = e->pid;
+	t->pid = t->tgid = t->vpid = e->pid;
 	t->ppid = e->ppid;
 	t->pgid = e->pgid;
 	t->sid = e->sid;
@@ -175,6 +175,11 @@ static void set_state(struct task *t)
 	if (tc->task_state == IMAGE_TASK_STOPPED) {
 		t->state = TASK_STOPPED;
 		t->stop_signal = tc->has_stop_signo && tc->stop_signo ? (int)tc->stop_signo : SIGSTOP;
+	} else if (tc->task_state == IMAGE_TASK_LEADERLESS) {
+		t->leader_dead = true;
+		t->exit_status = tc->exit_code;
+		t->state = tc->has_stop_signo ? TASK_STOPPED : TASK_RUNNING;
+		t->stop_signal = tc->stop_signo ? (int)tc->stop_signo : SIGSTOP;
 	} else if (tc->task_state != IMAGE_TASK_ALIVE) {
 		t->state = TASK_ZOMBIE;
 		t->exit_status = tc->exit_code;
@@ -192,6 +197,9 @@ static int read_leader(struct loader *l, struct task *t, struct fault *f)
 	set_state(t);
 	if (core_check_leader(t->vpid, th->core, t->state != TASK_ZOMBIE, f) < 0)
 		return -1;
+	if (t->leader_dead && t->nthreads == 1)
+		return fault(f, -EINVAL, "pstree.img: the leader of task %d is dead and there is no other "
+			     "thread", t->vpid);
 	if (t->state != TASK_ZOMBIE)
 		return 0;
 	if (!t->parent)

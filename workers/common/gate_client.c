@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "proto/control/util.h"
+#include "workers/common/procfs.h"
 
 #define LOCK_WAITERS 0x80000000u
 #define SLICE_MS 50		/* how often a sleeper looks whether the other side lives */
@@ -225,7 +226,7 @@ static int check_alive(struct gate *g, struct fault *f)
 	struct pollfd p = { .events = POLLIN };
 
 	if (g->pidfd < 0) {
-		g->pidfd = syscall(SYS_pidfd_open, g->place.pid, 0);
+		g->pidfd = procfs_pidfd(g->place.pid);
 		if (g->pidfd < 0 && errno == ESRCH)
 			return fault(f, -ESRCH, "task %d died", g->place.pid);
 		if (g->pidfd < 0)

@@ -19,8 +19,11 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include "proto/control/util.h"
+
+#define OF_A_THREAD O_EXCL		/* PIDFD_THREAD */
 
 #define MANY_THREADS 256	/* from here on one look at all of /proc is cheaper than theirs */
 #define FIRST_READ 4096		/* enough for stat, status, limits of nearly every task */
@@ -435,6 +438,32 @@ int procfs_threads(pid_t pid, pid_t **ids, size_t *n, struct fault *f)
 		if (isdigit((unsigned char)de->d_name[0]))
 			add_id(ids, n, &cap, atoi(de->d_name));
 	return 0;
+}
+
+pid_t procfs_living_thread(pid_t pid)
+{
+	AUTO_FREE pid_t *ids = NULL;
+	struct fault gone = { 0 };
+	struct proc_stat st;
+	size_t i, n;
+
+	if (procfs_stat(pid, 0, &st, &gone) < 0 || st.state != 'Z' ||
+	    procfs_threads(pid, &ids, &n, &gone) < 0)
+		return pid;
+	for (i = 0; i < n; i++)
+		if (ids[i] != pid && procfs_stat(pid, ids[i], &st, &gone) == 0 && st.state != 'Z' &&
+		    st.state != 'X')
+			return ids[i];
+	return pid;
+}
+
+int procfs_pidfd(pid_t pid)
+{
+	int fd = syscall(SYS_pidfd_open, pid, 0);
+
+	if (fd < 0 && (errno == EINVAL || errno == ENOENT))
+		fd = syscall(SYS_pidfd_open, pid, OF_A_THREAD);
+	return fd;
 }
 
 /* The children of one thread, added to the list. A thread that is gone has none. */

@@ -73,6 +73,15 @@ int procfs_threads(pid_t pid, pid_t **ids, size_t *n, struct fault *f);
 int procfs_children(pid_t pid, pid_t **ids, size_t *n, struct fault *f);
 
 /*
+ * Of a task whose main thread has exited while others live: one of those, by whose number /proc
+ * shows the task's memory and files. Otherwise pid.
+ */
+pid_t procfs_living_thread(pid_t pid);
+
+/* A pidfd of a task, also by the number of such a thread (Linux 6.9). -1 with errno set. */
+int procfs_pidfd(pid_t pid);
+
+/*
  * The inode numbers of a task's namespaces, named by proc_namespace_names. 0 where this kernel
  * has none of the kind.
  */

@@ -16,6 +16,7 @@
 #include <sys/syscall.h>
 
 #include "proto/control/util.h"
+#include "workers/common/procfs.h"
 #include "workers/files/fown.h"
 
 const char *facts_name(const struct facts *x, char *buf, size_t size)
@@ -60,7 +61,7 @@ int probe_open(struct probe *p, pid_t pid, struct fault *f)
 {
 	*p = (struct probe){ .pid = pid, .pidfd = -1, .fd_dir = -1, .info_dir = -1 };
 	p->x.dup = -1;
-	p->pidfd = syscall(SYS_pidfd_open, pid, 0);
+	p->pidfd = procfs_pidfd(pid);
 	if (p->pidfd < 0)
 		return fault(f, errno, "open task %d", pid);
 	p->fd_dir = open_proc_dir(pid, "fd", f);
