@@ -195,7 +195,7 @@ static int obstacles(struct job *job, struct fault *f)
 static int preflight(struct job *job, struct fault *f)
 {
 	struct dump_state *d = state(job);
-	pid_t root = job->opts->pid;
+	pid_t root = procfs_living_thread(job->opts->pid);
 	size_t i;
 	int r;
 

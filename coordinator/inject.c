@@ -118,18 +118,22 @@ static bool is_away(const struct seat *s, const struct thread *th)
 }
 
 /*
- * A stasis was killed a moment ago and this thread is still in its code (or was stopped by SIGSTOP in
- * it): let it run home, which takes it microseconds.
+ * A stasis was killed a moment ago and this thread is still in its code, where a task that was stopped
+ * stays: let it run home, from system call to system call, so that a stopped program gets no further
+ * than to its own next one. A stop that comes first is one more interrupt's: no progress.
  */
 static int await_home(struct task *t, struct thread *th, struct fault *f)
 {
-	const struct timespec nap = { .tv_nsec = 1000000 };
-	int i, status;
+	int i, r, status;
 
 	for (i = 0; i < HOME_TRIES && is_away(t->seat, th); i++) {
-		ptrace(PTRACE_CONT, th->tid, NULL, 0);
-		nanosleep(&nap, NULL);
+		ptrace(PTRACE_SYSCALL, th->tid, NULL, 0);
+		r = freeze_wait_stop(th->tid, 1, &status);
+		if (r < 0)
+			return fault(f, -ESRCH, "task %d, thread %d died", t->pid, th->tid);
 		ptrace(PTRACE_INTERRUPT, th->tid, NULL, NULL);
+		if (r == 1)
+			ptrace(PTRACE_CONT, th->tid, NULL, 0);
 		if (stop_wait_event(th->tid, SEAT_TIMEOUT_MS, &status) <= 0)
 			return fault(f, -ESRCH, "task %d, thread %d died", t->pid, th->tid);
 		if (freeze_take(t, th, status, f) < 0)

@@ -7,6 +7,7 @@
  */
 #include "coordinator/seal.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -138,10 +139,27 @@ int seal_inventory(struct job *job, struct fault *f)
 	return replace_inventory(job->image_dir, &e, f);
 }
 
+/*
+ * The inventory first. Then the other images: entries are appended to some, and others would be
+ * taken for this dump's.
+ */
 int seal_break(struct job *job, struct fault *f)
 {
+	AUTO_CLOSE int fd = openat(job->image_dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	AUTO_CLOSEDIR DIR *dir = NULL;
+	struct dirent *e;
+	uint64_t id;
+
 	if (unlinkat(job->image_dir, INVENTORY, 0) < 0 && errno != ENOENT)
 		return fault(f, errno, "remove the " INVENTORY " of an older dump");
+	dir = fd < 0 ? NULL : fdopendir(fd);
+	if (!dir)
+		return fault(f, errno, "list the image directory");
+	take_fd(&fd);
+	while ((e = readdir(dir)))
+		if (image_type_by_name(e->d_name, &id) >= 0 &&
+		    unlinkat(job->image_dir, e->d_name, 0) < 0 && errno != ENOENT)
+			return fault(f, errno, "remove the %s of an older dump", e->d_name);
 	return 0;
 }
 

@@ -15,7 +15,7 @@ int seal_run_id(struct job *job, struct fault *f);
 
 /*
  * inventory.img makes a directory of images a dump: it appears by rename(2), complete. A directory
- * that held an older one loses it at the start (seal_break).
+ * that held an older one, or a part of one, loses it at the start (seal_break).
  */
 int seal_inventory(struct job *job, struct fault *f);
 int seal_break(struct job *job, struct fault *f);
