@@ -2,56 +2,37 @@
 /*
  * cgroup_restore.c - put restored tasks into the cgroups they were in.
  *
- * Each hierarchy is reached by a mount of our own that appears in no directory (fsopen, Linux 5.2),
- * so it does not matter what is mounted where. Where a task would be anyway, in our own
- * cgroup, nothing is opened. Control files are not restored.
+ * Directories are there before the first task, so that the undo of a failed restore, which comes
+ * after the tasks' end, can remove them. Where a task would be anyway, in our own cgroup,
+ * it is not moved.
  *
  * Rights:   CAP_SYS_ADMIN; write access to the cgroups.
- * Holds:    the image and a descriptor per hierarchy, while cgroups_restore runs.
+ * Holds:    the image, a descriptor per hierarchy and the list of new directories, from cgroups_check
+ *           to cgroups_free.
  */
 #include "coordinator/cgroup_restore.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/mount.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 
+#include "coordinator/cgroup_dirs.h"
+#include "coordinator/cgroup_fs.h"
+#include "coordinator/cgroup_roots.h"
 #include "proto/control/util.h"
 #include "proto/images/image.h"
-#include "proto/images/namespaces.pb-c.h"
 #include "workers/common/log.h"
 #include "workers/common/procfs.h"
 
-#define NAMED "name="
-
-struct hierarchy {
-	char *name;			/* as in /proc/PID/cgroup; "" is cgroup2 */
-	int fd;				/* its root */
-};
-
-struct mover {
+struct cgroups {
 	CgroupEntry *image;
 	char *own;			/* our /proc/self/cgroup */
-	struct hierarchy *list;
-	size_t n, cap;
+	struct cgroup_fs *fs;
+	struct cgroup_dirs *dirs;
 };
 
 /* ---- the image ---- */
-
-/* An absolute path without "." and ".." components. */
-static bool good_path(const char *p)
-{
-	if (*p != '/' || strlen(p) >= PATH_MAX - 32)
-		return false;
-	for (; *p; p++)
-		if (*p == '/' && p[1] == '.' &&
-		    (p[2] == '/' || !p[2] || (p[2] == '.' && (p[3] == '/' || !p[3]))))
-			return false;
-	return true;
-}
 
 static CgSetEntry *find_set(const CgroupEntry *e, uint32_t id)
 {
@@ -63,18 +44,65 @@ static CgSetEntry *find_set(const CgroupEntry *e, uint32_t id)
 	return NULL;
 }
 
+static int check_set(const CgSetEntry *set, struct fault *f)
+{
+	size_t i;
+
+	for (i = 0; i < set->n_ctls; i++) {
+		const CgMemberEntry *m = set->ctls[i];
+
+		if (!cgroup_path_good(m->path) || strlen(m->name) >= NAME_MAX)
+			return fault(f, -EBADMSG, "cgroup.img: set %u: the path of hierarchy %.80s "
+				     "is damaged", set->id, m->name);
+	}
+	return 0;
+}
+
+/* Directories nest no deeper than image_read allows. */
+static int check_dir(const CgroupDirEntry *e, struct fault *f)
+{
+	AUTO_FREE char *path = xasprintf("/%s", e->dir_name);
+	size_t i;
+
+	if (!cgroup_path_good(path))
+		return fault(f, -EBADMSG, "cgroup.img: directory %.80s: no name of a cgroup",
+			     e->dir_name);
+	for (i = 0; i < e->n_properties; i++)
+		if (!cgroup_prop_good_name(e->properties[i]->name))
+			return fault(f, -EBADMSG, "cgroup.img: directory %.80s: property %zu has "
+				     "no name of a control file", e->dir_name, i);
+	for (i = 0; i < e->n_children; i++)
+		if (check_dir(e->children[i], f) < 0)
+			return -1;
+	return 0;
+}
+
+static int check_controller(const CgControllerEntry *c, size_t number, struct fault *f)
+{
+	size_t i;
+
+	if (!c->n_cnames)
+		return fault(f, -EBADMSG, "cgroup.img: controller entry %zu has no names", number);
+	for (i = 0; i < c->n_cnames; i++)
+		if (strlen(c->cnames[i]) >= NAME_MAX || strpbrk(c->cnames[i], "/,"))
+			return fault(f, -EBADMSG, "cgroup.img: controller entry %zu: the name %.80s "
+				     "is damaged", number, c->cnames[i]);
+	for (i = 0; i < c->n_dirs; i++)
+		if (check_dir(c->dirs[i], f) < 0)
+			return -1;
+	return 0;
+}
+
 static int check_image(const CgroupEntry *e, struct fault *f)
 {
-	size_t i, k;
+	size_t i;
 
 	for (i = 0; i < e->n_sets; i++)
-		for (k = 0; k < e->sets[i]->n_ctls; k++) {
-			const CgMemberEntry *m = e->sets[i]->ctls[k];
-
-			if (!good_path(m->path) || strlen(m->name) >= NAME_MAX)
-				return fault(f, -EBADMSG, "cgroup.img: set %u: the path of hierarchy "
-					     "%.80s is damaged", e->sets[i]->id, m->name);
-		}
+		if (check_set(e->sets[i], f) < 0)
+			return -1;
+	for (i = 0; i < e->n_controllers; i++)
+		if (check_controller(e->controllers[i], i, f) < 0)
+			return -1;
 	return 0;
 }
 
@@ -96,137 +124,137 @@ static int load(struct job *job, CgroupEntry **e, struct fault *f)
 	return 1;
 }
 
-static bool ignored(const struct job *job)
-{
-	return job->opts->manage_cgroups && strcmp(job->opts->manage_cgroups, "ignore") == 0;
-}
-
 int cgroups_check(struct job *job, struct fault *f)
 {
-	AUTO_MSG CgroupEntry *e = NULL;
+	AUTO_MSG CgroupEntry *image = NULL;
+	AUTO_FREE char *own = NULL;
+	enum cgroup_mode mode;
+	struct cgroups *g;
+	int r;
 
-	return ignored(job) || load(job, &e, f) >= 0 ? 0 : -1;
-}
-
-/* ---- hierarchies ---- */
-
-static int configure(int fs, const char *name)
-{
-	char copy[NAME_MAX], *one, *rest = copy;
-
-	if (strncmp(name, NAMED, strlen(NAMED)) == 0)
-		return syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, "name",
-			       name + strlen(NAMED), 0);
-	snprintf(copy, sizeof(copy), "%s", name);
-	while ((one = strsep(&rest, ",")))
-		if (*one && syscall(SYS_fsconfig, fs, FSCONFIG_SET_FLAG, one, NULL, 0) < 0)
-			return -1;
+	cgroup_mode_parse(job->opts->manage_cgroups, &mode);
+	if (cgroup_roots_check(job->opts, f) < 0)
+		return -1;
+	r = mode == CGROUP_IGNORE ? 0 : load(job, &image, f);
+	if (r <= 0)
+		return r;
+	own = procfs_read(getpid(), 0, "cgroup", NULL, f);
+	if (!own || cgroup_roots_apply(job->opts, image, f) < 0)
+		return -1;
+	job->cgroups = g = xcalloc(1, sizeof(*g));
+	g->image = take_ptr(&image);
+	g->own = take_ptr(&own);
+	g->fs = cgroup_fs_new(job);
+	g->dirs = cgroup_dirs_new(g->fs, mode);
 	return 0;
 }
 
-static int open_hierarchy(const char *name, struct fault *f)
+void cgroups_free(struct job *job)
 {
-	AUTO_CLOSE int fs = syscall(SYS_fsopen, *name ? "cgroup" : "cgroup2", FSOPEN_CLOEXEC);
-	int fd = -1;
+	struct cgroups *g = take_ptr(&job->cgroups);
 
-	if (fs >= 0 && configure(fs, name) == 0 &&
-	    syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
-		fd = syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, 0);
-	if (fd < 0)
-		return fault(f, errno, "open the cgroup hierarchy %s (--manage-cgroups=ignore leaves "
-			     "tasks in stasis' own cgroups)", *name ? name : "of version 2");
-	return fd;
-}
-
-static int hierarchy_fd(struct mover *m, const char *name, struct fault *f)
-{
-	struct hierarchy *h;
-	size_t i;
-	int fd;
-
-	for (i = 0; i < m->n; i++)
-		if (strcmp(m->list[i].name, name) == 0)
-			return m->list[i].fd;
-	fd = open_hierarchy(name, f);
-	if (fd < 0)
-		return -1;
-	h = grow(&m->list, m->n, &m->cap, sizeof(*h));
-	h->name = xstrdup(name);
-	h->fd = fd;
-	m->n++;
-	return fd;
-}
-
-/* Are we ourselves there? Each line of our text is "N:NAMES:PATH". */
-static bool is_own(const struct mover *m, const CgMemberEntry *to)
-{
-	AUTO_FREE char *end = xasprintf(":%s:%s\n", to->name, to->path);
-
-	return strstr(m->own, end) != NULL;
+	if (!g)
+		return;
+	cgroup_entry__free_unpacked(g->image, NULL);
+	free(g->own);
+	cgroup_dirs_free(g->dirs);
+	cgroup_fs_free(g->fs);
+	free(g);
 }
 
 /* ---- directories ---- */
 
-/* A new directory of the cpuset controller takes no task before it has processors and memory. */
-static void inherit_cpuset(int dir)
+/* Are we ourselves there? Each line of our text is "N:NAMES:PATH". */
+static bool is_own(const struct cgroups *g, const CgMemberEntry *to)
 {
-	static const char *const files[] = { "cpuset.cpus", "cpuset.mems" };
-	size_t i;
+	AUTO_FREE char *end = xasprintf(":%s:%s\n", to->name, to->path);
 
-	for (i = 0; i < ARRAY_LEN(files); i++) {
-		AUTO_CLOSE int to = openat(dir, files[i], O_WRONLY | O_CLOEXEC);
-		AUTO_CLOSE int from = -1;
-		char parent[32], text[4096];
-		ssize_t n;
-
-		snprintf(parent, sizeof(parent), "../%s", files[i]);
-		from = to < 0 ? -1 : openat(dir, parent, O_RDONLY | O_CLOEXEC);
-		n = from < 0 ? -1 : read_full(from, text, sizeof(text));
-		if (n > 0 && write(to, text, n) != n)
-			log_warnx("%s of a new cgroup: %s", files[i], strerror(errno));
-	}
+	return strstr(g->own, end) != NULL;
 }
 
-/* Open a directory below root, made where it is missing. */
-static int open_directory(int root, const char *path, struct fault *f)
+/* What the sets name without an entry of its own, as in a dump that recorded no directories. */
+static int make_members(struct cgroups *g, const CgSetEntry *set, struct fault *f)
 {
-	AUTO_CLOSE int fd = openat(root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	AUTO_FREE char *copy = xstrdup(path);
-	char *name, *rest = copy;
-	int next, made;
+	size_t i;
 
-	while (fd >= 0 && (name = strsep(&rest, "/"))) {
-		if (!*name)
+	for (i = 0; i < set->n_ctls; i++) {
+		const CgMemberEntry *m = set->ctls[i];
+		AUTO_CLOSE int dir = -1;
+		int root;
+
+		if (is_own(g, m))
 			continue;
-		made = mkdirat(fd, name, 0755);
-		if (made < 0 && errno != EEXIST)
-			return fault(f, errno, "make the cgroup %s", path);
-		next = openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		close(fd);
-		fd = next;
-		if (made == 0 && fd >= 0)
-			inherit_cpuset(fd);
+		root = cgroup_fs_root(g->fs, m->name, f);
+		dir = root < 0 ? -1 : cgroup_dirs_open(g->dirs, root, m->path, f);
+		if (dir < 0)
+			return fault_prefix(f, "hierarchy %s", m->name);
 	}
-	if (fd < 0)
-		return fault(f, errno, "open the cgroup %s", path);
-	return take_fd(&fd);
+	return 0;
+}
+
+static int make_all(struct cgroups *g, struct fault *f)
+{
+	size_t i;
+
+	for (i = 0; i < g->image->n_controllers; i++)
+		if (cgroup_dirs_make(g->dirs, g->image->controllers[i], f) < 0)
+			return -1;
+	for (i = 0; i < g->image->n_sets; i++)
+		if (make_members(g, g->image->sets[i], f) < 0)
+			return -1;
+	return 0;
+}
+
+int cgroups_make(struct job *job, struct fault *f)
+{
+	if (!job->cgroups || make_all(job->cgroups, f) == 0)
+		return 0;
+	cgroups_remove(job);
+	return -1;
+}
+
+void cgroups_remove(struct job *job)
+{
+	if (job->cgroups)
+		cgroup_dirs_remove(job->cgroups->dirs);
+}
+
+static int write_all(struct job *job, bool late, struct fault *f)
+{
+	struct cgroups *g = job->cgroups;
+	size_t i;
+
+	for (i = 0; g && i < g->image->n_controllers; i++)
+		if (cgroup_dirs_write(g->dirs, g->image->controllers[i], late, f) < 0)
+			return -1;
+	return 0;
+}
+
+int cgroups_write(struct job *job, struct fault *f)
+{
+	return write_all(job, false, f);
+}
+
+int cgroups_freeze(struct job *job, struct fault *f)
+{
+	return write_all(job, true, f);
 }
 
 /* ---- moving ---- */
 
 /* A process as a whole, or one thread of it. */
-static int move_one(struct mover *m, const CgMemberEntry *to, pid_t id, bool thread,
+static int move_one(struct cgroups *g, const CgMemberEntry *to, pid_t id, bool thread,
 		    struct fault *f)
 {
 	const char *file = !thread ? "cgroup.procs" : *to->name ? "tasks" : "cgroup.threads";
 	AUTO_CLOSE int dir = -1, fd = -1;
-	int root = hierarchy_fd(m, to->name, f);
+	int root = cgroup_fs_root(g->fs, to->name, f);
 	char text[16];
 	int n = snprintf(text, sizeof(text), "%d", id);
 
 	if (root < 0)
 		return -1;
-	dir = open_directory(root, to->path, f);
+	dir = cgroup_dirs_open(g->dirs, root, to->path, f);
 	if (dir < 0)
 		return -1;
 	fd = openat(dir, file, O_WRONLY | O_CLOEXEC);
@@ -247,7 +275,7 @@ static bool is_member(const CgSetEntry *set, const CgMemberEntry *of)
 }
 
 /* from: where the process was moved before; NULL: it is still with us. */
-static int move_to_set(struct mover *m, const CgSetEntry *set, const CgSetEntry *from, pid_t id,
+static int move_to_set(struct cgroups *g, const CgSetEntry *set, const CgSetEntry *from, pid_t id,
 		       bool thread, struct fault *f)
 {
 	size_t i;
@@ -255,9 +283,9 @@ static int move_to_set(struct mover *m, const CgSetEntry *set, const CgSetEntry 
 	for (i = 0; i < set->n_ctls; i++) {
 		const CgMemberEntry *to = set->ctls[i];
 
-		if (from ? is_member(from, to) : is_own(m, to))
+		if (from ? is_member(from, to) : is_own(g, to))
 			continue;
-		if (move_one(m, to, id, thread, f) < 0)
+		if (move_one(g, to, id, thread, f) < 0)
 			return -1;
 	}
 	return 0;
@@ -273,45 +301,30 @@ static uint32_t set_of(const struct thread *th)
 }
 
 /* The process goes with its leader; threads that were elsewhere follow their own record. */
-static int move_task(struct mover *m, const struct task *t, struct fault *f)
+static int move_task(struct cgroups *g, const struct task *t, struct fault *f)
 {
 	uint32_t leader = set_of(&t->threads[0]), id;
-	const CgSetEntry *all = find_set(m->image, leader), *set;
+	const CgSetEntry *all = find_set(g->image, leader), *set;
 	size_t i;
 
-	if (all && move_to_set(m, all, NULL, t->pid, false, f) < 0)
+	if (all && move_to_set(g, all, NULL, t->pid, false, f) < 0)
 		return -1;
 	for (i = 1; i < t->nthreads; i++) {
 		id = set_of(&t->threads[i]);
-		set = id && id != leader ? find_set(m->image, id) : NULL;
-		if (set && move_to_set(m, set, all, t->threads[i].tid, true, f) < 0)
+		set = id && id != leader ? find_set(g->image, id) : NULL;
+		if (set && move_to_set(g, set, all, t->threads[i].tid, true, f) < 0)
 			return -1;
 	}
 	return 0;
 }
 
-int cgroups_restore(struct job *job, struct fault *f)
+int cgroups_move(struct job *job, struct fault *f)
 {
-	struct mover m = { 0 };
 	size_t i;
-	int r;
 
-	if (ignored(job))
-		return 0;
-	r = load(job, &m.image, f);
-	if (r <= 0)
-		return r;
-	m.own = procfs_read(getpid(), 0, "cgroup", NULL, f);
-	r = m.own ? 0 : -1;
-	for (i = 0; r == 0 && i < job->ntasks; i++)
-		if (job->tasks[i]->state != TASK_ZOMBIE)
-			r = move_task(&m, job->tasks[i], f);
-	for (i = 0; i < m.n; i++) {
-		close(m.list[i].fd);
-		free(m.list[i].name);
-	}
-	free(m.list);
-	free(m.own);
-	cgroup_entry__free_unpacked(m.image, NULL);
-	return r;
+	for (i = 0; job->cgroups && i < job->ntasks; i++)
+		if (job->tasks[i]->state != TASK_ZOMBIE &&
+		    move_task(job->cgroups, job->tasks[i], f) < 0)
+			return -1;
+	return 0;
 }

@@ -7,13 +7,22 @@
 
 #include "coordinator/job.h"
 
-/* Check what cgroup.img and the threads' records say. Without the image tasks stay where we are. */
-int cgroups_check(struct job *job, struct fault *f);
-
 /*
- * Move every thread to its cgroups; a directory that is missing is made. Nothing is done with
- * --manage-cgroups=ignore. Threads must exist.
+ * Read and check cgroup.img and what the options say of cgroups. Without the image, or with
+ * --manage-cgroups=ignore, tasks stay where we are and the others here do nothing.
  */
-int cgroups_restore(struct job *job, struct fault *f);
+int cgroups_check(struct job *job, struct fault *f);
+void cgroups_free(struct job *job);
+
+/* Make the directories; the undo removes those we made, once the tasks are gone. */
+int cgroups_make(struct job *job, struct fault *f);
+void cgroups_remove(struct job *job);
+
+/* Move every thread to its cgroups. Threads must exist. */
+int cgroups_move(struct job *job, struct fault *f);
+
+/* Write the control files: limits once the tasks are complete, what freezes them when they run. */
+int cgroups_write(struct job *job, struct fault *f);
+int cgroups_freeze(struct job *job, struct fault *f);
 
 #endif

@@ -5,15 +5,15 @@
 #ifndef STASIS_CGROUP_SETS_H
 #define STASIS_CGROUP_SETS_H
 
-#include <stdint.h>
-#include <sys/types.h>
-
-#include "proto/control/fault.h"
+#include "coordinator/job.h"
 
 struct cgroup_sets;
 
-/* The set of our own process becomes number 1. NULL with f set on failure. */
-struct cgroup_sets *cgroup_sets_new(struct fault *f);
+/*
+ * The set of our own process becomes number 1; what the options say of cgroups is checked. NULL with
+ * f set on failure.
+ */
+struct cgroup_sets *cgroup_sets_new(const struct job *job, struct fault *f);
 void cgroup_sets_free(struct cgroup_sets *s);
 
 /* Number of the set a thread is in; 0 with f set on failure. Several threads may ask at once. */

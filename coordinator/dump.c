@@ -230,7 +230,7 @@ static int prepare(struct job *job, struct fault *f)
 	if (crew_start(job, 1u << ROLE_MEM | 1u << ROLE_FILES, 1u << ROLE_NET, f) < 0)
 		return -1;
 	step(job, "crew");
-	d->sets = cgroup_sets_new(f);
+	d->sets = cgroup_sets_new(job, f);
 	return d->sets ? preflight(job, f) : -1;
 }
 

@@ -78,6 +78,7 @@ struct job {
 	char run_id[37];		/* of the dump, a UUID: inventory.img; "" when not known */
 	int network_lock;		/* what locked the network, as in inventory.img; -1: nothing */
 	bool raised;			/* our priority, by freeze_tree */
+	struct cgroups *cgroups;	/* restore: cgroup_restore.c; NULL when there is nothing to do */
 	MemWritten *written;		/* dump: figures for stats-dump; NULL until then */
 	bool uprobes;			/* dump: areas of uprobes were left out */
 	struct {			/* restore: figures for stats-restore */

@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <string.h>
 
+#include "coordinator/cgroup_fs.h"
 #include "proto/control/util.h"
 
 #define FOR(cmd) (1u << (cmd))
@@ -77,7 +78,12 @@ static const struct row rows[] = {
 	{ "display-stats", 0, K_FLAG, BOTH, AT(display_stats), "print statistics" },
 	{ "action-script", 0, K_LIST, BOTH, LIST(action_script), "FILE  program run at each stage" },
 	{ "libdir", 'L', K_STRING, BOTH, STR(libdir), "DIR  plugins" },
-	{ "manage-cgroups", 0, K_STRING, BOTH, STR(manage_cgroups), "[MODE]  none, ignore or soft" },
+	{ "manage-cgroups", 0, K_STRING, BOTH, STR(manage_cgroups), "[MODE]  none, props, soft (the default), full, strict or ignore" },
+	{ "cgroup-root", 0, K_LIST, BOTH, LIST(cgroup_root), "[CONTROLLER:]/PATH  the cgroup to dump from, or to restore below" },
+	{ "cgroup-props", 0, K_STRING, BOTH, STR(cgroup_props), "TEXT  control files to dump, by controller" },
+	{ "cgroup-props-file", 0, K_STRING, BOTH, STR(cgroup_props_file), "FILE  same, from a file in the work directory" },
+	{ "cgroup-dump-controller", 0, K_LIST, BOTH, LIST(cgroup_dump_controller), "NAME  dump this hierarchy only" },
+	{ "cgroup-yard", 0, K_STRING, BOTH, STR(cgroup_yard), "DIR  where the hierarchies are mounted" },
 	{ "timeout", 0, K_SECONDS, FOR(CMD_DUMP), AT(timeout_s), "S  give up freezing after so long" },
 	{ "evasive-devices", 0, K_FLAG, BOTH, AT(evasive_devices), "use any path to a device" },
 	{ "file-validation", 0, K_STRING, BOTH, STR(file_validation), "METHOD  filesize or buildid" },
@@ -120,9 +126,6 @@ static const struct row rows[] = {
 	{ "address", 0, K_REFUSED, ANY, 0, 0, NO_LAZY },
 	{ "port", 0, K_REFUSED, ANY, 0, 0, NO_LAZY },
 	{ "tls", 0, K_REFUSED, ANY, 0, 0, NO_LAZY },
-	{ "cgroup-root", 0, K_REFUSED, ANY, 0, 0, "cgroups are recorded, not changed, by this version" },
-	{ "cgroup-props", 0, K_REFUSED, ANY, 0, 0, "cgroups are recorded, not changed, by this version" },
-	{ "cgroup-yard", 0, K_REFUSED, ANY, 0, 0, "cgroups are recorded, not changed, by this version" },
 	{ "freeze-cgroup", 0, K_REFUSED, ANY, 0, 0, "tasks are frozen by ptrace; leave it out" },
 	{ "lsm-profile", 0, K_REFUSED, ANY, 0, 0, "LSM profiles are not supported by this version" },
 	{ "cpu-cap", 0, K_REFUSED, ANY, 0, 0, "CPU images are not supported by this version" },
@@ -418,8 +421,7 @@ static int parse_configs(struct cmdline *c, int argc, char **argv, struct fault 
 static int check_together(struct cmdline *c, struct fault *f)
 {
 	const Options *o = c->opts;
-	static const char *const cg_modes[] = { "none", "ignore", "soft" };
-	size_t i;
+	enum cgroup_mode mode;
 
 	if (c->command == CMD_DUMP && !o->pid)
 		return fault(f, -EINVAL, "which tree? give its root with -t PID");
@@ -428,13 +430,9 @@ static int check_together(struct cmdline *c, struct fault *f)
 	if (strcmp(o->file_validation, "filesize") && strcmp(o->file_validation, "buildid"))
 		return fault(f, -EINVAL, "--file-validation %s: filesize or buildid",
 			     o->file_validation);
-	for (i = 0; o->manage_cgroups && i < ARRAY_LEN(cg_modes); i++)
-		if (!strcmp(o->manage_cgroups, cg_modes[i]))
-			break;
-	if (o->manage_cgroups && i == ARRAY_LEN(cg_modes))
-		return fault(f, -EOPNOTSUPP, "--manage-cgroups=%s: cgroups are recorded, not "
-			     "changed, by this version; use none, ignore or soft",
-			     o->manage_cgroups);
+	if (cgroup_mode_parse(o->manage_cgroups, &mode) < 0)
+		return fault(f, -EINVAL, "--manage-cgroups=%s: the modes are none, props, soft, full, "
+			     "strict and ignore", o->manage_cgroups);
 	if (c->command != CMD_SHOW && c->nargs)
 		return fault(f, -EINVAL, "%s: not an option of this command", c->args[0]);
 	return 0;

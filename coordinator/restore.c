@@ -3,6 +3,7 @@
  * restore.c - the restore: its stages, each with its undo.
  *
  * read      every image read and checked, by us and by the workers; no task exists yet
+ * places    cgroups made, empty
  * root      the root task, running nothing but its agent
  * fork      all others, in their sessions; parents that share pages with children are filled first
  * groups    process groups, helpers gone
@@ -14,6 +15,7 @@
  * finish    owners of files; workers are done
  * seccomp   filters installed, suspended as long as we trace
  * state     signals, timers, limits, credentials
+ * limits    control files of the cgroups
  * stop      every thread stopped, agents out, registers loaded
  * release   tasks run
  *
@@ -76,6 +78,7 @@ static int read_images(struct job *job, struct fault *f)
 static void forget_images(struct job *job)
 {
 	births_free(job);
+	cgroups_free(job);
 }
 
 /* ---- processes ---- */
@@ -166,6 +169,8 @@ static int release(struct job *job, struct fault *f)
 	fork_release(job);
 	if (finish_release(job, f) < 0)
 		return -1;
+	cgroups_freeze(job, &own);
+	degraded(&own);
 	restore_stats(job, &own);
 	degraded(&own);
 	scripts_run(job, "post-resume", &own);
@@ -177,11 +182,12 @@ static int release(struct job *job, struct fault *f)
 
 static const struct stage stages[] = {
 	{ "read", read_images, forget_images },
+	{ "places", cgroups_make, cgroups_remove },
 	{ "root", make_root, fork_undo },
 	{ "fork", make_others, NULL },
 	{ "groups", fork_groups, NULL },
 	{ "threads", threads_make, NULL },
-	{ "cgroups", cgroups_restore, NULL },
+	{ "cgroups", cgroups_move, NULL },
 	{ "memory", fill_memory, NULL },
 	{ "files", rebuild_files, NULL },
 	{ "zombies", end_zombies, NULL },
@@ -189,6 +195,7 @@ static const struct stage stages[] = {
 	{ "seccomp", seccomp_restore, NULL },
 	{ "state", task_restore, NULL },
 	{ "leaders", end_leaders, NULL },
+	{ "limits", cgroups_write, NULL },
 	{ "stop", stop_tasks, NULL },
 	{ "release", release, NULL },
 };
@@ -206,7 +213,7 @@ int restore(struct job *job, struct fault *f)
 	if (run_stages(stages, ARRAY_LEN(stages), job, f) < 0)
 		return -1;
 	log_info("Restore finished successfully. Tasks resumed.");
-	births_free(job);
+	forget_images(job);
 	if (!job->opts->restore_detached)
 		await_tree();
 	return 0;
