@@ -87,7 +87,7 @@ TASKS = $(patsubst tests/programs/%.c,$(BUILD)/tests/programs/%,$(wildcard tests
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(call obj,$(COORDINATOR) $(MEM) $(FILES) $(NET) $(GPU)) $(BUILD)/libstasis.a
 	$(CC) $(SAN) -o $@ $^ $(LDLIBS)
 
-$(BUILD)/tests/cr/%: tests/cr/%.c tests/case.c tests/case.h
+$(BUILD)/tests/cr/%: tests/cr/%.c tests/case.c tests/case.h $(wildcard tests/cr/*.h)
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O2 -g $(WARN) -D_GNU_SOURCE -I. -o $@ $< tests/case.c -lpthread -lcap
 

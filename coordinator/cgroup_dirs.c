@@ -5,7 +5,8 @@
  * Dump:     control files the table names, owner and mode of each and of the directory; with all
  *           directories below. A cgroup that disappears meanwhile is not recorded.
  * Restore:  in three steps: directories with what must be written while they are empty, before
- *           any task exists; the rest when the tasks are in and complete; what stops them when they run.
+ *           any task exists; the rest when the tasks are in and complete; what stops them when
+ *           they run.
  *           The root of a hierarchy is nobody's: it is never changed.
  *
  * Rights:   as cgroup_fs.c.
@@ -349,12 +350,31 @@ static int make_dir(struct cgroup_dirs *d, int root, const char *parent, CgroupD
 	return 0;
 }
 
+/* The root of a hierarchy without anything below: the hierarchy need not even be here. */
+static bool is_bare_root(const CgroupDirEntry *e)
+{
+	return !e->n_children && !e->dir_name[strspn(e->dir_name, "/")];
+}
+
+static bool has_work(const CgControllerEntry *c)
+{
+	size_t i;
+
+	for (i = 0; i < c->n_dirs; i++)
+		if (!is_bare_root(c->dirs[i]))
+			return true;
+	return false;
+}
+
 int cgroup_dirs_make(struct cgroup_dirs *d, CgControllerEntry *c, struct fault *f)
 {
 	AUTO_FREE char *names = cgroup_names_of(c);
-	int root = c->n_dirs ? cgroup_fs_root(d->fs, names, f) : 0;
 	size_t i;
+	int root;
 
+	if (!has_work(c))
+		return 0;
+	root = cgroup_fs_root(d->fs, names, f);
 	if (root < 0)
 		return -1;
 	for (i = 0; i < c->n_dirs; i++)
@@ -416,9 +436,12 @@ int cgroup_dirs_write(struct cgroup_dirs *d, const CgControllerEntry *c, bool la
 		      struct fault *f)
 {
 	AUTO_FREE char *names = cgroup_names_of(c);
-	int root = c->n_dirs ? cgroup_fs_root(d->fs, names, f) : 0;
 	size_t i;
+	int root;
 
+	if (!has_work(c))
+		return 0;
+	root = cgroup_fs_root(d->fs, names, f);
 	if (root < 0)
 		return -1;
 	for (i = 0; i < c->n_dirs; i++)

@@ -24,6 +24,7 @@
 
 #define NAMED "name="
 #define VALUE_MAX_SIZE (1 << 16)
+#define MOUNT_TRIES 5
 #define YARD_VERSION2 "unified"
 
 struct hierarchy {
@@ -87,6 +88,10 @@ static int configure(int fs, const char *name)
 	AUTO_FREE char *copy = xstrdup(name);
 	char *one, *rest = copy;
 
+	/* A hierarchy without controllers that is not there yet is made when we say so. */
+	if (strncmp(name, NAMED, strlen(NAMED)) == 0 && !strchr(name, ',') &&
+	    syscall(SYS_fsconfig, fs, FSCONFIG_SET_FLAG, "none", NULL, 0) < 0)
+		return -1;
 	while ((one = strsep(&rest, ","))) {
 		int r = 0;
 
@@ -101,14 +106,27 @@ static int configure(int fs, const char *name)
 	return 0;
 }
 
-static int mount_hierarchy(const char *name, struct fault *f)
+static int try_mount(const char *name)
 {
 	AUTO_CLOSE int fs = syscall(SYS_fsopen, *name ? "cgroup" : "cgroup2", FSOPEN_CLOEXEC);
-	int fd = -1;
 
-	if (fs >= 0 && configure(fs, name) == 0 &&
-	    syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
-		fd = syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, 0);
+	if (fs < 0 || configure(fs, name) < 0 ||
+	    syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		return -1;
+	return syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, 0);
+}
+
+/*
+ * A hierarchy that is about to disappear makes the kernel (6.18) restart the fsconfig call after
+ * 10 ms, which finds its context failed and says EBUSY: begin anew.
+ */
+static int mount_hierarchy(const char *name, struct fault *f)
+{
+	int fd, tries = 0;
+
+	do
+		fd = try_mount(name);
+	while (fd < 0 && errno == EBUSY && ++tries < MOUNT_TRIES);
 	if (fd < 0)
 		return fault(f, errno, "mount the cgroup hierarchy %.80s (--manage-cgroups=ignore "
 			     "does without, --cgroup-yard takes one that is mounted)",

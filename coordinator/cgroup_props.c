@@ -40,7 +40,7 @@ struct builtin {
 static const struct builtin builtins[] = {
 	{ "cpu", { "cpu.shares", "cpu.cfs_period_us", "cpu.cfs_quota_us", "cpu.rt_period_us",
 		   "cpu.rt_runtime_us",
-		   "cpu.weight", "cpu.max", "cpu.idle" } },
+		   "cpu.weight", "cpu.max" } },
 	/* The limit before the limit with swap, which is never below it. */
 	{ "memory", { "memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.swappiness",
 		      "memory.soft_limit_in_bytes", "memory.move_charge_at_immigrate",

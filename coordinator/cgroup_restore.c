@@ -164,12 +164,16 @@ void cgroups_free(struct job *job)
 
 /* ---- directories ---- */
 
-/* Are we ourselves there? Each line of our text is "N:NAMES:PATH". */
+/*
+ * Are we ourselves there? Each line of our text is "N:NAMES:PATH". Of a hierarchy that is not here
+ * everybody is in the root.
+ */
 static bool is_own(const struct cgroups *g, const CgMemberEntry *to)
 {
-	AUTO_FREE char *end = xasprintf(":%s:%s\n", to->name, to->path);
+	AUTO_FREE char *hierarchy = xasprintf(":%s:/", to->name);
+	AUTO_FREE char *line = xasprintf(":%s:%s\n", to->name, to->path);
 
-	return strstr(g->own, end) != NULL;
+	return strstr(g->own, line) || (!to->path[1] && !strstr(g->own, hierarchy));
 }
 
 /* What the sets name without an entry of its own, as in a dump that recorded no directories. */

@@ -25,6 +25,7 @@
 #include "proto/control/util.h"
 #include "proto/images/image.h"
 #include "proto/images/namespaces.pb-c.h"
+#include "workers/common/log.h"
 #include "workers/common/procfs.h"
 
 struct cgroup_sets {
@@ -94,6 +95,28 @@ static struct cgroup_props *read_props(const struct job *job, struct fault *f)
 	return NULL;
 }
 
+/* Are directories recorded at all? */
+static bool records_dirs(const struct cgroup_sets *s)
+{
+	return s->mode != CGROUP_IGNORE && !s->opts->unprivileged;
+}
+
+/*
+ * Mounting takes milliseconds: for the hierarchies of the root task it is done before the freeze. Who
+ * needs one that cannot be had will say so.
+ */
+static void open_early(struct cgroup_sets *s)
+{
+	struct fault ignored = { 0 };
+	AUTO_FREE char *text = read_text(s->opts, s->opts->pid, 0, &ignored);
+	char *line = text, *names, *path;
+
+	if (!text || !records_dirs(s) || strcmp(text, s->text[0]) == 0)
+		return;
+	while ((line = cgroup_split_line(line, &names, &path)))
+		cgroup_fs_root(s->fs, names, &ignored);
+}
+
 struct cgroup_sets *cgroup_sets_new(const struct job *job, struct fault *f)
 {
 	AUTO_FREE char *text = read_text(job->opts, getpid(), 0, f);
@@ -112,6 +135,7 @@ struct cgroup_sets *cgroup_sets_new(const struct job *job, struct fault *f)
 	s->fs = cgroup_fs_new(job);
 	pthread_mutex_init(&s->lock, NULL);
 	add_text(s, text);
+	open_early(s);
 	return s;
 }
 
@@ -253,6 +277,12 @@ static int gather(const struct cgroup_sets *s, const CgroupEntry *cg, struct hie
 	return 0;
 }
 
+/* A hierarchy that is going away holds the tasks in its root, about which there is nothing to say. */
+static bool is_bare(const struct hierarchy *h, const char *root)
+{
+	return !root && h->n == 1 && strcmp(h->paths[0], "/") == 0;
+}
+
 /* Is a path recorded with another one, which it is below? */
 static bool is_within(const struct hierarchy *h, size_t i)
 {
@@ -268,13 +298,18 @@ static bool is_within(const struct hierarchy *h, size_t i)
 static int add_dirs(const struct cgroup_sets *s, const struct hierarchy *h, CgControllerEntry *c,
 		    struct fault *f)
 {
+	struct fault gone = { 0 };
 	const char *root;
 	size_t i;
 
-	if (s->mode == CGROUP_IGNORE || s->opts->unprivileged)
+	if (!records_dirs(s))
 		return 0;
 	if (cgroup_root_of(s->opts, h->names, &root, f) < 0)
 		return -1;
+	if (is_bare(h, root) && cgroup_fs_root(s->fs, h->names, &gone) < 0) {
+		log_warnx("%s", gone.text);
+		return 0;
+	}
 	for (i = 0; i < h->n; i++)
 		if (!is_within(h, i) &&
 		    cgroup_dirs_dump(s->fs, s->props, h->paths[i],

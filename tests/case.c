@@ -3,7 +3,9 @@
  * case.c - main() of every program in tests/cr/.
  *
  *   NAME --options     print the options the dump needs
- *   NAME --about       print the options, needs_root, criu_fails, later, proves (one a line)
+ *   NAME --about       print the options, needs_root, criu_fails, later, whether there is a
+ *                      between(), proves (one a line)
+ *   NAME --between DIR between(), which the harness wants after each dump
  *   NAME DIR           run: before(), create DIR/ready, wait for DIR/go,
  *                      after(), write DIR/result ("ok", "skip: reason" or "failed")
  *
@@ -122,9 +124,10 @@ void case_child_ok(pid_t pid)
 
 static int about(void)
 {
-	printf("%s\n%d\n%s\n%s\n%s\n", test_case.options ? test_case.options : "",
+	printf("%s\n%d\n%s\n%s\n%d\n%s\n", test_case.options ? test_case.options : "",
 	       test_case.needs_root, test_case.criu_fails ? test_case.criu_fails : "",
-	       test_case.later ? test_case.later : "", test_case.proves);
+	       test_case.later ? test_case.later : "", test_case.between != NULL,
+	       test_case.proves);
 	return 0;
 }
 
@@ -138,6 +141,10 @@ static int finish(void)
 
 int main(int argc, char **argv)
 {
+	if (argc == 3 && !strcmp(argv[1], "--between") && realpath(argv[2], case_dir)) {
+		test_case.between();
+		return failed();
+	}
 	if (argc != 2) {
 		fprintf(stderr, "usage: %s DIR | --options | --about\n%s\n", argv[0],
 			test_case.proves);

@@ -18,6 +18,7 @@ struct test_case {
 	const char *later;	/* why this version refuses it, as it then must; or NULL */
 	bool needs_root;	/* the case itself needs uid 0 */
 	void (*before)(void);
+	void (*between)(void);	/* or NULL: runs in a process of its own after each dump */
 	void (*after)(void);
 };
 

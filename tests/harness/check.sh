@@ -66,6 +66,7 @@ given=tests/harness/given.py
 bad=tests/harness/badimages.py
 part "cases, two cycles, as root" 900 $cr --stasis "$stasis"
 part "programs, two cycles, as root" 900 $apps --stasis "$stasis"
+part "options about cgroups" 300 tests/harness/cgroups.py --stasis "$stasis"
 if [ "$mode" != asan ]; then
 	part "cases, two cycles, as another uid" 900 $cr --stasis "$stasis" --uid 12345
 	part "programs, two cycles, as another uid" 900 $apps --stasis "$stasis" --uid 12345
@@ -91,6 +92,8 @@ if [ -n "$CRIU" ] && [ "$mode" != asan ]; then
 		part "cases, $mixed" 900 $cr --stasis "$stasis" --criu "$CRIU" --mode $mixed
 		part "programs, $mixed" 900 $apps --stasis "$stasis" --criu "$CRIU" --mode $mixed
 		part "files given, $mixed" 300 $given --stasis "$stasis" --criu "$CRIU" --mode $mixed
+		part "options about cgroups, $mixed" 300 tests/harness/cgroups.py \
+			--stasis "$stasis" --criu "$CRIU" --mode $mixed
 	done
 else
 	echo "skip interoperability: make check CRIU=path of a CRIU 4.2 binary runs it"

@@ -28,12 +28,18 @@ def case_names():
     return sorted(os.path.splitext(os.path.basename(p))[0] for p in paths)
 
 
+def headers():
+    """What cases share, beside case.h."""
+    return [os.path.join("cr", os.path.basename(path))
+            for path in glob.glob(os.path.join(tool.ROOT, "tests", "cr", "*.h"))]
+
+
 def about(program):
     """What case.c prints for --about."""
     lines = subprocess.run([program, "--about"], check=True, stdout=subprocess.PIPE,
                            text=True).stdout.split("\n")
     return {"options": lines[0].split(), "needs_root": lines[1] == "1", "criu_fails": lines[2],
-            "later": lines[3], "proves": lines[4]}
+            "later": lines[3], "between": lines[4] == "1", "proves": lines[5]}
 
 
 def read(path):
@@ -114,7 +120,7 @@ def check_refusal(plan, pid, directory, facts):
 
 def run_case(name):
     def run(plan, directory):
-        program = tool.build(f"cr/{name}", [f"cr/{name}.c", "case.c", "case.h"])
+        program = tool.build(f"cr/{name}", [f"cr/{name}.c", "case.c", "case.h"] + headers())
         facts = about(program)
         if facts["needs_root"] and plan.uid:
             raise tool.Skip("needs uid 0 itself")
@@ -128,9 +134,10 @@ def run_case(name):
         if facts["later"] and not (plan.dumper.is_criu and plan.restorer.is_criu):
             check_refusal(plan, pid, directory, facts)
             return
+        between = [program, "--between", directory] if facts["between"] else None
         try:
             for number in range(plan.cycles):
-                plan.cycle(pid, directory, number, facts["options"])
+                plan.cycle(pid, directory, number, facts["options"], between=between)
         except tool.Failure as failure:
             check_unharmed(pid, directory, failure)
         finish(pid, directory)

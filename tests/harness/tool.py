@@ -224,13 +224,15 @@ class Plan:
         self.cycles = args.cycles
         self.uid = args.uid
 
-    def cycle(self, pid, directory, number, options=(), restore_options=None):
-        """Freeze and thaw once, with fresh images."""
+    def cycle(self, pid, directory, number, options=(), restore_options=None, between=None):
+        """Freeze and thaw once, with fresh images; between is a command to run in between."""
         images = os.path.join(directory, f"images-{number}")
         os.mkdir(images)
         self.dumper.dump(pid, images, list(options))
         if self.crit:
             decode_all(self.crit, images)
+        if between:
+            subprocess.run(between, env=clean_env(), timeout=60, check=False)
         self.restorer.restore(pid, images,
                               list(options if restore_options is None else restore_options))
 
