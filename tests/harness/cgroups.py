@@ -359,6 +359,36 @@ def test_frozen_cgroup(b):
         remove(os.path.join(two, NAME))
 
 
+def test_version2_controllers(b):
+    """A limit of version 2 is there again, after the subtree_control above that brings its file."""
+    two = b.mount("unified", "", "cgroup2")
+    if "hugetlb" not in read(os.path.join(two, "cgroup.controllers")).split():
+        raise tool.Skip("no hugetlb controller in version 2")
+    switched = "hugetlb" not in read(os.path.join(two, "cgroup.subtree_control")).split()
+    write(os.path.join(two, "cgroup.subtree_control"), "+hugetlb")
+    top = os.path.join(two, NAME)
+    limit = os.path.join(top, "task", "hugetlb.2MB.max")
+    try:
+        os.mkdir(top)
+        write(os.path.join(top, "cgroup.subtree_control"), "+hugetlb")
+        b.enter(two, NAME + "/task")
+        write(limit, "4194304")
+        b.dump("--cgroup-root", f":/{NAME}", "--cgroup-props",
+               '"hugetlb":\n - "strategy": "merge"\n - "properties": [ "hugetlb.2MB.max" ]\n')
+        remove(top)
+        b.restore()
+        b.expect_in("", f"/{NAME}/task")
+        expect(os.path.join(top, "cgroup.subtree_control"), "hugetlb")
+        if b.plan.dumper.is_criu:
+            raise tool.Skip("CRIU dumps no limits of version 2")
+        expect(limit, "4194304")
+    finally:
+        tool.kill_tree(b.pid)
+        remove(top)
+        if switched:
+            write(os.path.join(two, "cgroup.subtree_control"), "-hugetlb")
+
+
 def with_bench(function):
     def run(plan, directory):
         bench = Bench(plan, directory)
