@@ -302,16 +302,31 @@ static void drop_properties(CgroupDirEntry *e)
 		cgroup_prop_entry__free_unpacked(e->properties[--e->n_properties], NULL);
 }
 
-static int write_properties(int fd, const char *path, const CgroupDirEntry *e,
-			    bool (*wanted)(const char *name), struct fault *f)
+static int write_once(int fd, const char *path, const CgroupDirEntry *e,
+		      bool (*wanted)(const char *name), struct fault *f)
 {
+	int r = 0;
 	size_t i;
 
 	for (i = 0; i < e->n_properties; i++)
 		if (wanted(e->properties[i]->name) &&
 		    cgroup_file_restore(fd, path, e->properties[i], f) < 0)
-			return -1;
-	return 0;
+			r = -1;
+	return r;
+}
+
+/*
+ * Limits bound one another (those with swap and without): what is refused at first is tried again
+ * when the others are in place.
+ */
+static int write_properties(int fd, const char *path, const CgroupDirEntry *e,
+			    bool (*wanted)(const char *name), struct fault *f)
+{
+	struct fault first = { 0 };
+
+	if (write_once(fd, path, e, wanted, &first) == 0)
+		return 0;
+	return write_once(fd, path, e, wanted, f);
 }
 
 /* A directory that was there before us: what becomes of it depends on the mode. */

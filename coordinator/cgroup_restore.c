@@ -196,11 +196,18 @@ static int make_members(struct cgroups *g, const CgSetEntry *set, struct fault *
 	return 0;
 }
 
-static int make_all(struct cgroups *g, struct fault *f)
+/* Without privileges nothing is done but what must be: moving those who are not in our cgroups. */
+static bool restores_dirs(const struct job *job)
 {
+	return job->cgroups && !job->opts->unprivileged;
+}
+
+static int make_all(struct job *job, struct fault *f)
+{
+	struct cgroups *g = job->cgroups;
 	size_t i;
 
-	for (i = 0; i < g->image->n_controllers; i++)
+	for (i = 0; restores_dirs(job) && i < g->image->n_controllers; i++)
 		if (cgroup_dirs_make(g->dirs, g->image->controllers[i], f) < 0)
 			return -1;
 	for (i = 0; i < g->image->n_sets; i++)
@@ -211,7 +218,7 @@ static int make_all(struct cgroups *g, struct fault *f)
 
 int cgroups_make(struct job *job, struct fault *f)
 {
-	if (!job->cgroups || make_all(job->cgroups, f) == 0)
+	if (!job->cgroups || make_all(job, f) == 0)
 		return 0;
 	cgroups_remove(job);
 	return -1;
@@ -228,7 +235,7 @@ static int write_all(struct job *job, bool late, struct fault *f)
 	struct cgroups *g = job->cgroups;
 	size_t i;
 
-	for (i = 0; g && i < g->image->n_controllers; i++)
+	for (i = 0; restores_dirs(job) && i < g->image->n_controllers; i++)
 		if (cgroup_dirs_write(g->dirs, g->image->controllers[i], late, f) < 0)
 			return -1;
 	return 0;

@@ -195,6 +195,31 @@ def test_full(b):
         raise tool.Failure(f"mode {mode_of(top):o}")
 
 
+def test_limits_that_bound_one_another(b):
+    """The limit without swap may not be above the one with: both were lowered, both are raised."""
+    memory = b.mount("memory", "memory", "cgroup")
+    top = os.path.join(memory, NAME)
+    limits = [os.path.join(top, name)
+              for name in ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes")]
+    b.enter(memory, NAME)
+    try:
+        if not os.path.exists(limits[1]):
+            raise tool.Skip("no limits for swap")
+        for path in limits:
+            write(path, "268435456")
+        b.dump()
+        for path in limits:
+            write(path, "134217728")
+        if b.plan.restorer.is_criu:
+            raise tool.Skip("CRIU writes them in one order")
+        b.restore("--manage-cgroups=full")
+        for path in limits:
+            expect(path, "268435456")
+    finally:
+        tool.kill_tree(b.pid)
+        remove(top)
+
+
 def test_strict(b):
     top, sub = start(b)
     b.dump("--cgroup-dump-controller", "cpu")
