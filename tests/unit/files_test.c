@@ -701,12 +701,6 @@ static void expect_obstacle(setup parent, const char *words)
 	end(&t);
 }
 
-static void socket_setup(void)
-{
-	dup2(socket(AF_INET, SOCK_STREAM, 0), 7);
-	close(3);
-}
-
 static void io_uring_setup(void)
 {
 	struct io_uring_params p = { 0 };
@@ -756,7 +750,6 @@ static void obstacles(void)
 		check_skip("needs root");
 		return;
 	}
-	expect_obstacle(socket_setup, "is a socket");
 	expect_obstacle(io_uring_setup, "(anon_inode:[io_uring]) is a ring of io_uring");
 	expect_obstacle(userfaultfd_setup, "(anon_inode:[userfaultfd]) is a userfaultfd");
 	expect_obstacle(perf_setup, "(anon_inode:[perf_event]) is a performance counter");
