@@ -2,8 +2,9 @@
 /*
  * restore.c - the restore: its stages, each with its undo.
  *
- * read      every image read and checked, by us and by the workers; no task exists yet
- * places    cgroups made, empty
+ * tree      the tree's images and those of cgroups read and checked; workers up
+ * places    cgroups made, empty: tasks may have files of theirs open
+ * read      every other image read and checked, by us and by the workers; no task exists yet
  * root      the root task, running nothing but its agent
  * fork      all others, in their sessions; parents that share pages with children are filled first
  * groups    process groups, helpers gone
@@ -64,21 +65,26 @@ static void raise_descriptor_limit(void)
 	}
 }
 
-static int read_images(struct job *job, struct fault *f)
+static int read_tree(struct job *job, struct fault *f)
 {
-	if (crew_start(job, 1u << ROLE_MEM | 1u << ROLE_FILES, 1u << ROLE_NET, f) < 0 || tree_load(job, f) < 0 ||
-	    births_plan(job, f) < 0 || clocks_read(job, f) < 0 || rebuild_ask(job, f) < 0)
+	if (crew_start(job, 1u << ROLE_MEM | 1u << ROLE_FILES, 1u << ROLE_NET, f) < 0 ||
+	    tree_load(job, f) < 0 || births_plan(job, f) < 0 || clocks_read(job, f) < 0)
 		return -1;
-	if (tree_load_threads(job, f) < 0 || seccomp_check(job, f) < 0 ||
-	    cgroups_check(job, f) < 0 || tree_ids_free(job, f) < 0)
-		return -1;
-	return rebuild_learn(job, f);
+	return cgroups_check(job, f);
 }
 
-static void forget_images(struct job *job)
+static void forget_tree(struct job *job)
 {
 	births_free(job);
 	cgroups_free(job);
+}
+
+static int read_images(struct job *job, struct fault *f)
+{
+	if (rebuild_ask(job, f) < 0 || tree_load_threads(job, f) < 0 || seccomp_check(job, f) < 0 ||
+	    tree_ids_free(job, f) < 0)
+		return -1;
+	return rebuild_learn(job, f);
 }
 
 /* ---- processes ---- */
@@ -181,8 +187,9 @@ static int release(struct job *job, struct fault *f)
 /* ---- the sequence ---- */
 
 static const struct stage stages[] = {
-	{ "read", read_images, forget_images },
+	{ "tree", read_tree, forget_tree },
 	{ "places", cgroups_make, cgroups_remove },
+	{ "read", read_images, NULL },
 	{ "root", make_root, fork_undo },
 	{ "fork", make_others, NULL },
 	{ "groups", fork_groups, NULL },
@@ -213,7 +220,7 @@ int restore(struct job *job, struct fault *f)
 	if (run_stages(stages, ARRAY_LEN(stages), job, f) < 0)
 		return -1;
 	log_info("Restore finished successfully. Tasks resumed.");
-	forget_images(job);
+	forget_tree(job);
 	if (!job->opts->restore_detached)
 		await_tree();
 	return 0;

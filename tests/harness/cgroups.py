@@ -268,6 +268,25 @@ def test_failed_restore_leaves_nothing(b):
     b.expect_in("name=" + NAME, f"/{NAME}/deep/deeper")
 
 
+def test_open_files_of_cgroups(b):
+    """A task has its own cgroup's directory and a control file open; both are made by the restore."""
+    tool.kill_tree(b.pid)
+    top = os.path.join(b.cpu, NAME)
+    os.mkdir(top)
+    directory = os.open(top, os.O_RDONLY)
+    with open(os.path.join(top, "cpu.shares")) as shares:
+        b.pid = tool.start(["/bin/sleep", "1000"], b.dir, stdin=directory, stdout=shares)
+    os.close(directory)
+    tool.wait_for(lambda: read(f"/proc/{b.pid}/comm") == "sleep", 5)
+    b.enter(b.cpu, NAME)
+    b.dump()
+    remove(top)
+    b.restore()
+    for fd, path in ((0, top), (1, os.path.join(top, "cpu.shares"))):
+        if os.readlink(f"/proc/{b.pid}/fd/{fd}") != path:
+            raise tool.Failure(f"descriptor {fd} is " + os.readlink(f"/proc/{b.pid}/fd/{fd}"))
+
+
 def test_roots_at_restore(b):
     start(b)
     b.enter(b.named, NAME + "/a/b")
