@@ -195,8 +195,10 @@ int cgroup_dirs_dump(struct cgroup_fs *fs, const struct cgroup_props *props, con
 	if (fd >= 0)
 		e = dump_dir(&w, fd, clean + 1, below, f);
 	if (!e)
-		return f->code ? fault_prefix(f, "cgroup %s of %s", clean, names) :
-			fault(f, ENOENT, "open the cgroup %s of %s", clean, names);
+		return f->code ? fault_prefix(f, "cgroup %s of hierarchy %.80s", clean,
+					      cgroup_fs_title(names)) :
+			fault(f, ENOENT, "open the cgroup %s of hierarchy %.80s", clean,
+			      cgroup_fs_title(names));
 	c->dirs = xrealloc(c->dirs, c->n_dirs + 1, sizeof(*c->dirs));
 	c->dirs[c->n_dirs++] = e;
 	return 0;
@@ -394,7 +396,7 @@ int cgroup_dirs_make(struct cgroup_dirs *d, CgControllerEntry *c, struct fault *
 		return -1;
 	for (i = 0; i < c->n_dirs; i++)
 		if (make_dir(d, root, "/", c->dirs[i], f) < 0)
-			return fault_prefix(f, "hierarchy %s", names);
+			return fault_prefix(f, "hierarchy %.80s", cgroup_fs_title(names));
 	return 0;
 }
 
@@ -461,6 +463,6 @@ int cgroup_dirs_write(struct cgroup_dirs *d, const CgControllerEntry *c, bool la
 		return -1;
 	for (i = 0; i < c->n_dirs; i++)
 		if (write_dir(root, "/", c->dirs[i], late, f) < 0)
-			return fault_prefix(f, "hierarchy %s", names);
+			return fault_prefix(f, "hierarchy %.80s", cgroup_fs_title(names));
 	return 0;
 }

@@ -83,6 +83,11 @@ void cgroup_fs_free(struct cgroup_fs *fs)
 	free(fs);
 }
 
+const char *cgroup_fs_title(const char *name)
+{
+	return *name ? name : "of version 2";
+}
+
 static int configure(int fs, const char *name)
 {
 	AUTO_FREE char *copy = xstrdup(name);
@@ -130,7 +135,7 @@ static int mount_hierarchy(const char *name, struct fault *f)
 	if (fd < 0)
 		return fault(f, errno, "mount the cgroup hierarchy %.80s (--manage-cgroups=ignore "
 			     "does without, --cgroup-yard takes one that is mounted)",
-			     *name ? name : "of version 2");
+			     cgroup_fs_title(name));
 	return fd;
 }
 
@@ -151,7 +156,7 @@ static int open_in_yard(const struct cgroup_fs *fs, const char *name, struct fau
 	fd = openat(fs->work_dir, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return fault(f, errno, "open %s, where --cgroup-yard promises the cgroup hierarchy "
-			     "%.80s", path, *name ? name : "of version 2");
+			     "%.80s", path, cgroup_fs_title(name));
 	return fd;
 }
 

@@ -34,6 +34,9 @@ void cgroup_fs_free(struct cgroup_fs *fs);
  */
 int cgroup_fs_root(struct cgroup_fs *fs, const char *name, struct fault *f);
 
+/* How a fault speaks of a hierarchy. */
+const char *cgroup_fs_title(const char *name);
+
 /* Does a list of names as in /proc/PID/cgroup have this one? */
 bool cgroup_names_have(const char *names, const char *one);
 

@@ -191,7 +191,7 @@ static int make_members(struct cgroups *g, const CgSetEntry *set, struct fault *
 		root = cgroup_fs_root(g->fs, m->name, f);
 		dir = root < 0 ? -1 : cgroup_dirs_open(g->dirs, root, m->path, f);
 		if (dir < 0)
-			return fault_prefix(f, "hierarchy %s", m->name);
+			return fault_prefix(f, "hierarchy %.80s", cgroup_fs_title(m->name));
 	}
 	return 0;
 }
@@ -270,8 +270,8 @@ static int move_one(struct cgroups *g, const CgMemberEntry *to, pid_t id, bool t
 		return -1;
 	fd = openat(dir, file, O_WRONLY | O_CLOEXEC);
 	if (fd < 0 || write(fd, text, n) != n)
-		return fault(f, errno, "move %s %d into the cgroup %s of hierarchy %s",
-			     thread ? "thread" : "task", id, to->path, to->name);
+		return fault(f, errno, "move %s %d into the cgroup %s of hierarchy %.80s",
+			     thread ? "thread" : "task", id, to->path, cgroup_fs_title(to->name));
 	return 0;
 }
 
