@@ -16,12 +16,18 @@
 #include "coordinator/crew.h"
 #include "coordinator/job.h"
 #include "coordinator/options.h"
+#include "coordinator/survey.h"
 #include "proto/control/util.h"
 #include "proto/images/show.h"
 #include "workers/common/log.h"
 
 /* The version of CRIU whose images, options and behaviour we speak; tools compare it. */
 #define CRIU_VERSION "4.2"
+
+static const char *command_name(const struct cmdline *c)
+{
+	return c->command == CMD_DUMP ? "dump" : c->command == CMD_RESTORE ? "restore" : "check";
+}
 
 static int open_directory(const char *what, const char *path, struct fault *f)
 {
@@ -102,9 +108,21 @@ static int prepare(struct job *job, const struct cmdline *c, struct fault *f)
 	if (log < 0)
 		return -1;
 	log_init(log, o->log_level, "stasis", &job->start);
-	log_info("Stasis (CRIU %s images), %s", CRIU_VERSION,
-		 o->mode == MODE__MODE_DUMP ? "dump" : "restore");
+	log_info("Stasis (CRIU %s images), %s", CRIU_VERSION, command_name(c));
 	return add_option_fds(job, c, f);
+}
+
+/* With "check PID" the status tells whether a dump would succeed. */
+static int run(struct job *job, const struct cmdline *c, struct fault *f)
+{
+	int r;
+
+	if (c->command == CMD_DUMP)
+		return dump(job, f);
+	if (c->command == CMD_RESTORE)
+		return restore(job, f);
+	r = survey(job, f);
+	return r > 0 ? 1 : r;
 }
 
 static int operate(const struct cmdline *c)
@@ -120,14 +138,14 @@ static int operate(const struct cmdline *c)
 	raise_descriptor_limit();
 	r = prepare(&job, c, &f);
 	if (r == 0)
-		r = c->command == CMD_DUMP ? dump(&job, &f) : restore(&job, &f);
+		r = run(&job, c, &f);
 	crew_stop(job.crew);
 	if (r >= 0)
 		return r;
 	/* Once: in the log, and last on stderr. */
 	if (log_fd() != STDERR_FILENO)
 		log_error("%s FAILED: %s", c->command == CMD_DUMP ? "Dumping" : "Restoring", f.text);
-	fprintf(stderr, "stasis %s: %s\n", c->command == CMD_DUMP ? "dump" : "restore", f.text);
+	fprintf(stderr, "stasis %s: %s\n", command_name(c), f.text);
 	return 1;
 }
 
@@ -171,7 +189,7 @@ int main(int argc, char **argv)
 		printf("Version: %s\n", CRIU_VERSION);
 		return 0;
 	case CMD_CHECK:
-		return check(&c);
+		return c.opts->has_pid ? operate(&c) : check(&c);
 	case CMD_SHOW:
 		return show(&c);
 	default:

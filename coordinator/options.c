@@ -255,7 +255,7 @@ static int apply(struct cmdline *c, const struct row *r, bool off, const char *a
 	char *o = (char *)c->opts;
 
 	/* As in CRIU: what only one of dump and restore uses, the other takes and ignores. */
-	unsigned commands = r->commands & BOTH ? r->commands | BOTH : r->commands;
+	unsigned commands = r->commands & BOTH ? r->commands | BOTH | FOR(CMD_CHECK) : r->commands;
 
 	if (!(commands & FOR(c->command)))
 		return fault(f, -EINVAL, "--%s has no meaning for this command", r->name);
@@ -420,7 +420,7 @@ static int parse_configs(struct cmdline *c, int argc, char **argv, struct fault 
 
 static int check_together(struct cmdline *c, struct fault *f)
 {
-	const Options *o = c->opts;
+	Options *o = c->opts;
 	enum cgroup_mode mode;
 
 	if (c->command == CMD_DUMP && !o->pid)
@@ -433,6 +433,16 @@ static int check_together(struct cmdline *c, struct fault *f)
 	if (cgroup_mode_parse(o->manage_cgroups, &mode) < 0)
 		return fault(f, -EINVAL, "--manage-cgroups=%s: the modes are none, props, soft, full, "
 			     "strict and ignore", o->manage_cgroups);
+	/* check PID: the tree that dump -t PID would dump. */
+	if (c->command == CMD_CHECK && c->nargs == 1 && !o->has_pid) {
+		uint64_t pid;
+
+		if (parse_number("tree", c->args[0], 1 << 22, false, &pid, f) < 0)
+			return -1;
+		o->has_pid = true;
+		o->pid = pid;
+		c->nargs = 0;
+	}
 	if (c->command != CMD_SHOW && c->nargs)
 		return fault(f, -EINVAL, "%s: not an option of this command", c->args[0]);
 	return 0;
@@ -494,6 +504,7 @@ void options_usage(void)
 	printf("usage: stasis dump -t PID [options]     freeze a process tree into images\n"
 	       "       stasis restore [options]         thaw it\n"
 	       "       stasis check [--feature NAME]    what this kernel and these rights allow\n"
+	       "       stasis check PID [options]       would \"dump -t PID\" with these options succeed?\n"
 	       "       stasis show [--json] FILE|DIR    print images\n\n");
 	for (i = 0; i < ARRAY_LEN(rows); i++) {
 		const struct row *r = &rows[i];

@@ -102,6 +102,8 @@ class App:
         """The dump must say what it cannot do, and the program must go on."""
         images = os.path.join(self.dir, "images-0")
         os.mkdir(images)
+        if self.plan.dumper.verdict(pid, images, self.options) != 1:
+            raise tool.Failure("check says that it can be dumped")
         status = self.plan.dumper.run("dump", images, "dump.log", ["-t", str(pid)] + self.options)
         words = (lines_of(os.path.join(images, "dump.out")) or [""])[-1]
         if status != 1 or "task " not in words or "descriptor" not in words:

@@ -159,11 +159,20 @@ class Tool:
                 child.wait()
                 raise Failure(f"{action} took more than {self.timeout} s") from None
 
+    def verdict(self, pid, images, options):
+        """What "check PID" says of the dump that is to come: its exit status."""
+        if self.is_criu:
+            return None
+        return self.run("check", images, "check.log", ["-t", str(pid)] + options)
+
     def dump(self, pid, images, options):
         before = tree(pid)
+        verdict = self.verdict(pid, images, options)
         status = self.run("dump", images, "dump.log", ["-t", str(pid)] + options)
         if status:
             raise Failure("dump: " + first_error(images, "dump", status))
+        if verdict:
+            raise Failure("the dump is good, but check said: " + first_error(images, "check", verdict))
         if not wait_for(lambda: not [p for p in before if alive(p)], 10):
             raise Failure(f"dump: left running: {[p for p in before if alive(p)]}")
         reap()
@@ -183,7 +192,7 @@ def first_error(images, action, status):
             with open(os.path.join(images, name), errors="replace") as log:
                 for line in log:
                     # CRIU without CAP_SYS_RESOURCE prints this first, every time
-                    if "rror" in line and "RLIMIT_NOFILE for self" not in line:
+                    if ("rror" in line or "OBSTACLE" in line) and "RLIMIT_NOFILE for self" not in line:
                         return line.strip()
         except OSError:
             pass

@@ -405,6 +405,7 @@ static void end(struct files *fs)
 
 const struct file_type bpfmap_type = {
 	.name = "bpf map",
+	.deed = "stored with its contents",
 	.type = FD_TYPES__BPFMAP,
 	.match = match,
 	.dump = dump,

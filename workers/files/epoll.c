@@ -459,6 +459,7 @@ static void end(struct files *fs)
 
 const struct file_type epoll_type = {
 	.name = "poll set",
+	.deed = "its watches are set again",
 	.type = FD_TYPES__EVENTPOLL,
 	.match = match,
 	.dump = dump,

@@ -84,6 +84,8 @@ static const FownEntry *fown(struct files *fs, const struct file *file)
 
 const struct file_type eventfd_type = {
 	.name = "eventfd",
+	.deed = "with its counter",
+	.harmless = true,
 	.type = FD_TYPES__EVENTFD,
 	.match = match,
 	.dump = dump,

@@ -264,6 +264,8 @@ static const FownEntry *fown(struct files *fs, const struct file *file)
 
 const struct file_type fanotify_type = {
 	.name = "fanotify",
+	.deed = "its marks are set again",
+	.harmless = true,
 	.type = FD_TYPES__FANOTIFY,
 	.match = match,
 	.dump = dump,

@@ -20,15 +20,6 @@
 #include "workers/files/identity.h"
 #include "workers/files/locks.h"
 
-/* The sentence about a file whose row refuses it. */
-static int refuse(const struct file_type *t, const struct facts *x, struct fault *f)
-{
-	char who[400];
-
-	return fault(f, -ENOTSUP, "%s is a %s: %s", facts_name(x, who, sizeof(who)), t->name,
-		     t->refuse);
-}
-
 static void add_obstacle(FilesPreflightDone *out, const struct fault *f)
 {
 	out->obstacle = xrealloc(out->obstacle, out->n_obstacle + 1, sizeof(char *));
@@ -41,7 +32,7 @@ static void glance_at(struct files *fs, const struct facts *x, FilesPreflightDon
 	struct fault why = { 0 };
 
 	if (t->refuse)
-		refuse(t, x, &why);
+		type_refuse(t, x, &why);
 	else if (t->preflight)
 		t->preflight(fs, x, &why);
 	if (why.code)
@@ -95,7 +86,7 @@ static int collect_file(struct files *fs, struct probe *p, struct fault *f)
 		return -1;
 	t = type_of_facts(&p->x);
 	if (t->refuse)
-		return refuse(t, &p->x, f);
+		return type_refuse(t, &p->x, f);
 	identity_set_type(fs, p->x.id, t->type);
 	return t->dump(fs, &p->x, f);
 }

@@ -25,6 +25,7 @@
 #include "workers/files/memfd.h"
 #include "workers/files/revive.h"
 #include "workers/files/socket.h"
+#include "workers/files/survey.h"
 
 static struct files state;
 
@@ -56,6 +57,8 @@ uint32_t files_new_id(struct files *fs)
 
 int files_write_entry(struct files *fs, const FileEntry *e, struct fault *f)
 {
+	if (fs->survey)
+		return 0;
 	if (!fs->files_img)
 		fs->files_img = image_append(files_image_dir(fs), IMG_FILES, 0, f);
 	return fs->files_img ? image_write(fs->files_img, &e->base, f) : -1;
@@ -67,6 +70,25 @@ static struct files *begin(struct call *c)
 
 	fs->worker = c->worker;
 	return fs;
+}
+
+/* Drop all state; remove_links: also what a dump left beside the tasks' files. */
+static void end(struct files *fs, bool remove_links)
+{
+	size_t i;
+
+	for (i = 0; file_types[i]; i++)
+		if (file_types[i]->end)
+			file_types[i]->end(fs);
+	ghost_end(fs, remove_links);
+	identity_free(fs);
+	locks_end(fs);
+	revive_end(fs);
+	prepare_end(fs);
+	auto_image(&fs->files_img);
+	fs->last_id = 0;
+	fs->survey = false;
+	fs->finished = false;
 }
 
 /* Dump */
@@ -99,6 +121,34 @@ static int on_files_preflight(struct call *c, struct fault *f)
 	}
 	c->rep->body_case = REPLY__BODY_FILES_PREFLIGHT_DONE;
 	c->rep->files_preflight_done = done;
+	return 0;
+}
+
+/* The tasks run: one that ends meanwhile has no more files. */
+static int on_files_survey(struct call *c, struct fault *f)
+{
+	const FilesSurvey *req = c->req->files_survey;
+	FilesCollect all = FILES_COLLECT__INIT;
+	FilesSurveyed *done = xcalloc(1, sizeof(*done));
+	struct files *fs = begin(c);
+	size_t i;
+
+	files_surveyed__init(done);
+	c->rep->body_case = REPLY__BODY_FILES_SURVEYED;
+	c->rep->files_surveyed = done;
+	all.task = req->task;
+	all.n_task = req->n_task;
+	all.ns = req->ns;
+	all.n_ns = req->n_ns;
+	fs->collect = &all;
+	fs->survey = true;
+	for (i = 0; i < req->n_task; i++)
+		if (!req->task[i]->dead)
+			survey_task(fs, req->task[i], done);
+	done->n_socket = socket_found(fs, &done->socket);
+	fs->collect = NULL;
+	end(fs, false);
+	(void)f;
 	return 0;
 }
 
@@ -169,24 +219,6 @@ static int on_files_write(struct call *c, struct fault *f)
 	if (c->rep->files_written)
 		c->rep->body_case = REPLY__BODY_FILES_WRITTEN;
 	return image_close(&fs->files_img, f);
-}
-
-/* Drop all state; remove_links: also what a dump left beside the tasks' files. */
-static void end(struct files *fs, bool remove_links)
-{
-	size_t i;
-
-	for (i = 0; file_types[i]; i++)
-		if (file_types[i]->end)
-			file_types[i]->end(fs);
-	ghost_end(fs, remove_links);
-	identity_free(fs);
-	locks_end(fs);
-	revive_end(fs);
-	prepare_end(fs);
-	auto_image(&fs->files_img);
-	fs->last_id = 0;
-	fs->finished = false;
 }
 
 /*
@@ -334,6 +366,7 @@ static bool idle(void *ctx)
 
 static const struct handler handlers[] = {
 	[REQUEST__BODY_FILES_PREFLIGHT] = { STAGE__PREPARE, on_files_preflight },
+	[REQUEST__BODY_FILES_SURVEY] = { STAGE__PREPARE, on_files_survey },
 	[REQUEST__BODY_FILES_COLLECT] = { STAGE__COLLECT, on_files_collect },
 	[REQUEST__BODY_FILES_ADOPT] = { STAGE__COLLECT, on_files_adopt },
 	[REQUEST__BODY_FILES_WRITE] = { STAGE__WRITE, on_files_write },

@@ -197,6 +197,8 @@ static const FownEntry *fown(struct files *fs, const struct file *file)
 
 const struct file_type inotify_type = {
 	.name = "inotify",
+	.deed = "its watches are set again",
+	.harmless = true,
 	.type = FD_TYPES__INOTIFY,
 	.match = match,
 	.dump = dump,

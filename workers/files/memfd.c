@@ -400,6 +400,7 @@ static void end(struct files *fs)
 
 const struct file_type memfd_type = {
 	.name = "memory file",
+	.deed = "stored with its contents",
 	.type = FD_TYPES__MEMFD,
 	.match = match,
 	.dump = dump,

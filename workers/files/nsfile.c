@@ -174,6 +174,7 @@ static enum created create(struct files *fs, struct file *file, struct fault *f)
 
 const struct file_type nsfile_type = {
 	.name = "namespace",
+	.harmless = true,
 	.type = FD_TYPES__NS,
 	.match = match,
 	.dump = dump,

@@ -150,6 +150,8 @@ static const FownEntry *fown(struct files *fs, const struct file *file)
 
 const struct file_type pidfd_type = {
 	.name = "pidfd",
+	.deed = "opened again for the process of the same number",
+	.harmless = true,
 	.type = FD_TYPES__PIDFD,
 	.match = match,
 	.dump = dump,

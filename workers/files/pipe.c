@@ -386,6 +386,7 @@ static void end(struct files *fs)
 
 const struct file_type pipe_type = {
 	.name = "pipe",
+	.deed = "stored with what it holds",
 	.type = FD_TYPES__PIPE,
 	.match = match_pipe,
 	.dump = dump_pipe,
@@ -400,6 +401,7 @@ const struct file_type pipe_type = {
 
 const struct file_type fifo_type = {
 	.name = "fifo",
+	.deed = "stored with what it holds",
 	.type = FD_TYPES__FIFO,
 	.match = match_fifo,
 	.dump = dump_fifo,

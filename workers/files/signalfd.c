@@ -75,6 +75,7 @@ static const FownEntry *fown(struct files *fs, const struct file *file)
 
 const struct file_type signalfd_type = {
 	.name = "signalfd",
+	.harmless = true,
 	.type = FD_TYPES__SIGNALFD,
 	.match = match,
 	.dump = dump,

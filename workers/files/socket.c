@@ -129,6 +129,11 @@ static int check_socket(struct files *fs, struct file *file, struct fault *f)
 	return fault(f, -EBADMSG, "files.img: file %u is a socket without an entry", file->id);
 }
 
+bool socket_is(const struct file_type *t)
+{
+	return t->dump == dump_socket;
+}
+
 /* The descriptor comes with FilesTakeSockets. */
 static enum created create_socket(struct files *fs, struct file *file, struct fault *f)
 {

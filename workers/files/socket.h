@@ -13,6 +13,9 @@ extern const struct file_type socket_seen;
 extern const struct file_type unix_socket_type, inet_socket_type, packet_socket_type,
 			      netlink_socket_type;
 
+/* One of the latter? */
+bool socket_is(const struct file_type *t);
+
 /* Dump: what was found since the last call, for a reply; the caller frees all. */
 size_t socket_found(struct files *fs, SocketRef ***list);
 

@@ -167,6 +167,7 @@ static const FownEntry *fown(struct files *fs, const struct file *file)
 
 const struct file_type timerfd_type = {
 	.name = "timerfd",
+	.deed = "goes on with the time left",
 	.type = FD_TYPES__TIMERFD,
 	.match = match,
 	.dump = dump,

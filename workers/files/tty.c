@@ -505,6 +505,7 @@ static void end(struct files *fs)
 
 const struct file_type tty_type = {
 	.name = "terminal",
+	.deed = "stored with its settings and pending input",
 	.type = FD_TYPES__TTY,
 	.match = match,
 	.preflight = preflight,

@@ -167,6 +167,14 @@ const struct file_type *type_of_facts(const struct facts *x)
 	return file_types[i];
 }
 
+int type_refuse(const struct file_type *t, const struct facts *x, struct fault *f)
+{
+	char who[400];
+
+	return fault(f, -ENOTSUP, "%s is a %s: %s", facts_name(x, who, sizeof(who)), t->name,
+		     t->refuse);
+}
+
 const struct file_type *type_of_entry(FdTypes type)
 {
 	size_t i;

@@ -81,7 +81,14 @@ struct file_type {
 	bool (*match)(const struct facts *x);
 	/* Why such a file cannot be dumped and what to do about it. NULL: it can. */
 	const char *refuse;
-	/* An obstacle of this file alone, told before the freeze: -1 with f set. */
+	/* What a dump and a restore do with such a file, for "stasis check PID". NULL: create it again. */
+	const char *deed;
+	/* dump() but for the entry it writes changes nothing: a survey calls it on running tasks. */
+	bool harmless;
+	/*
+	 * An obstacle of this file alone, told before the freeze: -1 with f set. In a survey all of
+	 * x is known (x->dup >= 0).
+	 */
 	int (*preflight)(struct files *fs, const struct facts *x, struct fault *f);
 	/* Write the FileEntry with id x->id (files_write_entry), and images of its own. */
 	int (*dump)(struct files *fs, const struct facts *x, struct fault *f);
@@ -117,6 +124,8 @@ struct file_type {
 /* The table, in the order of asking, ended by NULL; the last row matches everything and refuses. */
 extern const struct file_type *const file_types[];
 const struct file_type *type_of_facts(const struct facts *x);	/* never NULL */
+/* The fault about a file whose row refuses it; always -1. */
+int type_refuse(const struct file_type *t, const struct facts *x, struct fault *f);
 const struct file_type *type_of_entry(FdTypes type);		/* NULL: not supported */
 
 /* ---- services for rows: dump ---- */

@@ -14,9 +14,11 @@
 #include "workers/mem/dump.h"
 #include "workers/mem/restore.h"
 #include "workers/mem/state.h"
+#include "workers/mem/survey.h"
 
 static const struct handler handlers[] = {
 	[REQUEST__BODY_MEM_PREFLIGHT] = { STAGE__PREPARE, on_mem_preflight },
+	[REQUEST__BODY_MEM_SURVEY] = { STAGE__PREPARE, on_mem_survey },
 	[REQUEST__BODY_MEM_COLLECT] = { STAGE__COLLECT, on_mem_collect },
 	[REQUEST__BODY_MEM_WRITE] = { STAGE__WRITE, on_mem_write },
 	[REQUEST__BODY_MEM_WRITE_FILES] = { STAGE__WRITE, on_mem_write_files },

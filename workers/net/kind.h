@@ -51,6 +51,9 @@ struct sock_kind {
 	const char *name;	/* "unix socket", for faults */
 	FdTypes type;		/* of its entries; FD_TYPES__UND: a row that only refuses */
 
+	/* What a dump and a restore do with it, for "stasis check PID". NULL: create it again. */
+	const char *deed;
+
 	/* Dump. Is it ours? family, type and protocol are known. */
 	bool (*match)(const struct sock *s);
 	/* Why such a socket cannot be dumped and what to do about it. NULL: it can. */

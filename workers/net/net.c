@@ -11,10 +11,12 @@
 #include "workers/net/net.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "proto/control/util.h"
+#include "workers/common/finding.h"
 #include "workers/net/flights.h"
 #include "workers/net/guard.h"
 #include "workers/net/kind.h"
@@ -92,13 +94,16 @@ static int refuse(const struct sock *s, struct fault *f)
 	return fault(f, -ENOTSUP, "%s: %s", sock_name(s, who, sizeof(who)), s->kind->refuse);
 }
 
-/* An obstacle, or nothing. A descriptor that is gone by now is no obstacle. */
-static void glance_at(struct net *net, const SocketRef *ref, struct fault *why)
+/*
+ * An obstacle, or nothing. A descriptor that is gone by now is no obstacle, and one of a socket seen
+ * before none of its own: NULL.
+ */
+static struct sock *glance_at(struct net *net, const SocketRef *ref, struct fault *why)
 {
 	struct sock *s;
 
 	if (net_sock_by_ino(net, ref->ino))
-		return;
+		return NULL;
 	s = sock_add(net, ref, why);
 	if (!s)
 		*why = (struct fault){ 0 };
@@ -106,6 +111,7 @@ static void glance_at(struct net *net, const SocketRef *ref, struct fault *why)
 		refuse(s, why);
 	else if (s->kind->preflight)
 		s->kind->preflight(net, s, why);
+	return s;
 }
 
 static int on_net_preflight(struct call *c, struct fault *f)
@@ -129,6 +135,35 @@ static int on_net_preflight(struct call *c, struct fault *f)
 	end(net, true);
 	c->rep->body_case = REPLY__BODY_NET_PREFLIGHT_DONE;
 	c->rep->net_preflight_done = done;
+	return 0;
+}
+
+static int on_net_survey(struct call *c, struct fault *f)
+{
+	const NetSurvey *req = c->req->net_survey;
+	Surveyed *done = xcalloc(1, sizeof(*done));
+	struct net *net = begin(c);
+	size_t i;
+
+	(void)f;
+	surveyed__init(done);
+	done->finding = xcalloc(req->n_socket, sizeof(*done->finding));
+	for (i = 0; i < req->n_socket; i++) {
+		struct fault why = { 0 };
+		struct sock *s = glance_at(net, req->socket[i], &why);
+		char object[64], deed[160];
+
+		if (!s)
+			continue;
+		snprintf(object, sizeof(object), "descriptor %d (socket:[%lu])", s->pfd,
+			 (unsigned long)s->ino);
+		snprintf(deed, sizeof(deed), "%s: %s", s->kind->name, s->kind->refuse ?
+			 "not dumped" : s->kind->deed ? s->kind->deed : "created again");
+		done->finding[done->n_finding++] = finding_new(s->pid, object, deed, &why);
+	}
+	end(net, true);
+	c->rep->body_case = REPLY__BODY_SURVEYED;
+	c->rep->surveyed = done;
 	return 0;
 }
 
@@ -381,6 +416,7 @@ static int on_net_release(struct call *c, struct fault *f)
 
 static const struct handler handlers[] = {
 	[REQUEST__BODY_NET_PREFLIGHT] = { STAGE__PREPARE, on_net_preflight },
+	[REQUEST__BODY_NET_SURVEY] = { STAGE__PREPARE, on_net_survey },
 	[REQUEST__BODY_NET_COLLECT] = { STAGE__COLLECT, on_net_collect },
 	[REQUEST__BODY_NET_WRITE] = { STAGE__WRITE, on_net_write },
 	[REQUEST__BODY_NET_SEAL] = { STAGE__SEAL, on_net_seal },
