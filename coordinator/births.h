@@ -64,7 +64,7 @@ struct births {
 	Reply *prepared;		/* owned */
 	Reply *sockets;			/* to NetPrepare; owned; NULL: there are none */
 	bool told;			/* the workers have the descriptor */
-	bool has_segments;		/* of System V, that mem makes: it must be told to keep them */
+	bool keep_mem, keep_files;	/* they make host objects: must be told to keep them */
 	bool memory_files_made;		/* or there are none */
 	bool creating;			/* files has been asked to create its objects */
 };

@@ -104,6 +104,7 @@ static int learn_files(struct job *job, struct fault *f)
 	if (crew_wait(job->crew, ROLE_FILES, &rep, f) < 0)
 		return -1;
 	files = rep->body_case == REPLY__BODY_FILES_PREPARED ? rep->files_prepared : NULL;
+	births_of(job)->keep_files = files && files->has_host_objects;
 	for (i = 0; files && i < files->n_task; i++) {
 		struct birth *b = birth_by_pid(job, i, files->task[i]->pid);
 
@@ -126,7 +127,7 @@ int rebuild_learn(struct job *job, struct fault *f)
 	p->prepared = rep;
 	if (rep->body_case != REPLY__BODY_MEM_PREPARED)
 		return fault(f, -EPROTO, "the mem worker's answer is not the one asked for");
-	p->has_segments = rep->mem_prepared->has_segments;
+	p->keep_mem = rep->mem_prepared->has_segments;
 	p->memory_files_made = !rep->mem_prepared->has_memory_files;
 	if (learn_memory(job, rep->mem_prepared, f) < 0)
 		return -1;
@@ -415,12 +416,18 @@ int rebuild_finish(struct job *job, struct fault *f)
 
 int rebuild_keep(struct job *job, struct fault *f)
 {
-	MemKeep msg = MEM_KEEP__INIT;
+	FilesKeep files = FILES_KEEP__INIT;
+	MemKeep mem = MEM_KEEP__INIT;
 	Request req = REQUEST__INIT;
 
-	if (!births_of(job)->has_segments)
-		return 0;
 	req.body_case = REQUEST__BODY_MEM_KEEP;
-	req.mem_keep = &msg;
-	return crew_ask(job->crew, ROLE_MEM, STAGE__RELEASE, &req, NULL, f);
+	req.mem_keep = &mem;
+	if (births_of(job)->keep_mem &&
+	    crew_ask(job->crew, ROLE_MEM, STAGE__RELEASE, &req, NULL, f) < 0)
+		return -1;
+	req.body_case = REQUEST__BODY_FILES_KEEP;
+	req.files_keep = &files;
+	if (births_of(job)->keep_files)
+		return crew_ask(job->crew, ROLE_FILES, STAGE__RELEASE, &req, NULL, f);
+	return 0;
 }

@@ -23,6 +23,7 @@
 #include "workers/files/locks.h"
 #include "workers/files/mapped.h"
 #include "workers/files/memfd.h"
+#include "workers/files/mqueue.h"
 #include "workers/files/revive.h"
 #include "workers/files/socket.h"
 #include "workers/files/survey.h"
@@ -267,6 +268,8 @@ static int on_files_prepare(struct call *c, struct fault *f)
 	}
 	done->has_has_sockets = true;
 	done->has_sockets = socket_due(fs);
+	done->has_has_host_objects = true;
+	done->has_host_objects = mqueue_any(fs);
 	c->rep->body_case = REPLY__BODY_FILES_PREPARED;
 	c->rep->files_prepared = done;
 	return 0;
@@ -364,6 +367,12 @@ static bool idle(void *ctx)
 	return install_early(fs);
 }
 
+/* The tasks run. */
+static int on_files_keep(struct call *c, struct fault *f)
+{
+	return mqueue_keep(begin(c), f);
+}
+
 static const struct handler handlers[] = {
 	[REQUEST__BODY_FILES_PREFLIGHT] = { STAGE__PREPARE, on_files_preflight },
 	[REQUEST__BODY_FILES_SURVEY] = { STAGE__PREPARE, on_files_survey },
@@ -381,6 +390,7 @@ static const struct handler handlers[] = {
 	[REQUEST__BODY_FILES_LEND] = { STAGE__RESTORE, on_files_lend },
 	[REQUEST__BODY_FILES_RESTORE] = { STAGE__RESTORE, on_files_restore },
 	[REQUEST__BODY_FILES_FINISH] = { STAGE__RELEASE, on_files_finish },
+	[REQUEST__BODY_FILES_KEEP] = { STAGE__RELEASE, on_files_keep },
 };
 
 struct worker files_worker = {

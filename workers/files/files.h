@@ -35,6 +35,7 @@ struct files {
 	struct memfds *memfds;		/* memfd.c, both directions */
 	struct ttys *ttys;		/* tty.c */
 	struct bpfmaps *bpfmaps;	/* bpfmap.c, both directions */
+	struct mqueues *mqueues;	/* mqueue.c, both directions */
 	const FilesCollect *collect;	/* all tasks, while they are collected */
 	struct epolls *epolls;		/* epoll.c */
 	struct watched *watched;	/* watched.c */

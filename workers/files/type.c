@@ -18,6 +18,7 @@
 #include "workers/files/fanotify.h"
 #include "workers/files/inotify.h"
 #include "workers/files/memfd.h"
+#include "workers/files/mqueue.h"
 #include "workers/files/packets.h"
 #include "workers/files/nsfile.h"
 #include "workers/files/pidfd.h"
@@ -150,6 +151,7 @@ const struct file_type *const file_types[] = {
 	&pipe_type,
 	&fifo_type,
 	&pipe_packets_type,
+	&mqueue_type,
 	&regular_type,
 	&tty_type,
 	&nsfile_type,
