@@ -1,0 +1,193 @@
+#!/usr/bin/python3 -B
+# SPDX-License-Identifier: MIT
+"""hostobjects.py - what outlives its users: System V segments and POSIX message queues.
+
+Alone:   sudo /usr/bin/python3 tests/harness/hostobjects.py [--stasis PATH] [test...]
+
+Between dump and restore the host's objects are removed, or used by somebody else; a restore is
+killed at every step. The cases shm_sysv and mqueues look whether all is as it was.
+The last line is "N passed, N failed, N skipped".
+"""
+import argparse
+import contextlib
+import ctypes
+import os
+import sys
+
+import cr
+import tool
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+LIBC.shmat.restype = ctypes.c_void_p
+IPC_RMID = 0
+UNUSED = 9		# a byte of the segment that the case does not look at
+
+
+def start(plan, directory, name):
+    """A case, dumped. Returns its pid and the directory of the images."""
+    program = tool.build(f"cr/{name}", [f"cr/{name}.c", "case.c", "case.h"])
+    pid = tool.start([program, directory], directory)
+    if not tool.wait_for(lambda: cr.has(directory, "ready") or cr.has(directory, "result"), 20):
+        raise tool.Failure("the case does not get ready")
+    if cr.has(directory, "result"):
+        cr.result(directory)
+    images = os.path.join(directory, "images")
+    os.mkdir(images)
+    plan.dumper.dump(pid, images, [])
+    return pid, images
+
+
+def segments():
+    """id -> key of all segments of the host that the case may have made."""
+    with open("/proc/sysvipc/shm") as text:
+        rows = [line.split() for line in text.readlines()[1:]]
+    return {int(row[1]): int(row[0]) for row in rows if int(row[3]) in (5 * 4096 + 100, 8 * 4096,
+                                                                        3 * 4096)}
+
+
+def queues(pid):
+    """The names of the case's queues that exist."""
+    found = []
+    for number in range(3):
+        name = f"/stasis.case.{pid}.{number}".encode()
+        queue = LIBC.mq_open(name, os.O_RDONLY)
+        if queue >= 0:
+            os.close(queue)
+            found.append(name)
+    return found
+
+
+def remove_all(before, pid):
+    for number in segments():
+        if number not in before:
+            LIBC.shmctl(number, IPC_RMID, None)
+    for name in queues(pid):
+        LIBC.mq_unlink(name)
+
+
+def test_removed(plan, directory, name):
+    """Gone objects are made again, under their ids, keys and names."""
+    before = segments()
+    pid, images = start(plan, directory, name)
+    remove_all(before, pid)
+    plan.restorer.restore(pid, images, [])
+    cr.finish(pid, directory)
+
+
+@contextlib.contextmanager
+def attached(number):
+    address = LIBC.shmat(number, None, 0)
+    if address == ctypes.c_void_p(-1).value:
+        raise tool.Failure("cannot attach the segment")
+    yield (ctypes.c_ubyte * 4096).from_address(address)
+    LIBC.shmdt(ctypes.c_void_p(address))
+
+
+def named_segment(before):
+    return [number for number, key in segments().items() if number not in before and key][0]
+
+
+def test_used(plan, directory, _):
+    """A segment that somebody else has attached keeps its contents."""
+    before = segments()
+    pid, images = start(plan, directory, "shm_sysv")
+    with attached(named_segment(before)) as memory:
+        memory[UNUSED] = 77
+        plan.restorer.restore(pid, images, [])
+        if memory[UNUSED] != 77:
+            raise tool.Failure("the restore wrote to a segment in use")
+    # the case counts attaches, so it looks when this one is gone
+    cr.finish(pid, directory)
+
+
+def test_unused(plan, directory, _):
+    """A segment that nobody has attached gets the contents of the dump."""
+    before = segments()
+    pid, images = start(plan, directory, "shm_sysv")
+    with attached(named_segment(before)) as memory:
+        memory[UNUSED] = 77
+    plan.restorer.restore(pid, images, [])
+    with attached(named_segment(before)) as memory:
+        if memory[UNUSED]:
+            raise tool.Failure("the segment has not the contents of the dump")
+    cr.finish(pid, directory)
+
+
+def test_taken(plan, directory, _):
+    """Another segment under the id is a clear refusal, and stays."""
+    before = segments()
+    pid, images = start(plan, directory, "shm_sysv")
+    number = named_segment(before)
+    remove_all(before, pid)
+    with open("/proc/sys/kernel/shm_next_id", "w") as text:
+        text.write(str(number))
+    other = LIBC.shmget(0, 4096, 0o600)
+    try:
+        status = plan.restorer.run("restore", images, "restore.log", ["-d"])
+        if status != 1 or f"segment {number} " not in tool.first_error(images, "restore", status):
+            raise tool.Failure(f"status {status}: {tool.first_error(images, 'restore', status)}")
+        if [n for n in segments() if n not in before]:
+            raise tool.Failure("the failed restore left segments")
+    finally:
+        LIBC.shmctl(other, IPC_RMID, None)
+
+
+def killed_restore(plan, images, variable, step):
+    """A restore that is killed there. Its exit status."""
+    os.environ[variable] = str(step)
+    try:
+        return plan.restorer.run("restore", images, "restore.log", ["-d"])
+    finally:
+        del os.environ[variable]
+
+
+def nothing_left(before, pid):
+    return not [n for n in segments() if n not in before] and not queues(pid)
+
+
+def test_killed(plan, directory, name):
+    """A restore that does not end well leaves nothing, whoever is killed when."""
+    before = segments()
+    pid, images = start(plan, directory, name)
+    remove_all(before, pid)
+    steps = 0
+    for variable in ("STASIS_KILL_WORKER_AT", "STASIS_KILL_AT"):
+        for step in range(1, 200):
+            if not killed_restore(plan, images, variable, step) or tool.alive(pid):
+                break
+            steps += 1
+            if not tool.wait_for(lambda: nothing_left(before, pid), 3):
+                raise tool.Failure(f"{variable}={step} left {segments()} {queues(pid)}")
+        if tool.alive(pid):
+            if variable == "STASIS_KILL_AT":
+                break
+            tool.kill_tree(pid)
+            remove_all(before, pid)
+    if steps < 10:
+        raise tool.Failure(f"only {steps} steps were tried")
+    cr.finish(pid, directory)
+
+
+TESTS = [("removed shm_sysv", test_removed), ("removed mqueues", test_removed),
+         ("used", test_used), ("unused", test_unused), ("taken", test_taken),
+         ("killed shm_sysv", test_killed), ("killed mqueues", test_killed)]
+
+
+def main():
+    parser = argparse.ArgumentParser(description="objects of the host")
+    tool.add_options(parser)
+    args = parser.parse_args()
+    if not args.no_unshare:
+        tool.enter_private_namespaces(sys.argv)
+    chosen = []
+    for name, function in TESTS:
+        if args.names and name not in args.names:
+            continue
+        case = name.split()[-1]
+        chosen.append((name.replace(" ", "-"), lambda plan, directory, f=function, c=case:
+                       f(plan, directory, c)))
+    return tool.run_all(chosen, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
