@@ -1,6 +1,6 @@
 #!/usr/bin/python3 -B
 # SPDX-License-Identifier: MIT
-"""hostobjects.py - what outlives its users: System V segments and POSIX message queues.
+"""hostobjects.py - what outlives its users: System V segments, POSIX message queues, tun devices.
 
 Alone:   sudo /usr/bin/python3 tests/harness/hostobjects.py [--stasis PATH] [test...]
 
@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import ctypes
 import os
+import subprocess
 import sys
 
 import cr
@@ -63,6 +64,8 @@ def remove_all(before, pid):
             LIBC.shmctl(number, IPC_RMID, None)
     for name in queues(pid):
         LIBC.mq_unlink(name)
+    if os.path.exists(f"/sys/class/net/stla{pid}"):
+        subprocess.run(["ip", "link", "del", f"stla{pid}"], check=True)
 
 
 def test_removed(plan, directory, name):
@@ -169,6 +172,7 @@ def test_killed(plan, directory, name):
 
 
 TESTS = [("removed shm_sysv", test_removed), ("removed mqueues", test_removed),
+         ("removed tun", test_removed),
          ("used", test_used), ("unused", test_unused), ("taken", test_taken),
          ("killed shm_sysv", test_killed), ("killed mqueues", test_killed)]
 

@@ -27,18 +27,20 @@
 #include "workers/files/revive.h"
 #include "workers/files/socket.h"
 #include "workers/files/survey.h"
+#include "workers/files/tun.h"
 
 static struct files state;
 
 /*
  * What the tasks' files may take: to look into tasks of any uid and open map_files, to open any
  * path and make nodes, to give files back their owners and modes, to name owners as other uids,
- * to enter a root directory, and to exceed limits where the user has that right.
+ * to enter a root directory, to make tun devices, and to exceed limits where the user has that right.
  */
 static const cap_value_t files_caps[] = {
 	CAP_SYS_PTRACE, CAP_CHECKPOINT_RESTORE, CAP_SYS_ADMIN, CAP_DAC_OVERRIDE,
 	CAP_DAC_READ_SEARCH, CAP_CHOWN, CAP_FOWNER, CAP_FSETID, CAP_MKNOD, CAP_SETUID, CAP_SETGID,
 	CAP_LEASE, CAP_SYS_RESOURCE, CAP_SYS_CHROOT, CAP_SYS_TTY_CONFIG, CAP_KILL, CAP_WAKE_ALARM,
+	CAP_NET_ADMIN,
 };
 
 const Options *files_opts(const struct files *fs)
@@ -269,7 +271,7 @@ static int on_files_prepare(struct call *c, struct fault *f)
 	done->has_has_sockets = true;
 	done->has_sockets = socket_due(fs);
 	done->has_has_host_objects = true;
-	done->has_host_objects = mqueue_any(fs);
+	done->has_host_objects = mqueue_any(fs) || tun_any_persistent(fs);
 	c->rep->body_case = REPLY__BODY_FILES_PREPARED;
 	c->rep->files_prepared = done;
 	return 0;
@@ -370,7 +372,9 @@ static bool idle(void *ctx)
 /* The tasks run. */
 static int on_files_keep(struct call *c, struct fault *f)
 {
-	return mqueue_keep(begin(c), f);
+	struct files *fs = begin(c);
+
+	return mqueue_keep(fs, f) < 0 ? -1 : tun_keep(fs, f);
 }
 
 static const struct handler handlers[] = {

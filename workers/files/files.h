@@ -36,6 +36,7 @@ struct files {
 	struct ttys *ttys;		/* tty.c */
 	struct bpfmaps *bpfmaps;	/* bpfmap.c, both directions */
 	struct mqueues *mqueues;	/* mqueue.c, both directions */
+	struct tuns *tuns;		/* tun.c, both directions */
 	const FilesCollect *collect;	/* all tasks, while they are collected */
 	struct epolls *epolls;		/* epoll.c */
 	struct watched *watched;	/* watched.c */

@@ -28,6 +28,7 @@
 #include "workers/files/socket.h"
 #include "workers/files/timerfd.h"
 #include "workers/files/tty.h"
+#include "workers/files/tun.h"
 
 static bool starts(const struct facts *x, const char *prefix)
 {
@@ -153,6 +154,7 @@ const struct file_type *const file_types[] = {
 	&pipe_packets_type,
 	&mqueue_type,
 	&regular_type,
+	&tun_type,
 	&tty_type,
 	&nsfile_type,
 	&device_row,
