@@ -27,6 +27,7 @@
 #include "workers/mem/collect.h"
 #include "workers/mem/lanes.h"
 #include "workers/mem/pagescan.h"
+#include "workers/mem/semaphores.h"
 #include "workers/mem/state.h"
 #include "workers/mem/sysv.h"
 #include "workers/mem/vma.h"
@@ -144,6 +145,16 @@ static void join_all(struct dump *d)
 			join_private(d, &d->space[i].vma[k].e);
 }
 
+static void look_at_semaphores(const struct dump *d)
+{
+	AUTO_FREE pid_t *pid = xcalloc(d->n, sizeof(*pid));
+	size_t i;
+
+	for (i = 0; i < d->n; i++)
+		pid[i] = d->space[i].pid;
+	semaphores_warn(pid, d->n);
+}
+
 int on_mem_collect(struct call *c, struct fault *f)
 {
 	const MemCollect *m = c->req->mem_collect;
@@ -170,6 +181,7 @@ int on_mem_collect(struct call *c, struct fault *f)
 			return -1;
 	}
 	join_all(d);
+	look_at_semaphores(d);
 	c->rep->body_case = REPLY__BODY_MEM_COLLECTED;
 	c->rep->mem_collected = xcalloc(1, sizeof(MemCollected));
 	mem_collected__init(c->rep->mem_collected);
