@@ -3,10 +3,11 @@
  * tun.c - tun and tap devices: descriptors of /dev/net/tun and the network device behind them.
  *
  * Dump:     the file, and with the first file of a device the device: kind, owner, settings,
- *           addresses, routes (tun_net.c). CRIU dumps the device with its network namespace and refuses it
- *           elsewhere; the device is in a field of ours, and CRIU refuses the entry for want of its path.
- * Restore:  a device that is still there (persistent, or held by another program) is attached to and left
- *           as it is. One that is gone is made again. It goes with its last descriptor, so nothing
+ *           addresses, routes (tun_net.c). CRIU dumps the device with its network namespace and
+ *           refuses it elsewhere; the device is in a field of ours, and CRIU refuses the entry for
+ *           want of its path.
+ * Restore:  a device that is still there (persistent, or held by another program) is attached to
+ *           and left as it is. One that is gone is made again. It goes with its last descriptor, so nothing
  *           stays of a restore that fails; a persistent one is made so at the very end.
  *           Packets not read yet are lost, as networks do.
  *

@@ -2,8 +2,8 @@
 /*
  * semaphores.c - System V semaphores that tasks use.
  *
- * Sets are objects of the host and stay when their users end, with their values. But what a task did with
- * SEM_UNDO the kernel takes back when it ends, so also when a dump ends it, and no interface
+ * Sets are objects of the host and stay when their users end, with their values. But what a task did
+ * with SEM_UNDO the kernel takes back when it ends, so also when a dump ends it, and no interface
  * tells what that is. So a set that a task of the tree was the last to operate on is worth a warning.
  *
  * Rights:   CAP_IPC_OWNER: sets of other users.

@@ -3,11 +3,11 @@
  * sysv.c - System V shared memory segments in the host's IPC namespace, both directions.
  *
  * A segment is an object of the host that outlives its users; the tasks' attaches are theirs.
- * Dump:     the segments that a task has attached, in CRIU's ipcns-shm image, contents as pages. Which
- *           others the tree made cannot be known.
- * Restore:  a segment that still exists (same id, key, size) is used. It gets the contents of the dump when
- *           nobody has it attached, as all users were in the tree then; otherwise it keeps what it
- *           has, for its users go on with it. One that is gone is made anew under its id. Tasks attach at
+ * Dump:     the segments that a task has attached, in CRIU's ipcns-shm image, contents as pages.
+ *           Which others the tree made cannot be known.
+ * Restore:  a segment that still exists (same id, key, size) is used. It gets the contents of the
+ *           dump when nobody has it attached, as all users were in the tree then; otherwise it
+ *           keeps what it has, for its users go on with it. One that is gone is made anew under its id. Tasks attach at
  *           their old addresses with shmat, so that shmdt knows the attach.
  *           What was made is removed when the restore fails: by a child (the keeper) that sees our
  *           end of a pipe close, so that it happens also when we are killed.
@@ -37,12 +37,13 @@
 #define TRIES 16			/* another program may take the id we asked for */
 
 /*
- * What there is under an id, without any right to it. The index is the low part of the id: 15 bits, or 24
- * with ipcmni_extend. False: nothing.
+ * What there is under an id, without any right to it. The index is the low part of the id: 15 bits,
+ * or 24 with ipcmni_extend. False: nothing.
  */
 static bool look_at(int id, struct shmid_ds *ds)
 {
-	return shmctl(id & 0x7fff, SHM_STAT_ANY, ds) == id || shmctl(id & 0xffffff, SHM_STAT_ANY, ds) == id;
+	return shmctl(id & 0x7fff, SHM_STAT_ANY, ds) == id ||
+	       shmctl(id & 0xffffff, SHM_STAT_ANY, ds) == id;
 }
 
 /* ---- dump ---- */
