@@ -327,6 +327,9 @@ void births_free(struct job *job)
 	if (p->prepared)
 		reply__free_unpacked(p->prepared, NULL);
 	auto_close(&p->memory);
+	for (i = 0; i < p->nkeepers; i++)
+		auto_close(&p->keeper[i]);
+	free(p->keeper);
 	inherited_free(p->ours);
 	free(p->clocks);
 	free(p->all);

@@ -64,7 +64,9 @@ struct births {
 	Reply *prepared;		/* owned */
 	Reply *sockets;			/* to NetPrepare; owned; NULL: there are none */
 	bool told;			/* the workers have the descriptor */
-	bool keep_mem, keep_files;	/* they make host objects: must be told to keep them */
+	bool keep_mem, keep_files;	/* they make host objects */
+	int *keeper;			/* their keepers wait for a word; owned */
+	size_t nkeepers;
 	bool memory_files_made;		/* or there are none */
 	bool creating;			/* files has been asked to create its objects */
 };

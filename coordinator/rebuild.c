@@ -15,6 +15,7 @@
 #include "coordinator/sockets.h"
 #include "coordinator/tree_load.h"
 #include "proto/control/util.h"
+#include "workers/common/log.h"
 
 #define FIRST_FD 1		/* above the gate memory: the tables hold nothing else yet */
 
@@ -391,6 +392,34 @@ static int take_figures(struct job *job, struct fault *f)
 	return 0;
 }
 
+/* From now on it is our end, or our word, that decides about the host objects a worker made. */
+static int take_keepers(struct job *job, enum role role, struct fault *f)
+{
+	struct births *p = births_of(job);
+	FilesKeep files = FILES_KEEP__INIT;
+	MemKeep mem = MEM_KEEP__INIT;
+	Request req = REQUEST__INIT;
+	Reply *rep = NULL;
+	size_t n;
+
+	req.body_case = role == ROLE_MEM ? REQUEST__BODY_MEM_KEEP : REQUEST__BODY_FILES_KEEP;
+	if (role == ROLE_MEM)
+		req.mem_keep = &mem;
+	else
+		req.files_keep = &files;
+	if (crew_ask(job->crew, role, STAGE__RELEASE, &req, &rep, f) < 0)
+		return -1;
+	n = rep->body_case == REPLY__BODY_KEEPERS ? rep->keepers->n : 0;
+	reply__free_unpacked(rep, NULL);
+	if (!n)
+		return 0;
+	p->keeper = xrealloc(p->keeper, p->nkeepers + n, sizeof(*p->keeper));
+	if (crew_recv_fds(job->crew, role, p->keeper + p->nkeepers, n, f) < 0)
+		return -1;
+	p->nkeepers += n;
+	return 0;
+}
+
 int rebuild_finish(struct job *job, struct fault *f)
 {
 	MemFinish mem = MEM_FINISH__INIT;
@@ -406,28 +435,22 @@ int rebuild_finish(struct job *job, struct fault *f)
 	if (crew_send(job->crew, ROLE_FILES, STAGE__RELEASE, &req, NULL, 0, f) < 0 ||
 	    take_figures(job, f) < 0)
 		return -1;
-	if (!births_of(job)->has_segments)
-		crew_retire(job->crew, ROLE_MEM);
-	if (crew_wait(job->crew, ROLE_FILES, NULL, f) < 0)
+	if (births_of(job)->keep_mem && take_keepers(job, ROLE_MEM, f) < 0)
+		return -1;
+	crew_retire(job->crew, ROLE_MEM);
+	if (crew_wait(job->crew, ROLE_FILES, NULL, f) < 0 ||
+	    (births_of(job)->keep_files && take_keepers(job, ROLE_FILES, f) < 0))
 		return -1;
 	crew_retire(job->crew, ROLE_FILES);
 	return 0;
 }
 
-int rebuild_keep(struct job *job, struct fault *f)
+void rebuild_keep(struct job *job)
 {
-	FilesKeep files = FILES_KEEP__INIT;
-	MemKeep mem = MEM_KEEP__INIT;
-	Request req = REQUEST__INIT;
+	struct births *p = births_of(job);
+	size_t i;
 
-	req.body_case = REQUEST__BODY_MEM_KEEP;
-	req.mem_keep = &mem;
-	if (births_of(job)->keep_mem &&
-	    crew_ask(job->crew, ROLE_MEM, STAGE__RELEASE, &req, NULL, f) < 0)
-		return -1;
-	req.body_case = REQUEST__BODY_FILES_KEEP;
-	req.files_keep = &files;
-	if (births_of(job)->keep_files)
-		return crew_ask(job->crew, ROLE_FILES, STAGE__RELEASE, &req, NULL, f);
-	return 0;
+	for (i = 0; i < p->nkeepers; i++)
+		if (write(p->keeper[i], "k", 1) != 1)
+			log_warnx("objects of the host that were made cannot be kept");
 }

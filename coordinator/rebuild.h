@@ -25,7 +25,7 @@ int rebuild_finish(struct job *job, struct fault *f);
 
 /* The first of 8 descriptor numbers in the task that are free for net to use for a moment. */
 uint32_t rebuild_spare_fd(const struct task *t);
-/* The tasks are about to run: host objects made for them stay. */
-int rebuild_keep(struct job *job, struct fault *f);
+/* The tasks run: host objects that were made for them stay. */
+void rebuild_keep(struct job *job);
 
 #endif

@@ -165,7 +165,7 @@ static int release(struct job *job, struct fault *f)
 {
 	struct fault own = { 0 };
 
-	if (sockets_release(job, f) < 0 || rebuild_keep(job, f) < 0)
+	if (sockets_release(job, f) < 0)
 		return -1;
 	/* Ends of pipes, locked files: tasks must not meet the duplicates of the files worker. */
 	crew_stop(job->crew);
@@ -175,6 +175,7 @@ static int release(struct job *job, struct fault *f)
 	fork_release(job);
 	if (finish_release(job, f) < 0)
 		return -1;
+	rebuild_keep(job);
 	cgroups_freeze(job, &own);
 	degraded(&own);
 	restore_stats(job, &own);

@@ -145,7 +145,8 @@ def killed_restore(plan, images, variable, step):
 
 
 def nothing_left(before, pid):
-    return not [n for n in segments() if n not in before] and not queues(pid)
+    return (not [n for n in segments() if n not in before] and not queues(pid) and
+            not os.path.exists(f"/sys/class/net/stla{pid}"))
 
 
 def test_killed(plan, directory, name):
@@ -174,7 +175,8 @@ def test_killed(plan, directory, name):
 TESTS = [("removed shm_sysv", test_removed), ("removed mqueues", test_removed),
          ("removed tun", test_removed),
          ("used", test_used), ("unused", test_unused), ("taken", test_taken),
-         ("killed shm_sysv", test_killed), ("killed mqueues", test_killed)]
+         ("killed shm_sysv", test_killed), ("killed mqueues", test_killed),
+         ("killed tun", test_killed)]
 
 
 def main():

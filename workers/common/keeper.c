@@ -78,3 +78,11 @@ int keeper_dismiss(struct keeper *k, struct fault *f)
 	keeper_undo(k);
 	return r;
 }
+
+int keeper_hand_over(struct keeper *k)
+{
+	int fd = k->pid > 0 ? k->fd : -1;
+
+	*k = KEEPER_NONE;
+	return fd;
+}

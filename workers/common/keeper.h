@@ -24,6 +24,11 @@ struct keeper {
 int keeper_start(struct keeper *k, void (*undo)(void *arg), void *arg, int keep_fd, struct fault *f);
 /* Nothing is to be undone any more. -1 with f set when it cannot be told. */
 int keeper_dismiss(struct keeper *k, struct fault *f);
+/*
+ * Give the decision to another process: it writes a byte to the descriptor returned, or the keeper
+ * undoes when that closes. -1: there is no keeper.
+ */
+int keeper_hand_over(struct keeper *k);
 /* Undo now, and wait for it. Does nothing when there is no keeper. */
 void keeper_undo(struct keeper *k);
 

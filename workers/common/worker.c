@@ -88,6 +88,20 @@ int worker_send_fds(struct worker *w, const int *fds, size_t n, struct fault *f)
 	return fdplane_send(w->fd_plane, w->ticket, fds, n, f);
 }
 
+int worker_send_keepers(struct call *c, int *fds, size_t n, struct fault *f)
+{
+	Keepers *k = xcalloc(1, sizeof(*k));
+	int r;
+
+	keepers__init(k);
+	c->rep->body_case = REPLY__BODY_KEEPERS;
+	c->rep->keepers = k;
+	r = n ? worker_send_fds(c->worker, fds, n, f) : 0;
+	for (k->n = 0; k->n < n; k->n++)
+		auto_close(&fds[k->n]);
+	return r;
+}
+
 /* Serve one request: 1 to go on, 0 at the end of the conversation, -1 with f set. */
 static int serve_one(struct worker *w, struct bus *bus, struct fault *f)
 {

@@ -81,4 +81,7 @@ int worker_recv_fds(struct worker *w, int *fds, size_t n, struct fault *f);
 /* Send descriptors with the reply being made (still owned by the caller, may be closed at once). */
 int worker_send_fds(struct worker *w, const int *fds, size_t n, struct fault *f);
 
+/* Answer MemKeep or FilesKeep: the descriptors go to the coordinator and are closed here. */
+int worker_send_keepers(struct call *c, int *fds, size_t n, struct fault *f);
+
 #endif

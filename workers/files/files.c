@@ -271,7 +271,7 @@ static int on_files_prepare(struct call *c, struct fault *f)
 	done->has_has_sockets = true;
 	done->has_sockets = socket_due(fs);
 	done->has_has_host_objects = true;
-	done->has_host_objects = mqueue_any(fs) || tun_any_persistent(fs);
+	done->has_host_objects = mqueue_count(fs) || tun_count(fs);
 	c->rep->body_case = REPLY__BODY_FILES_PREPARED;
 	c->rep->files_prepared = done;
 	return 0;
@@ -369,12 +369,15 @@ static bool idle(void *ctx)
 	return install_early(fs);
 }
 
-/* The tasks run. */
 static int on_files_keep(struct call *c, struct fault *f)
 {
 	struct files *fs = begin(c);
+	const size_t max = mqueue_count(fs) + tun_count(fs);
+	AUTO_FREE int *fds = xcalloc(max + 1, sizeof(*fds));
+	size_t n = mqueue_hand_over(fs, fds, max);
 
-	return mqueue_keep(fs, f) < 0 ? -1 : tun_keep(fs, f);
+	n += tun_hand_over(fs, fds + n, max - n);
+	return worker_send_keepers(c, fds, n, f);
 }
 
 static const struct handler handlers[] = {

@@ -383,20 +383,20 @@ static int installed(struct files *fs, struct fault *f)
 	return files_each_created(fs, &mqueue_type, register_notify, f);
 }
 
-bool mqueue_any(const struct files *fs)
+size_t mqueue_count(const struct files *fs)
 {
-	return fs->mqueues != NULL;
+	return fs->mqueues ? fs->mqueues->n : 0;
 }
 
-int mqueue_keep(struct files *fs, struct fault *f)
+size_t mqueue_hand_over(struct files *fs, int *fds, size_t max)
 {
-	struct mqueues *s = fs->mqueues;
-	size_t i;
+	size_t i, n = 0;
 
-	for (i = 0; s && i < s->n; i++)
-		if (keeper_dismiss(&s->queue[i].keeper, f) < 0)
-			return -1;
-	return 0;
+	for (i = 0; i < mqueue_count(fs) && n < max; i++) {
+		fds[n] = keeper_hand_over(&fs->mqueues->queue[i].keeper);
+		n += fds[n] >= 0;
+	}
+	return n;
 }
 
 static const FownEntry *fown(struct files *fs, const struct file *file)
@@ -405,7 +405,7 @@ static const FownEntry *fown(struct files *fs, const struct file *file)
 	return file->entry->mqueue->fown;
 }
 
-/* With a keeper the queue stays noted: mqueue_keep dismisses it. */
+/* With a keeper the queue stays noted, for mqueue_hand_over. */
 static void end(struct files *fs)
 {
 	struct mqueues *s = fs->mqueues;

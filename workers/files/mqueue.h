@@ -9,9 +9,9 @@
 
 extern const struct file_type mqueue_type;
 
-/* The restore has succeeded: the queues that were made stay. */
-int mqueue_keep(struct files *fs, struct fault *f);
-/* Is there such a queue? Then mqueue_keep is due. */
-bool mqueue_any(const struct files *fs);
+/* Up to max descriptors that decide whether queues that were made stay; returns how many. */
+size_t mqueue_hand_over(struct files *fs, int *fds, size_t max);
+/* How many of those there may be. */
+size_t mqueue_count(const struct files *fs);
 
 #endif

@@ -8,11 +8,11 @@
  *           want of its path.
  * Restore:  a device that is still there (persistent, or held by another program) is attached to
  *           and left as it is. One that is gone is made again. It goes with its last descriptor, so nothing
- *           stays of a restore that fails; a persistent one is made so at the very end.
+ *           stays of a restore that fails; of a persistent one a keeper takes care.
  *           Packets not read yet are lost, as networks do.
  *
  * Rights:   CAP_NET_ADMIN.
- * Holds:    restore: a descriptor of every device that shall be persistent.
+ * Holds:    restore: the keepers of persistent devices.
  */
 #include "workers/files/tun.h"
 
@@ -24,12 +24,15 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include "proto/control/util.h"
+#include "workers/common/keeper.h"
 #include "workers/files/files.h"
 #include "workers/files/tun_net.h"
 
 #define PATH "/dev/net/tun"
+#define DROP_TRIES 200			/* of 10 ms each */
 #define KIND (IFF_TUN | IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE | IFF_ONE_QUEUE | \
 	      IFF_NAPI | IFF_NAPI_FRAGS)
 #ifndef TUNGETDEVNETNS
@@ -40,7 +43,8 @@ struct tun {
 	char name[IFNAMSIZ];
 	const TunDevice *device;	/* restore; of its first file */
 	bool made;
-	int persist_fd;			/* to be made persistent: -1: no */
+	uint32_t kind;			/* flags of TUNSETIFF */
+	struct keeper keeper;		/* of a persistent one that was made */
 };
 
 struct tuns {
@@ -66,7 +70,7 @@ static struct tun *add(struct files *fs, const char *name)
 	if (!fs->tuns)
 		fs->tuns = xcalloc(1, sizeof(*fs->tuns));
 	t = grow(&fs->tuns->tun, fs->tuns->n++, &fs->tuns->cap, sizeof(*t));
-	*t = (struct tun){ .persist_fd = -1 };
+	*t = (struct tun){ .keeper = KEEPER_NONE };
 	snprintf(t->name, sizeof(t->name), "%s", name);
 	return t;
 }
@@ -224,13 +228,13 @@ static int check(struct files *fs, struct file *file, struct fault *f)
 }
 
 /* The same index, if it is free: nobody should depend on it. */
-static int attach(int fd, const struct tun *t, struct fault *f)
+static int attach(int fd, struct tun *t, struct fault *f)
 {
 	unsigned index = t->device->ifindex;
 	struct ifreq r = { 0 };
 
 	snprintf(r.ifr_name, sizeof(r.ifr_name), "%s", t->name);
-	r.ifr_flags = t->device->tun->flags & KIND;
+	r.ifr_flags = t->kind = t->device->tun->flags & KIND;
 	if (!t->made && !if_nametoindex(t->name)) {
 		char taken[IFNAMSIZ];
 
@@ -243,6 +247,20 @@ static int attach(int fd, const struct tun *t, struct fault *f)
 	return 0;
 }
 
+/* Run by the keeper. A task that is about to die may still hold the device. */
+static void drop_device(void *arg)
+{
+	const struct tun *t = arg;
+	struct ifreq r = { 0 };
+	int fd = open(PATH, O_RDWR | O_CLOEXEC), i;
+
+	snprintf(r.ifr_name, sizeof(r.ifr_name), "%s", t->name);
+	r.ifr_flags = t->kind;
+	for (i = 0; i < DROP_TRIES && ioctl(fd, TUNSETIFF, &r) < 0; i++)
+		usleep(10000);
+	ioctl(fd, TUNSETPERSIST, 0);
+}
+
 static int settle(struct tun *t, int fd, struct fault *f)
 {
 	const TunLinkEntry *link = t->device->tun;
@@ -253,8 +271,9 @@ static int settle(struct tun *t, int fd, struct fault *f)
 		return fault(f, errno, "give the device %s its owner", t->name);
 	if (ioctl(fd, TUNSETSNDBUF, &sndbuf) < 0 || ioctl(fd, TUNSETVNETHDRSZ, &header) < 0)
 		return fault(f, errno, "give the device %s its buffer and header sizes", t->name);
-	if (link->flags & IFF_PERSIST)
-		t->persist_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if ((link->flags & IFF_PERSIST) &&
+	    (keeper_start(&t->keeper, drop_device, t, -1, f) < 0 || ioctl(fd, TUNSETPERSIST, 1) < 0))
+		return f->code ? -1 : fault(f, errno, "make the device %s persistent", t->name);
 	return tun_net_apply(t->device, f);
 }
 
@@ -287,26 +306,20 @@ static enum created create(struct files *fs, struct file *file, struct fault *f)
 	return files_set_flags(file->fd, p->flags, f) < 0 ? CREATE_FAILED : CREATED;
 }
 
-bool tun_any_persistent(const struct files *fs)
+size_t tun_count(const struct files *fs)
 {
-	const struct tuns *s = fs->tuns;
-	size_t i;
-
-	for (i = 0; s && i < s->n; i++)
-		if (s->tun[i].device && (s->tun[i].device->tun->flags & IFF_PERSIST))
-			return true;
-	return false;
+	return fs->tuns ? fs->tuns->n : 0;
 }
 
-int tun_keep(struct files *fs, struct fault *f)
+size_t tun_hand_over(struct files *fs, int *fds, size_t max)
 {
-	struct tuns *s = fs->tuns;
-	size_t i;
+	size_t i, n = 0;
 
-	for (i = 0; s && i < s->n; i++)
-		if (s->tun[i].persist_fd >= 0 && ioctl(s->tun[i].persist_fd, TUNSETPERSIST, 1) < 0)
-			return fault(f, errno, "make the device %s persistent", s->tun[i].name);
-	return 0;
+	for (i = 0; i < tun_count(fs) && n < max; i++) {
+		fds[n] = keeper_hand_over(&fs->tuns->tun[i].keeper);
+		n += fds[n] >= 0;
+	}
+	return n;
 }
 
 static const FownEntry *fown(struct files *fs, const struct file *file)
@@ -315,14 +328,14 @@ static const FownEntry *fown(struct files *fs, const struct file *file)
 	return file->entry->tunf->fown;
 }
 
-/* What shall be persistent is still held for tun_keep; the rest of a dump or restore is not. */
+/* With a keeper the device stays noted, for tun_hand_over. */
 static void end(struct files *fs)
 {
 	struct tuns *s = fs->tuns;
 	size_t i, left = 0;
 
 	for (i = 0; s && i < s->n; i++)
-		if (s->tun[i].persist_fd >= 0)
+		if (s->tun[i].keeper.pid > 0)
 			s->tun[left++] = s->tun[i];
 	if (s && left)
 		s->n = left;

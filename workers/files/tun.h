@@ -9,9 +9,9 @@
 
 extern const struct file_type tun_type;
 
-/* The restore has succeeded: devices that were persistent are so again. */
-int tun_keep(struct files *fs, struct fault *f);
-/* Is there such a device? Then tun_keep is due. */
-bool tun_any_persistent(const struct files *fs);
+/* Up to max descriptors that decide whether persistent devices stay; returns how many. */
+size_t tun_hand_over(struct files *fs, int *fds, size_t max);
+/* How many of those there may be. */
+size_t tun_count(const struct files *fs);
 
 #endif

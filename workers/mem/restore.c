@@ -327,10 +327,10 @@ int on_mem_finish(struct call *c, struct fault *f)
 	return 0;
 }
 
-/* The tasks run. */
 int on_mem_keep(struct call *c, struct fault *f)
 {
 	struct restore *r = ((struct mem *)c->ctx)->restore;
+	int fd = r ? sysv_hand_over(&r->segments) : -1;
 
-	return r ? sysv_keep(&r->segments, f) : 0;
+	return worker_send_keepers(c, &fd, fd >= 0, f);
 }

@@ -322,9 +322,9 @@ int sysv_finish(struct segments *s, struct fault *f)
 	return 0;
 }
 
-int sysv_keep(struct segments *s, struct fault *f)
+int sysv_hand_over(struct segments *s)
 {
-	return keeper_dismiss(&s->keeper, f);
+	return keeper_hand_over(&s->keeper);
 }
 
 void sysv_free(struct segments *s)

@@ -41,8 +41,8 @@ int sysv_make(struct segments *s, struct fault *f);
 void sysv_plan(struct plan *p, const struct segments *s, const struct target *t);
 /* All are attached: remove those again that were removed. */
 int sysv_finish(struct segments *s, struct fault *f);
-/* The restore has succeeded: what was made stays. */
-int sysv_keep(struct segments *s, struct fault *f);
+/* The descriptor that decides whether what was made stays; -1: nothing was. */
+int sysv_hand_over(struct segments *s);
 bool sysv_any_needed(const struct segments *s);
 void sysv_free(struct segments *s);
 
