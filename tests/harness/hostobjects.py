@@ -157,7 +157,8 @@ def test_killed(plan, directory, name):
     steps = 0
     for variable in ("STASIS_KILL_WORKER_AT", "STASIS_KILL_AT"):
         for step in range(1, 200):
-            if not killed_restore(plan, images, variable, step) or tool.alive(pid):
+            if (not killed_restore(plan, images, variable, step) or
+                    not tool.wait_for(lambda: not tool.alive(pid), 1)):
                 break
             steps += 1
             if not tool.wait_for(lambda: nothing_left(before, pid), 3):
