@@ -85,6 +85,7 @@ static const struct row rows[] = {
 	{ "cgroup-dump-controller", 0, K_LIST, BOTH, LIST(cgroup_dump_controller), "NAME  dump this hierarchy only" },
 	{ "cgroup-yard", 0, K_STRING, BOTH, STR(cgroup_yard), "DIR  where the hierarchies are mounted" },
 	{ "timeout", 0, K_SECONDS, FOR(CMD_DUMP), AT(timeout_s), "S  give up freezing after so long" },
+	{ "allow-uprobes", 0, K_FLAG, BOTH, AT(allow_uprobes), "leave out areas of active uprobes" },
 	{ "evasive-devices", 0, K_FLAG, BOTH, AT(evasive_devices), "use any path to a device" },
 	{ "file-validation", 0, K_STRING, BOTH, STR(file_validation), "METHOD  filesize or buildid" },
 	{ "force-irmap", 0, K_FLAG, FOR(CMD_DUMP), AT(force_irmap), "look for the paths of watched files that their handles do not tell" },
@@ -131,7 +132,6 @@ static const struct row rows[] = {
 	{ "cpu-cap", 0, K_REFUSED, ANY, 0, 0, "CPU images are not supported by this version" },
 	{ "exec-cmd", 0, K_REFUSED, ANY, 0, 0, "running a command after the restore is not supported" },
 	{ "status-fd", 0, K_REFUSED, ANY, 0, 0, "the service mode is not supported by this version" },
-	{ "allow-uprobes", 0, K_REFUSED, ANY, 0, 0, "uprobes areas are not supported by this version" },
 	{ "pidfd-store", 0, K_REFUSED, ANY, 0, 0, NO_LAZY },
 };
 

@@ -169,6 +169,8 @@ static void plan_map(struct build *b, size_t i, uint64_t start, uint64_t end)
 	const VmaEntry *e = vma_of(b, i);
 	uint64_t flags = e->flags & (MAP_SHARED | MAP_PRIVATE | MAP_DROPPABLE | MAP_ANONYMOUS |
 				     MAP_GROWSDOWN | MAP_NORESERVE | MAP_HUGETLB | HUGETLB_SIZE_BITS);
+	uint32_t prot = settle_first_prot(b->t, i);
+	bool code = vma_is(e, VMA_FILE_PRIVATE) && (e->prot & PROT_EXEC) && prot != e->prot;
 	int fd = -1;
 
 	if (vma_is_ring(e))		/* keeps the place until aio_make */
@@ -180,9 +182,13 @@ static void plan_map(struct build *b, size_t i, uint64_t start, uint64_t end)
 	if (fd >= 0)
 		flags &= ~(uint64_t)(MAP_ANONYMOUS | MAP_HUGETLB | HUGETLB_SIZE_BITS);
 	plan_add(b->plan, WANT_ADDRESS, e->flags & MAP_HUGETLB ? HUGE_WHAT : "map", start, SYS_mmap,
-		 (uint64_t[6]){ start, end - start, settle_first_prot(b->t, i),
+		 (uint64_t[6]){ start, end - start, code ? e->prot : prot,
 				flags | MAP_FIXED_NOREPLACE, fd,
 				fd < 0 ? 0 : e->pgoff + (start - e->start) });
+	/* The kernel notices active uprobes when code is mapped that cannot be written to. */
+	if (code)
+		add(b, "open for writing", start, SYS_mprotect,
+		    (uint64_t[6]){ start, end - start, prot });
 }
 
 /* Map what is not there yet: whole mappings, or the parts next to what was taken over. */

@@ -26,6 +26,7 @@ struct space {
 	uint64_t region, region_end;	/* the agent's: left out */
 	struct space_vma *vma;
 	size_t n, cap;
+	bool probed;			/* may have breakpoints of uprobes */
 	uint64_t clean, clean_end;	/* where the stub lies: zeros in the image */
 	MmEntry mm;			/* all but vmas, brk, dumpable, thp_disabled */
 	uint64_t auxv[44];

@@ -30,6 +30,7 @@
 #include "workers/mem/semaphores.h"
 #include "workers/mem/state.h"
 #include "workers/mem/sysv.h"
+#include "workers/mem/uprobes.h"
 #include "workers/mem/vma.h"
 
 #define IOVS 256			/* runs read by one call; the kernel's limit is 1024 */
@@ -175,6 +176,7 @@ int on_mem_collect(struct call *c, struct fault *f)
 		s->vpid = m->task[i]->vpid;
 		s->region = m->task[i]->region_base;
 		s->region_end = s->region + m->task[i]->region_size;
+		s->probed = d->all.allow_uprobes;	/* before the first hit there is no area */
 		s->clean = m->task[i]->stub_start;
 		s->clean_end = m->task[i]->stub_end;
 		if (collect_space(s, &d->all, f) < 0)
@@ -431,6 +433,9 @@ static int write_space(struct space *s, const MemTaskState *state, struct page_w
 		stacks_init(&st, state);
 		choose_pages(s, &ex, &st, &runs);
 		add_guards(s, &ex);
+		r = uprobes_leave_out(s, &runs, f);
+	}
+	if (r == 0) {
 		w->scanned += runs_bytes(&runs) / STASIS_PAGE + ex.n;
 		w->written += runs_bytes(&runs) / STASIS_PAGE;
 		log_debug("task %d: %zu mappings, %zu runs, %" PRIu64 " pages", s->pid, s->n,
