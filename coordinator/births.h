@@ -40,7 +40,6 @@ struct birth {
 	size_t nmapped;			/* descriptors for MemBuild */
 	uint32_t *mapped_id, *mapped_flags;
 	int dumpable;			/* -1: not known */
-	bool no_huge_pages;
 	bool told;			/* the workers know its gate */
 	unsigned int max_fd;		/* the highest descriptor number it will have */
 };

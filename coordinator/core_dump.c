@@ -28,6 +28,12 @@
 #include "proto/images/image.h"
 
 #define DEADLINE_MS 10000
+#ifndef PR_GET_MDWE			/* absent from Debian 12's headers */
+#define PR_GET_MDWE 66
+#endif
+#ifndef PR_GET_MEMORY_MERGE
+#define PR_GET_MEMORY_MERGE 68
+#endif
 #define MEMBARRIER_GET (1 << 9)		/* MEMBARRIER_CMD_GET_REGISTRATIONS, Linux 6.3 */
 
 /* Written by the agent: one block in the arena. */
@@ -47,7 +53,7 @@ struct asked {
 	struct batch *batch;		/* NULL once it is done */
 	uint64_t off;			/* of struct answers */
 	int nops;
-	int brk, dumpable, no_thp;	/* operation numbers */
+	int brk, dumpable, no_thp, merge, mdwe;	/* operation numbers */
 	int membarrier;			/* of the first of PROBES when the kernel cannot tell */
 	MemTaskState memory;		/* its stack pointers are made by core_dump_memory */
 };
@@ -192,7 +198,10 @@ static int ask_task(struct asked *a, bool can_tell)
 	a->dumpable = batch_op(b, 0, GATE_STOP_ON_ERROR, SYS_prctl, 1, gc(PR_GET_DUMPABLE));
 	a->no_thp = batch_op(b, 0, GATE_STOP_ON_ERROR, SYS_prctl, 5, gc(PR_GET_THP_DISABLE), gc(0),
 			     gc(0), gc(0), gc(0));
-	if (a->no_thp < 0)
+	/* Older kernels do not know them: an error is no. */
+	a->merge = batch_op(b, 0, 0, SYS_prctl, 5, gc(PR_GET_MEMORY_MERGE), gc(0), gc(0), gc(0), gc(0));
+	a->mdwe = batch_op(b, 0, 0, SYS_prctl, 5, gc(PR_GET_MDWE), gc(0), gc(0), gc(0), gc(0));
+	if (a->mdwe < 0)
 		return -1;
 	last = ask_membarrier(b, a, can_tell);
 	a->nops = last + 1;
@@ -272,7 +281,10 @@ static int collect_task(struct core_dump *d, struct asked *a, struct fault *f)
 	a->memory.brk = batch_result(a->batch, 0, a->brk);
 	a->memory.dumpable = batch_result(a->batch, 0, a->dumpable);
 	a->memory.has_thp_disabled = true;
-	a->memory.thp_disabled = batch_result(a->batch, 0, a->no_thp) != 0;
+	a->memory.thp_disabled = batch_result(a->batch, 0, a->no_thp);
+	a->memory.has_merge_any = a->memory.merge_any = batch_result(a->batch, 0, a->merge) == 1;
+	a->memory.has_mdwe = batch_result(a->batch, 0, a->mdwe) > 0;
+	a->memory.mdwe = a->memory.has_mdwe ? batch_result(a->batch, 0, a->mdwe) : 0;
 	return 0;
 }
 

@@ -90,7 +90,6 @@ static int learn_memory(struct job *job, MemPrepared *m, struct fault *f)
 		b->mapped_id = n->file_id;
 		b->mapped_flags = n->file_flags;
 		b->dumpable = n->has_dumpable ? n->dumpable : -1;
-		b->no_huge_pages = n->has_thp_disabled && n->thp_disabled;
 	}
 	return 0;
 }

@@ -344,11 +344,8 @@ static int add_end(struct job *job, struct ops *o, struct task *t, struct fault 
 	(void)job;
 	if (t->state == TASK_ZOMBIE)
 		return 0;
-	if (ops_reserve(o, 2, 0, f) < 0)
+	if (ops_reserve(o, 1, 0, f) < 0)
 		return -1;
-	if (birth_of(t)->no_huge_pages)
-		ops_add(o, 0, "disable huge pages", SYS_prctl, 5, gc(PR_SET_THP_DISABLE), gc(1), gc(0), gc(0),
-			gc(0));
 	if (dumpable == 2)
 		log_warnx("task %d: dumpable 2 becomes 0", t->pid);
 	if (dumpable >= 0)

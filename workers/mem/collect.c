@@ -293,12 +293,27 @@ static int classify_huge(struct view *v, const struct map *m, VmaEntry *e, struc
 	return 0;
 }
 
+/*
+ * The kernel tells nobody of mlockall(MCL_FUTURE), but locks what is mapped since: the agent's region.
+ * It brings all its pages in, unless they are to be locked on a fault.
+ */
+static void look_at_region(struct space *s, const struct map *m)
+{
+	if (!(m->flags & MAPF_LOCKED))
+		return;
+	s->mm.mlockall |= MCL_FUTURE;
+	if (m->resident < m->end - m->start)
+		s->mm.mlockall |= MCL_ONFAULT;
+}
+
 static int classify(struct view *v, const struct map *m, struct fault *f)
 {
 	VmaEntry *e;
 
-	if (m->start >= v->s->region && m->end <= v->s->region_end)
+	if (m->start >= v->s->region && m->end <= v->s->region_end) {
+		look_at_region(v->s, m);
 		return 0;
+	}
 	if (check_flags(v, m, f) < 0)
 		return -1;
 	if (is_vvar(m)) {

@@ -28,7 +28,7 @@ struct space {
 	size_t n, cap;
 	bool probed;			/* may have breakpoints of uprobes */
 	uint64_t clean, clean_end;	/* where the stub lies: zeros in the image */
-	MmEntry mm;			/* all but vmas, brk, dumpable, thp_disabled */
+	MmEntry mm;			/* all but vmas and what is in MemTaskState */
 	uint64_t auxv[44];
 };
 

@@ -2,9 +2,10 @@
 /*
  * dump.c - dump: the messages, and the images of each task.
  *
- * MemPreflight looks at running tasks; MemCollect reads what exists, while the coordinator asks the tasks themselves; MemWrite
- * finds the pages and writes mm-PID.img, pagemap-PID.img and pages-N.img; MemWriteFiles writes
- * the contents of memory files, which only the files worker knows all of.
+ * MemPreflight looks at running tasks; MemCollect reads what exists, while the coordinator asks
+ * the tasks themselves; MemWrite finds the pages and writes mm-PID.img, pagemap-PID.img and
+ * pages-N.img; MemWriteFiles writes the contents of memory files, which only the files worker knows
+ * all of.
  *
  * Rights:   CAP_SYS_PTRACE and CAP_CHECKPOINT_RESTORE over the tasks; the image directory.
  * Holds:    from MemCollect on the descriptions of all address spaces.
@@ -413,7 +414,13 @@ static int write_mm(struct space *s, const MemTaskState *state, const struct aio
 	s->mm.mm_brk = state->brk;
 	s->mm.has_dumpable = s->mm.has_thp_disabled = true;
 	s->mm.dumpable = state->dumpable;
-	s->mm.thp_disabled = state->thp_disabled;
+	s->mm.thp_disabled = state->thp_disabled & 1;
+	s->mm.thp_flags = state->thp_disabled & ~1u;
+	s->mm.has_thp_flags = s->mm.thp_flags != 0;
+	s->mm.has_merge_any = s->mm.merge_any = state->merge_any;
+	s->mm.mdwe = state->mdwe;
+	s->mm.has_mdwe = s->mm.mdwe != 0;
+	s->mm.has_mlockall = s->mm.mlockall != 0;
 	img = image_create(image_dir, IMG_MM, s->vpid, f);
 	if (!img || image_write(img, &s->mm.base, f) < 0)
 		return -1;

@@ -4,7 +4,8 @@
  *
  * maps has no VmFlags and PROCMAP_QUERY does not tell them either, so smaps is read although
  * the kernel walks page tables for its sums: 10 ms per GiB of small pages (measured), 0.4 ms
- * for a minimal process. Looked at are the first line, Shared_*, ProtectionKey and VmFlags.
+ * for a minimal process. Looked at are the first line, Rss, Shared_*,
+ * ProtectionKey and VmFlags.
  *
  * Rights:   CAP_SYS_PTRACE over the task.
  * Holds:    nothing.
@@ -100,6 +101,8 @@ static int parse_line(char *line, struct maps *maps, struct fault *f)
 	} else if (m && line[0] == 'S' && !strncmp(line, "Shared_", 7)) {
 		if (strtoul(line + strcspn(line, " "), NULL, 10))
 			m->alone = false;
+	} else if (m && line[0] == 'R' && !strncmp(line, "Rss:", 4)) {
+		m->resident = strtoul(line + 4, NULL, 10) << 10;
 	} else if (m && line[0] == 'P' && !strncmp(line, "ProtectionKey:", 14)) {
 		m->pkey = strtoul(line + 14, NULL, 10);
 	}

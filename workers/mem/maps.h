@@ -40,6 +40,7 @@ struct map {
 	uint32_t prot;			/* PROT_* */
 	uint32_t flags;			/* enum map_flag */
 	uint32_t pkey;
+	uint64_t resident;		/* bytes */
 	bool shared;
 	bool alone;			/* no page of it is mapped elsewhere too */
 	dev_t dev;

@@ -22,7 +22,7 @@
 #include "workers/mem/cow.h"
 #include "workers/mem/gaps.h"
 #include "workers/mem/lanes.h"
-#include "workers/mem/settle.h"
+#include "workers/mem/last.h"
 #include "workers/mem/state.h"
 #include "workers/mem/sysv.h"
 #include "workers/mem/vdso.h"
@@ -126,11 +126,10 @@ static void report_needs(const struct target *t, MemPrepared *out)
 
 	mem_needs__init(n);
 	n->pid = t->pid;
-	n->has_fill_before_fork = n->has_inherits = n->has_dumpable = n->has_thp_disabled = true;
+	n->has_fill_before_fork = n->has_inherits = n->has_dumpable = true;
 	n->fill_before_fork = t->has_heirs;
 	n->inherits = t->nkept != 0;
 	n->dumpable = t->mm->has_dumpable ? t->mm->dumpable : 1;
-	n->thp_disabled = t->mm->thp_disabled;
 	n->has_vdso = t->vdso >= 0;
 	n->vdso = n->has_vdso ? t->vma[t->vdso]->start : 0;
 	n->file_id = xcalloc(t->nfiles, sizeof(*n->file_id));
@@ -285,12 +284,13 @@ int on_mem_build(struct call *c, struct fault *f)
 	return 0;
 }
 
-/* Children were forked before, and their mappings could not have been changed then. */
-static int seal(const struct target *t, struct fault *f)
+static int do_last(const struct target *t, struct fault *f)
 {
 	struct plan *p = plan_new();
-	int r = t->gate && settle_plan_seals(p, t) ? plan_run(p, t->gate, f) : 0;
+	int r;
 
+	last_plan(p, t);
+	r = t->gate ? plan_run(p, t->gate, f) : 0;
 	plan_free(p);
 	return r;
 }
@@ -315,7 +315,7 @@ int on_mem_finish(struct call *c, struct fault *f)
 		out->pages_compared += r->target[i]->compared;
 		out->pages_skipped_cow += r->target[i]->same;
 		out->pages_restored += r->target[i]->restored;
-		if (seal(r->target[i], f) < 0)
+		if (do_last(r->target[i], f) < 0)
 			return -1;
 		gate_close(r->target[i]->gate);
 		r->target[i]->gate = NULL;

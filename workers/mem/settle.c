@@ -20,8 +20,6 @@
 #define MLOCK_ONFAULT 1
 #endif
 
-#define MSEAL 462			/* SYS_mseal, absent from Debian 12's headers */
-
 /* Advice that a kernel built without THP or KSM does not know; the program runs as well without. */
 #define OPTIONAL ((1ull << MADV_HUGEPAGE) | (1ull << MADV_NOHUGEPAGE) | (1ull << MADV_MERGEABLE))
 
@@ -148,18 +146,4 @@ void settle_plan(struct plan *p, const struct target *t)
 	for (i = 0; i < t->nguards; i++)
 		add(p, WANT_SUCCESS, "guard", SYS_madvise, t->guard[i]->start, t->guard[i]->end,
 		    MADV_GUARD_INSTALL, 0);
-}
-
-size_t settle_plan_seals(struct plan *p, const struct target *t)
-{
-	size_t i, n = 0;
-
-	for (i = 0; i < t->n; i++) {
-		if (!t->vma[i]->sealed)
-			continue;
-		add(p, WANT_SUCCESS, "seal (mseal, Linux 6.10)", MSEAL, t->vma[i]->start,
-		    t->vma[i]->end, 0, 0);
-		n++;
-	}
-	return n;
 }

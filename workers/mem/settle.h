@@ -23,7 +23,4 @@ void settle_plan_parent_guards(struct plan *p, const struct target *t);
 /* After the contents. */
 void settle_plan(struct plan *p, const struct target *t);
 
-/* When nothing changes any more, in any task: seal what was sealed (mseal). Returns how many. */
-size_t settle_plan_seals(struct plan *p, const struct target *t);
-
 #endif

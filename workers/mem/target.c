@@ -18,6 +18,7 @@
 #include "proto/images/image.h"
 #include "workers/common/hugetlb.h"
 #include "workers/mem/aio.h"
+#include "workers/mem/last.h"
 #include "workers/mem/vma.h"
 
 #define MIN_ADDRESS 4096ul		/* the smallest vm.mmap_min_addr anybody sets, but 0 */
@@ -276,7 +277,7 @@ int target_load(struct target *t, int image_dir, struct adoption *adoption, stru
 	img = image_open(image_dir, IMG_MM, t->pid, f);
 	if (!img || image_read_one(img, (ProtobufCMessage **)&t->mm, f) < 0)
 		return -1;
-	if (check_vmas(t, image_dir, adoption, f) < 0 || check_fields(t, f) < 0)
+	if (check_vmas(t, image_dir, adoption, f) < 0 || check_fields(t, f) < 0 || last_check(t, f) < 0)
 		return -1;
 	r = pagemap_load(image_dir, IMG_PAGEMAP, t->pid, &all, &t->pages, f);
 	if (r == 0)
