@@ -16,57 +16,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../case.h"
+#include "../huge.h"
 
-#ifndef MFD_HUGETLB
-#define MFD_HUGETLB 4
-#endif
-
-enum { NEEDED = 40 };
-#define HUGE (2ul << 20)
-#define NR "/proc/sys/vm/nr_hugepages"
-
-static long reserved_before = -1;
 static char *own, *differs, *common, *hole, *readonly, *file_shared, *file_private, *mounted;
 static int memory = -1;
 static pid_t child;
-
-static long read_number(const char *path)
-{
-	FILE *f = fopen(path, "re");
-	long n = -1;
-
-	if (f && fscanf(f, "%ld", &n) != 1)
-		n = -1;
-	if (f)
-		fclose(f);
-	return n;
-}
-
-static void write_number(const char *path, long n)
-{
-	FILE *f = fopen(path, "we");
-
-	if (!f)
-		return;
-	fprintf(f, "%ld\n", n);
-	fclose(f);
-}
-
-static void reserve(void)
-{
-	const char *free_pages = "/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages";
-
-	if (read_number(free_pages) < NEEDED && !geteuid()) {
-		reserved_before = read_number(NR);
-		write_number(NR, reserved_before + NEEDED);
-	}
-	if (read_number(free_pages) < NEEDED) {
-		if (reserved_before >= 0)
-			write_number(NR, reserved_before);
-		case_skip("too few huge pages are reserved (/proc/sys/vm/nr_hugepages)");
-	}
-}
 
 static char *map(size_t size, int flags, int fd)
 {
@@ -127,7 +81,7 @@ static void child_main(void)
 
 static void before(void)
 {
-	reserve();
+	huge_reserve(HUGE, 40);
 	own = map(2 * HUGE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1);
 	memset(own, 'o', 2 * HUGE);
 	differs = map(HUGE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1);
@@ -147,26 +101,6 @@ static void before(void)
 	case_sleep_ms(50);
 }
 
-/* "KernelPageSize" of the mapping at p, in kB. */
-static long page_size(const void *p)
-{
-	FILE *f = fopen("/proc/self/smaps", "re");
-	unsigned long start, end;
-	bool mine = false;
-	char line[512];
-	long kb = 0;
-
-	while (f && !kb && fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
-			mine = start <= (unsigned long)p && (unsigned long)p < end;
-		if (mine)
-			sscanf(line, "KernelPageSize: %ld", &kb);
-	}
-	if (f)
-		fclose(f);
-	return kb;
-}
-
 static void check_file(void)
 {
 	struct stat st;
@@ -180,14 +114,14 @@ static void check_file(void)
 	file_shared[2 * HUGE] = 'w';
 	CHECK(pread(memory, &byte, 1, 2 * HUGE) == 1 && byte == 'w');	/* the same object */
 	CHECK(file_private[2 * HUGE] == 'w');
-	CHECK(page_size(file_shared) == 2048 && page_size(file_private) == 2048);
+	CHECK(huge_page_size(file_shared) == HUGE && huge_page_size(file_private) == HUGE);
 }
 
 static void check_mounted(void)
 {
 	if (!mounted)
 		return;
-	CHECK(filled(mounted, 'm', HUGE) && page_size(mounted) == 2048);
+	CHECK(filled(mounted, 'm', HUGE) && huge_page_size(mounted) == HUGE);
 	CHECK(munmap(mounted, HUGE) == 0 && unlink(case_path("huge/file")) == 0);
 	CHECK(umount2(case_path("huge"), MNT_DETACH) == 0);
 }
@@ -195,7 +129,8 @@ static void check_mounted(void)
 static void after(void)
 {
 	CHECK(filled(own, 'o', 2 * HUGE) && filled(differs, 'd', HUGE));
-	CHECK(page_size(own) == 2048 && page_size(common) == 2048 && page_size(hole) == 2048);
+	CHECK(huge_page_size(own) == HUGE && huge_page_size(common) == HUGE &&
+	      huge_page_size(hole) == HUGE);
 	CHECK(filled(common, 'c', HUGE) && filled(common + HUGE, 0, HUGE));
 	CHECK(hole[2 * HUGE] == 'x' && filled(hole, 0, 2 * HUGE) && filled(hole + 3 * HUGE, 0, HUGE));
 	CHECK(filled(readonly, 'r', HUGE));
@@ -206,8 +141,7 @@ static void after(void)
 	check_file();
 	check_mounted();
 	CHECK(fallocate(memory, 0, 0, HUGE) == 0);
-	if (reserved_before >= 0)
-		write_number(NR, reserved_before);
+	huge_put_back();
 }
 
 const struct test_case test_case = {

@@ -9,44 +9,14 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "../case.h"
+#include "../huge.h"
 
-#ifndef MFD_HUGETLB
-#define MFD_HUGETLB 4
-#endif
-#define GIANT (1ul << 30)
-#define DIR "/sys/kernel/mm/hugepages/hugepages-1048576kB/"
-
-static long reserved_before = -1;
 static char *shared, *other;
 static int memory;
 
-static long number(const char *path, long set)
-{
-	FILE *f = fopen(path, set < 0 ? "re" : "we");
-	long n = -1;
-
-	if (!f)
-		return -1;
-	if (set >= 0)
-		fprintf(f, "%ld\n", set);
-	else if (fscanf(f, "%ld", &n) != 1)
-		n = -1;
-	fclose(f);
-	return n;
-}
-
 static void before(void)
 {
-	if (number(DIR "free_hugepages", -1) < 1 && !geteuid()) {
-		reserved_before = number(DIR "nr_hugepages", -1);
-		number(DIR "nr_hugepages", reserved_before + 1);
-	}
-	if (number(DIR "free_hugepages", -1) < 1) {
-		if (reserved_before >= 0)
-			number(DIR "nr_hugepages", reserved_before);
-		case_skip("no huge page of 1 GiB is reserved, nor can be");
-	}
+	huge_reserve(GIANT, 1);
 	memory = memfd_create("giant", MFD_HUGETLB | 30u << 26);
 	CHECK(memory >= 0 && ftruncate(memory, GIANT) == 0);
 	shared = mmap(NULL, GIANT, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
@@ -64,8 +34,7 @@ static void after(void)
 	shared[0] = 'n';
 	CHECK(other[0] == 'n');
 	CHECK(munmap(shared, GIANT) == 0 && munmap(other, GIANT) == 0 && close(memory) == 0);
-	if (reserved_before >= 0)
-		number(DIR "nr_hugepages", reserved_before);
+	huge_put_back();
 }
 
 const struct test_case test_case = {

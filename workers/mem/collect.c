@@ -231,6 +231,19 @@ static int classify_file(struct view *v, const struct map *m, VmaEntry *e, struc
 	return 0;
 }
 
+static void classify_segment(struct view *v, const struct map *m, VmaEntry *e)
+{
+	const struct shmem_seen seen = { .id = m->ino, .pid = v->s->pid, .start = m->start,
+					 .end = m->end, .huge = e->flags & HUGETLB_SIZE_BITS };
+
+	e->status = VMA_REGULAR | VMA_ANON_SHARED | VMA_SYSVIPC;
+	e->flags |= MAP_ANONYMOUS;
+	e->shmid = m->ino;
+	e->has_fdflags = true;		/* CRIU does not look: how it was attached */
+	e->fdflags = m->flags & MAPF_MAYWRITE ? O_RDWR : O_RDONLY;
+	shmems_add(&v->all->segments, &seen);
+}
+
 /* Mappings of the kernel's own tmpfs. */
 static int classify_shmem(struct view *v, const struct map *m, VmaEntry *e, struct fault *f)
 {
@@ -240,12 +253,7 @@ static int classify_shmem(struct view *v, const struct map *m, VmaEntry *e, stru
 	bool memfd;
 
 	if (starts_with(m->name, "/SYSV")) {
-		e->status = VMA_REGULAR | VMA_ANON_SHARED | VMA_SYSVIPC;
-		e->flags |= MAP_ANONYMOUS;
-		e->shmid = m->ino;
-		e->has_fdflags = true;	/* CRIU does not look: how it was attached */
-		e->fdflags = m->flags & MAPF_MAYWRITE ? O_RDWR : O_RDONLY;
-		shmems_add(&v->all->segments, &seen);
+		classify_segment(v, m, e);
 		return 0;
 	}
 	memfd = starts_with(m->name, "/memfd:");
@@ -273,9 +281,10 @@ static int classify_huge(struct view *v, const struct map *m, VmaEntry *e, struc
 				   .end = m->end };
 
 	e->flags |= hugetlb_size_bits(m->dev);
-	if (starts_with(m->name, "/SYSV"))
-		return refuse(v, m, f, "a System V shared memory segment of huge pages, which cannot "
-			      "be dumped yet");
+	if (starts_with(m->name, "/SYSV")) {
+		classify_segment(v, m, e);
+		return 0;
+	}
 	if (!starts_with(m->name, ANON_HUGE_NAME)) {
 		if (classify_file(v, m, e, f) < 0)
 			return -1;

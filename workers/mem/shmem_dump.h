@@ -18,6 +18,7 @@ struct shmem_seen {
 	uint64_t id;			/* inode number: the N of pagemap-shmem-N.img */
 	pid_t pid;			/* a mapping to open it by */
 	uint64_t start, end;
+	uint32_t huge;			/* a System V segment: HUGETLB_SIZE_BITS, or 0 */
 };
 
 struct shmems {

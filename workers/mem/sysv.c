@@ -28,11 +28,15 @@
 
 #include "proto/control/util.h"
 #include "proto/images/image.h"
+#include "workers/common/hugetlb.h"
 #include "workers/common/log.h"
 #include "workers/mem/vma.h"
 
 #ifndef SHM_STAT_ANY
 #define SHM_STAT_ANY 15			/* Linux 4.17 */
+#endif
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23		/* Linux 5.14 */
 #endif
 #define TRIES 16			/* another program may take the id we asked for */
 
@@ -48,15 +52,16 @@ static bool look_at(int id, struct shmid_ds *ds)
 
 /* ---- dump ---- */
 
-static int write_segment(struct image *img, int id, pid_t pid, struct fault *f)
+static int write_segment(struct image *img, const struct shmem_seen *seen, struct fault *f)
 {
+	int id = seen->id;
 	IpcDescEntry desc = IPC_DESC_ENTRY__INIT;
 	IpcShmEntry e = IPC_SHM_ENTRY__INIT;
 	struct shmid_ds ds;
 
 	if (!look_at(id, &ds))
-		return fault(f, -ENOENT, "task %d: its System V segment %d is not in our IPC namespace", pid,
-			     id);
+		return fault(f, -ENOENT, "task %d: its System V segment %d is not in our IPC namespace",
+			     seen->pid, id);
 	desc.key = ds.shm_perm.__key;
 	desc.uid = ds.shm_perm.uid;
 	desc.gid = ds.shm_perm.gid;
@@ -67,6 +72,8 @@ static int write_segment(struct image *img, int id, pid_t pid, struct fault *f)
 	e.desc = &desc;
 	e.size = ds.shm_segsz;
 	e.has_in_pagemaps = e.in_pagemaps = true;
+	e.has_hugetlb_flag = seen->huge != 0;
+	e.hugetlb_flag = SHM_HUGETLB | seen->huge;
 	return image_write(img, &e.base, f);
 }
 
@@ -87,7 +94,7 @@ int sysv_write(const struct shmems *segments, const struct shmems *others, int i
 				return fault(f, -ENOTSUP, "task %d: its System V segment %" PRIu64 " has the"
 					     " same number as other shared memory in the images", s->pid,
 					     s->id);
-		if (write_segment(img, s->id, s->pid, f) < 0)
+		if (write_segment(img, s, f) < 0)
 			return -1;
 	}
 	return img ? image_close(&img, f) : -1;
@@ -105,9 +112,20 @@ static struct segment *find(const struct segments *s, uint64_t id)
 	return NULL;
 }
 
+static uint64_t page_of(const struct segment *s)
+{
+	return s->e->has_hugetlb_flag ? hugetlb_page(s->e->hugetlb_flag) : STASIS_PAGE;
+}
+
 static uint64_t room_of(const struct segment *s)
 {
-	return (s->e->size + STASIS_PAGE - 1) & -STASIS_PAGE;
+	return (s->e->size + page_of(s) - 1) & -page_of(s);
+}
+
+static bool is_flag_known(const IpcShmEntry *e)
+{
+	return !e->has_hugetlb_flag || ((e->hugetlb_flag & ~HUGETLB_SIZE_BITS) == SHM_HUGETLB &&
+					hugetlb_page(e->hugetlb_flag));
 }
 
 static int load(struct segments *s, int image_dir, struct fault *f)
@@ -128,7 +146,7 @@ static int load(struct segments *s, int image_dir, struct fault *f)
 		twice = find(s, e->desc->id);
 		*(struct segment *)grow(&s->segment, s->n++, &s->cap, sizeof(struct segment)) =
 			(struct segment){ .e = e };
-		if (twice || !e->in_pagemaps || e->has_hugetlb_flag || !e->size || e->size > USER_END ||
+		if (twice || !e->in_pagemaps || !is_flag_known(e) || !e->size || e->size > USER_END ||
 		    e->desc->id > INT32_MAX)
 			return fault(f, -EBADMSG, "%s: segment %u is there twice or not of a form that can be"
 				     " restored", image_label(img), e->desc->id);
@@ -220,18 +238,49 @@ static int make_segment(const struct segment *s, struct fault *f)
 	for (i = 0; i < TRIES; i++) {
 		if (ask_for_id(d->id, f) < 0)
 			return -1;
-		id = shmget(d->key, s->e->size, IPC_CREAT | IPC_EXCL | (d->mode & 0777));
+		id = shmget(d->key, s->e->size, IPC_CREAT | IPC_EXCL | (d->mode & 0777) |
+			    (s->e->has_hugetlb_flag ? s->e->hugetlb_flag : 0));
 		if (id < 0 && errno == EEXIST)
 			return fault(f, EEXIST, "make the System V segment %u: another has its key %#x: remove"
 				     " that (ipcrm -M %#x)", d->id, d->key, d->key);
 		if (id < 0)
 			return fault(f, errno, "make the System V segment %u of %" PRIu64 " bytes"
-				     " (kernel.shmmax and shmall limit them)", d->id, s->e->size);
+				     " (kernel.shmmax and shmall limit them%s)", d->id, s->e->size,
+				     s->e->has_hugetlb_flag ? ", vm.nr_hugepages and "
+				     "vm.hugetlb_shm_group those of huge pages" : "");
 		if (id == (int)d->id)
 			return 0;
 		shmctl(id, IPC_RMID, NULL);
 	}
 	return fault(f, -EEXIST, "make the System V segment %u: the kernel gives another id", d->id);
+}
+
+/* Where there are too few huge pages, an access would be a SIGBUS. */
+static int bring_in(const struct segment *s, char *p, const struct stored *r, struct fault *f)
+{
+	uint64_t page = page_of(s), start = r->start & -page;
+
+	if (page != STASIS_PAGE &&
+	    madvise(p + start, ((r->end + page - 1) & -page) - start, MADV_POPULATE_WRITE) < 0)
+		return fault(f, errno, "allocate huge pages for the System V segment %u (raise "
+			     "/proc/sys/vm/nr_hugepages?)", s->e->desc->id);
+	return 0;
+}
+
+/* A hole made in huge pages would lose its reservation. */
+static int clear(const struct segment *s, char *p, struct fault *f)
+{
+	const struct stored all = { .end = room_of(s) };
+
+	if (s->e->has_hugetlb_flag) {
+		if (bring_in(s, p, &all, f) < 0)
+			return -1;
+		memset(p, 0, all.end);
+		return 0;
+	}
+	if (madvise(p, room_of(s), MADV_REMOVE) < 0)
+		return fault(f, errno, "empty the System V segment %u", s->e->desc->id);
+	return 0;
 }
 
 /* What is not stored reads as zeros. */
@@ -243,18 +292,19 @@ static int fill(const struct segment *s, struct fault *f)
 
 	if (p == (void *)-1)
 		return fault(f, errno, "attach the System V segment %u to fill it", id);
-	if (s->exists && madvise(p, room_of(s), MADV_REMOVE) < 0) {
-		fault(f, errno, "empty the System V segment %u", id);
+	if (s->exists && clear(s, p, f) < 0) {
 		shmdt(p);
 		return -1;
 	}
 	for (i = 0; i < s->stored.n; i++) {
 		const struct stored *r = &s->stored.run[i];
 
+		if (bring_in(s, p, r, f) < 0)
+			break;
 		memcpy(p + r->start, s->pages.data + r->offset, r->end - r->start);
 	}
 	shmdt(p);
-	return 0;
+	return i < s->stored.n ? -1 : 0;
 }
 
 static int dress(const struct segment *s, struct fault *f)
