@@ -341,15 +341,15 @@ int remap_preflight(struct files *fs, const struct facts *x, struct fault *f)
 	uint64_t bytes = x->st.st_blocks * 512ull;
 	char who[400];
 
+	if (x->st.st_nlink == 0 && S_ISREG(x->st.st_mode) && on_fs(x, HUGETLBFS_MAGIC))
+		return fault(f, -ENOTSUP, "%s: it is a deleted file of a hugetlbfs, which cannot be "
+			     "written again; let the program keep its name, or use memfd_create",
+			     facts_name(x, who, sizeof(who)));
 	if (x->st.st_nlink == 0 && bytes > o->ghost_limit)
 		return fault(f, -EFBIG, "%s: the file was deleted and holds %llu bytes; give"
 			     " --ghost-limit %llu or more to store them in the dump",
 			     facts_name(x, who, sizeof(who)), (unsigned long long)bytes,
 			     (unsigned long long)bytes);
-	if (x->st.st_nlink == 0 && S_ISREG(x->st.st_mode) && on_fs(x, HUGETLBFS_MAGIC))
-		return fault(f, -ENOTSUP, "%s: it is a deleted file of a hugetlbfs, which cannot be "
-			     "written again; let the program keep its name, or use memfd_create",
-			     facts_name(x, who, sizeof(who)));
 	if (x->st.st_nlink && !o->link_remap && link_deleted(x->link, NULL) &&
 	    strncmp(x->link, "/proc/", 6) && access(x->link, F_OK) < 0 && !S_ISDIR(x->st.st_mode))
 		return fault(f, -ENOTSUP, "%s: the file was deleted but has another name; give"
