@@ -11,12 +11,14 @@
 #include "coordinator/core_check.h"
 
 #include <errno.h>
-#include <linux/sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 #include "coordinator/registers.h"
+#include "coordinator/sched.h"
+#include "coordinator/switches.h"
 #include "coordinator/task_image.h"
 
 /* Every fault of an image reads the same way. */
@@ -101,35 +103,12 @@ int core_check_leader(pid_t pid, const CoreEntry *core, bool alive, struct fault
 		return bad(pid, pid, "there must be 62 signal handlers", f);
 	if (tc->has_stop_signo && tc->stop_signo > SIGNALS)
 		return bad(pid, pid, "stop_signo is out of range", f);
+	if (switches_check(tc))
+		return bad(pid, pid, switches_check(tc), f);
 	if (check_timers(pid, tc->timers, f) < 0 || check_limits(pid, tc->rlimits, f) < 0 ||
 	    check_queue(pid, pid, tc->signals_s, f) < 0)
 		return -1;
 	return core_check_thread(pid, pid, core, f);
-}
-
-static int check_sched(pid_t pid, pid_t tid, const ThreadCoreEntry *t, struct fault *f)
-{
-	bool realtime, valid = true;
-
-	if (!t->has_sched_policy)
-		return 0;
-	switch (t->sched_policy & ~SCHED_RESET_ON_FORK) {
-	case SCHED_FIFO:
-	case SCHED_RR:
-		realtime = true;
-		break;
-	case SCHED_NORMAL:
-	case SCHED_BATCH:
-	case SCHED_IDLE:
-		realtime = false;
-		break;
-	default:
-		return bad(pid, tid, "a scheduling policy that cannot be restored", f);
-	}
-	valid = realtime ? t->sched_prio > 0 && t->sched_prio < 100 : !t->sched_prio;
-	if (!valid || t->sched_nice < -20 || t->sched_nice > 19)
-		return bad(pid, tid, "nice or priority is out of range", f);
-	return 0;
 }
 
 static int check_creds(pid_t pid, pid_t tid, const CredsEntry *c, struct fault *f)
@@ -176,15 +155,16 @@ int core_check_thread(pid_t pid, pid_t tid, const CoreEntry *core, struct fault 
 	} else if (check_registers(pid, tid, core, f) < 0) {
 		return -1;
 	}
-	if (check_sched(pid, tid, t, f) < 0 ||
-	    check_creds(pid, tid, t->creds, f) < 0 || check_queue(pid, tid, t->signals_p, f) < 0)
+	if (sched_check(t))
+		return bad(pid, tid, sched_check(t), f);
+	if (check_creds(pid, tid, t->creds, f) < 0 || check_queue(pid, tid, t->signals_p, f) < 0)
 		return -1;
 	if (t->comm && strlen(t->comm) >= COMM_SIZE)
 		return bad(pid, tid, "the thread's name is too long", f);
+	if ((t->store_bypass | t->indirect_branch) & ~(uint32_t)(PR_SPEC_DISABLE | PR_SPEC_FORCE_DISABLE))
+		return bad(pid, tid, "a speculation control is none that is restored", f);
 	if (t->has_pdeath_sig && t->pdeath_sig > SIGNALS)
 		return bad(pid, tid, "pdeath_sig is out of range", f);
-	if (t->has_timer_slack_ns && (!t->timer_slack_ns || t->timer_slack_ns > INT64_MAX))
-		return bad(pid, tid, "timer_slack_ns is out of range", f);
 	if (core->tc && core->tc->has_old_seccomp_mode &&
 	    core->tc->old_seccomp_mode != SECCOMP_MODE__disabled)
 		return bad(pid, tid, "its seccomp mode is noted in the way of old images, which is not "

@@ -22,6 +22,7 @@
 #include "coordinator/parallel.h"
 #include "coordinator/seccomp.h"
 #include "coordinator/signals_dump.h"
+#include "coordinator/switches.h"
 #include "coordinator/thread_dump.h"
 #include "coordinator/timers_dump.h"
 #include "proto/control/util.h"
@@ -54,6 +55,7 @@ struct asked {
 	uint64_t off;			/* of struct answers */
 	int nops;
 	int brk, dumpable, no_thp, merge, mdwe;	/* operation numbers */
+	struct switches_asked switches;
 	int membarrier;			/* of the first of PROBES when the kernel cannot tell */
 	MemTaskState memory;		/* its stack pointers are made by core_dump_memory */
 };
@@ -201,7 +203,7 @@ static int ask_task(struct asked *a, bool can_tell)
 	/* Older kernels do not know them: an error is no. */
 	a->merge = batch_op(b, 0, 0, SYS_prctl, 5, gc(PR_GET_MEMORY_MERGE), gc(0), gc(0), gc(0), gc(0));
 	a->mdwe = batch_op(b, 0, 0, SYS_prctl, 5, gc(PR_GET_MDWE), gc(0), gc(0), gc(0), gc(0));
-	if (a->mdwe < 0)
+	if (a->mdwe < 0 || switches_ask(b, &a->switches) < 0)
 		return -1;
 	last = ask_membarrier(b, a, can_tell);
 	a->nops = last + 1;
@@ -274,6 +276,7 @@ static int collect_task(struct core_dump *d, struct asked *a, struct fault *f)
 		tc->has_membarrier_registration_mask = true;
 		tc->membarrier_registration_mask = mask;
 	}
+	switches_take(a->batch, &a->switches, tc);
 	if (!a->task->parent)
 		d->clocks = got->clocks;
 	mem_task_state__init(&a->memory);

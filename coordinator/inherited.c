@@ -69,6 +69,8 @@ struct inherited *inherited_read(struct fault *f)
 	i->last_cap = last_capability();
 	read_priority(i);
 	procfs_number(getpid(), "oom_score_adj", 10, &i->oom_score_adj, &none);
+	if (procfs_number(getpid(), "coredump_filter", 16, &i->coredump_filter, &none) < 0)
+		i->coredump_filter = COREDUMP_FILTER_USUAL;
 	i->has_loginuid = procfs_number(getpid(), "loginuid", 10, &value, &none) == 0;
 	i->loginuid = value;
 	return i;

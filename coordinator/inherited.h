@@ -17,7 +17,7 @@ struct inherited {
 	uint32_t securebits;
 	int nice, policy, priority;
 	uint64_t timer_slack_ns;
-	long long oom_score_adj;
+	long long oom_score_adj, coredump_filter;
 	uint32_t loginuid;
 	bool has_loginuid;
 	int last_cap;

@@ -8,12 +8,15 @@
  */
 #include "coordinator/stops.h"
 
+#include <elf.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -23,6 +26,7 @@
 #include "proto/control/util.h"
 #include "workers/common/procfs.h"
 
+#define GET_SYSCALL_USER_DISPATCH 0x4211	/* Linux 6.4 */
 #define USER_CS 0x33		/* 64-bit code; 32-bit code has 0x23 */
 #define SLICE_MS 20		/* should a SIGCHLD go to another thread of ours */
 
@@ -119,9 +123,39 @@ int stop_wait_syscall(pid_t tid, int timeout_ms)
 	}
 }
 
+/*
+ * Every call from outside of one range of code is a SIGSYS then, those of the agent and of the stub
+ * too. Kernels before 6.4 cannot say.
+ */
+static bool dispatches_calls(pid_t tid)
+{
+	struct {
+		uint64_t mode, selector, offset, length;
+	} config = { 0 };
+
+	return syscall(SYS_ptrace, GET_SYSCALL_USER_DISPATCH, tid, sizeof(config), &config) == 0 &&
+	       config.mode != PR_SYS_DISPATCH_OFF;
+}
+
+/* ioperm(2): the bitmap is shown while there is one. */
+static bool has_ports(pid_t tid)
+{
+	uint64_t first;
+	struct iovec io = { &first, sizeof(first) };
+
+	return ptrace(PTRACE_GETREGSET, tid, NT_386_IOPERM, &io) == 0 && io.iov_len;
+}
+
 static int refuse_thread(const struct task *t, const struct thread *th, const struct frozen *z,
 			 struct fault *f)
 {
+	if (dispatches_calls(th->tid))
+		return fault(f, -ENOTSUP, "task %d, thread %d has its system calls dispatched to itself "
+			     "(PR_SET_SYSCALL_USER_DISPATCH), which cannot be dumped; let the program switch "
+			     "it off", t->pid, th->tid);
+	if (has_ports(th->tid))
+		return fault(f, -ENOTSUP, "task %d, thread %d may use I/O ports (ioperm), which cannot be "
+			     "dumped; let the program give them up", t->pid, th->tid);
 	if (z->regs.cs != USER_CS)
 		return fault(f, -ENOTSUP, "task %d, thread %d runs 32-bit code (cs %#llx): only 64-bit "
 			     "programs can be dumped", t->pid, th->tid, z->regs.cs);

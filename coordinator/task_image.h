@@ -11,6 +11,7 @@
 #define LIMITS 16
 #define CAP_WORDS 2
 #define GROUPS_MAX 65536
+#define COREDUMP_FILTER_USUAL 0x33
 #define TIMER_SLACK_USUAL 50000	/* ns, of a task that never asked for another */
 
 /* task_core_entry.task_state */

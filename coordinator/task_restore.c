@@ -26,23 +26,14 @@
 #include "coordinator/births.h"
 #include "coordinator/creds_restore.h"
 #include "coordinator/ops.h"
+#include "coordinator/sched.h"
+#include "coordinator/switches.h"
 #include "coordinator/signals_restore.h"
 #include "coordinator/timers_restore.h"
 #include "proto/control/util.h"
 #include "workers/common/log.h"
 
 #define NO_LOGINUID 0xffffffffu
-#define RESET_ON_FORK 1			/* SCHED_FLAG_RESET_ON_FORK */
-
-/* sched_setattr's first version; the kernel header does not go with <sched.h>. */
-struct kernel_sched_attr {
-	uint32_t size, policy;
-	uint64_t flags;
-	int32_t nice;
-	uint32_t priority;
-	uint64_t deadline[3];
-};
-
 static const struct inherited *ours_of(const struct job *job)
 {
 	return births_of(job)->ours;
@@ -157,7 +148,7 @@ static int set_oom_score(const struct inherited *ours, const struct task *t, str
 	AUTO_CLOSE int fd = -1;
 	char path[48];
 
-	if (t->state == TASK_ZOMBIE || !tc->has_oom_score_adj || tc->oom_score_adj == ours->oom_score_adj)
+	if (!tc->has_oom_score_adj || tc->oom_score_adj == ours->oom_score_adj)
 		return 0;
 	snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", t->pid);
 	fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -170,7 +161,33 @@ static int set_oom_score(const struct inherited *ours, const struct task *t, str
 	return fault(f, errno, "write %s", path);
 }
 
+static int set_outside(const struct inherited *ours, const struct task *t, struct fault *f)
+{
+	size_t k;
+
+	if (t->state == TASK_ZOMBIE)
+		return 0;
+	for (k = 0; k < t->nthreads; k++)
+		if (sched_restore_outside(&t->threads[k], f) < 0)
+			return -1;
+	return set_oom_score(ours, t, f) < 0 ? -1 : switches_set_outside(ours, t, f);
+}
+
 /* ---- what a thread has ---- */
+
+/* Refused where the machine as a whole has decided, or needs no such thing. */
+static int add_speculation(struct ops *o, const ThreadCoreEntry *t, uint32_t k, struct fault *f)
+{
+	if (ops_reserve(o, 2, 0, f) < 0)
+		return -1;
+	if (t->store_bypass)
+		ops_try(o, k, SYS_prctl, 5, gc(PR_SET_SPECULATION_CTRL), gc(PR_SPEC_STORE_BYPASS),
+			gc(t->store_bypass), gc(0), gc(0));
+	if (t->indirect_branch)
+		ops_try(o, k, SYS_prctl, 5, gc(PR_SET_SPECULATION_CTRL), gc(PR_SPEC_INDIRECT_BRANCH),
+			gc(t->indirect_branch), gc(0), gc(0));
+	return 0;
+}
 
 static int add_addresses(struct ops *o, const CoreEntry *core, uint32_t k, struct fault *f)
 {
@@ -202,44 +219,6 @@ static int add_stack(struct ops *o, const ThreadCoreEntry *t, uint32_t k, struct
 	};
 	ops_add(o, k, "set its alternate signal stack", SYS_sigaltstack, 2, ops_put(o, &stack, sizeof(stack)),
 		gc(0));
-	return 0;
-}
-
-static int add_sched(const struct inherited *ours, struct ops *o, const ThreadCoreEntry *t, uint32_t k,
-		     struct fault *f)
-{
-	struct kernel_sched_attr attr = {
-		.size = sizeof(attr),
-		.policy = t->sched_policy & ~SCHED_RESET_ON_FORK,
-		.nice = t->has_sched_nice ? t->sched_nice : 0,
-		.priority = t->has_sched_prio ? t->sched_prio : 0,
-		.flags = t->sched_policy & SCHED_RESET_ON_FORK ? RESET_ON_FORK : 0,
-	};
-
-	if (!t->has_sched_policy || (t->sched_policy == (uint32_t)ours->policy &&
-	    attr.nice == ours->nice && attr.priority == (uint32_t)ours->priority))
-		return 0;
-	if (ops_reserve(o, 2, sizeof(attr) + 16, f) < 0)
-		return -1;
-	if (attr.priority)
-		ops_add(o, k, "set its nice value (CAP_SYS_NICE)", SYS_setpriority, 3, gc(PRIO_PROCESS),
-			gc(0), gc(attr.nice));
-	ops_add(o, k, "set its scheduling policy and priority (CAP_SYS_NICE)", SYS_sched_setattr, 3, gc(0),
-		ops_put(o, &attr, sizeof(attr)), gc(0));
-	return 0;
-}
-
-/* Before the scheduling policy: those of real time have no slack to set. */
-static int add_timer_slack(const struct inherited *ours, struct ops *o, const ThreadCoreEntry *t,
-			   uint32_t k, struct fault *f)
-{
-	uint64_t want = t->has_timer_slack_ns ? t->timer_slack_ns : TIMER_SLACK_USUAL;
-
-	if (want == ours->timer_slack_ns)
-		return 0;
-	if (ops_reserve(o, 1, 0, f) < 0)
-		return -1;
-	ops_add(o, k, "set its timer slack", SYS_prctl, 2, gc(PR_SET_TIMERSLACK), gc(want));
 	return 0;
 }
 
@@ -297,7 +276,7 @@ static int add_one(const struct inherited *ours, struct ops *o, struct task *t, 
 
 	if (add_addresses(o, core, k, f) < 0 || add_stack(o, tc, k, f) < 0 || add_name(o, t, k, f) < 0 ||
 	    add_rseq(o, tc, k, f) < 0 || signals_restore_thread(o, t, k, f) < 0 ||
-	    add_timer_slack(ours, o, tc, k, f) < 0 || add_sched(ours, o, tc, k, f) < 0 ||
+	    sched_restore(ours, o, tc, k, f) < 0 || add_speculation(o, tc, k, f) < 0 ||
 	    creds_restore(ours, o, t, k, f) < 0)
 		return -1;
 	/* After the credentials: a change of them clears it. */
@@ -358,7 +337,7 @@ int task_restore(struct job *job, struct fault *f)
 	size_t i;
 
 	for (i = 0; i < job->ntasks; i++)
-		if (set_oom_score(ours_of(job), job->tasks[i], f) < 0)
+		if (set_outside(ours_of(job), job->tasks[i], f) < 0)
 			return -1;
 	if (ops_all(job, job->tasks, job->ntasks, add_process, f) < 0)
 		return -1;

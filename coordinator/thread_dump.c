@@ -23,7 +23,9 @@
 #include "coordinator/freeze.h"
 #include "coordinator/registers.h"
 #include "coordinator/restart.h"
+#include "coordinator/sched.h"
 #include "coordinator/signals_dump.h"
+#include "coordinator/switches.h"
 #include "coordinator/task_image.h"
 #include "proto/control/util.h"
 #include "workers/common/procfs.h"
@@ -90,43 +92,6 @@ static int dump_registers(const struct thread *th, CoreEntry *c, struct fault *f
 	return dump_tls(th->tid, c->thread_info, f);
 }
 
-static int dump_sched(pid_t tid, ThreadCoreEntry *tc, struct fault *f)
-{
-	struct sched_param sp;
-	int policy = sched_getscheduler(tid), base = policy & ~SCHED_RESET_ON_FORK;
-
-	errno = 0;
-	tc->sched_nice = policy < 0 ? 0 : getpriority(PRIO_PROCESS, tid);
-	if (policy < 0 || errno)
-		return fault(f, errno, "read the scheduling of thread %d", tid);
-	if (base != SCHED_OTHER && base != SCHED_BATCH && base != SCHED_IDLE &&
-	    base != SCHED_FIFO && base != SCHED_RR)
-		return fault(f, -ENOTSUP, "thread %d has scheduling policy %d: this is not supported",
-			     tid, base);
-	tc->has_sched_nice = tc->has_sched_policy = true;
-	tc->sched_policy = policy;
-	if (base == SCHED_FIFO || base == SCHED_RR) {
-		if (sched_getparam(tid, &sp) < 0)
-			return fault(f, errno, "read the priority of thread %d", tid);
-		tc->has_sched_prio = true;
-		tc->sched_prio = sp.sched_priority;
-	}
-	return 0;
-}
-
-/* Kernel rule: to read another's takes CAP_SYS_NICE; without it the usual one is assumed. */
-static void dump_timer_slack(pid_t tid, ThreadCoreEntry *tc)
-{
-	struct fault none = { 0 };
-	long long ns;
-
-	if (procfs_number(tid, "timerslack_ns", 10, &ns, &none) < 0 || ns <= 0 ||
-	    ns == TIMER_SLACK_USUAL)
-		return;
-	tc->has_timer_slack_ns = true;
-	tc->timer_slack_ns = ns;
-}
-
 static int dump_robust_list(pid_t tid, ThreadCoreEntry *tc, struct fault *f)
 {
 	uint64_t head = 0, len = 0;
@@ -178,12 +143,15 @@ int thread_dump_outside(const struct task *t, struct thread *th, struct cgroup_s
 	ThreadCoreEntry *tc = th->core->thread_core;
 	struct proc_status s;
 
-	if (dump_sched(th->tid, tc, f) < 0 || dump_robust_list(th->tid, tc, f) < 0 ||
+	if (sched_dump(th->tid, tc, f) < 0 || dump_robust_list(th->tid, tc, f) < 0 ||
 	    procfs_status(t->pid, th->tid, &s, f) < 0)
 		return -1;
-	dump_timer_slack(th->tid, tc);
 	tc->comm = xstrdup(s.name);
 	tc->creds = creds_dump(&s);
+	tc->has_store_bypass = s.store_bypass != 0;
+	tc->store_bypass = s.store_bypass;
+	tc->has_indirect_branch = s.indirect_branch != 0;
+	tc->indirect_branch = s.indirect_branch;
 	if (s.seccomp == SECCOMP_MODE_STRICT) {
 		tc->has_seccomp_mode = true;
 		tc->seccomp_mode = SECCOMP_MODE__strict;
@@ -191,7 +159,9 @@ int thread_dump_outside(const struct task *t, struct thread *th, struct cgroup_s
 	proc_status_free(&s);
 	tc->has_cg_set = true;
 	tc->cg_set = cgroup_sets_of(sets, t->pid, th->tid, f);
-	return tc->cg_set ? 0 : -1;
+	if (!tc->cg_set)
+		return -1;
+	return th->core->tc ? switches_look(t->pid, t->sid == t->tgid, th->core->tc, f) : 0;
 }
 
 void thread_dump_facts(struct thread *th)

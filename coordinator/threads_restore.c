@@ -17,6 +17,7 @@
 #include <sys/syscall.h>
 
 #include "coordinator/ops.h"
+#include "coordinator/switches.h"
 
 #define READY_MS 10000
 #define THREAD_FLAGS (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM)
@@ -62,6 +63,8 @@ static int add_threads(struct job *job, struct ops *o, struct task *t, struct fa
 	ops_add(o, 0, "set its name", SYS_prctl, 2, gc(PR_SET_NAME), ops_put_str(o, comm ? comm : tc->comm));
 	if (tc->personality)
 		ops_add(o, 0, "set its personality", SYS_personality, 1, gc(tc->personality));
+	if (switches_set_early(o, tc, f) < 0)
+		return -1;
 	for (k = 1; k < t->nthreads; k++)
 		if (add_thread(o, t, k, f) < 0)
 			return -1;

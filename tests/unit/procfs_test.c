@@ -8,6 +8,7 @@
 
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 #include "proto/control/util.h"
 #include "tests/unit/check.h"
@@ -43,7 +44,9 @@ static const char status_text[] =
 	"ShdPnd:\t0000000000000200\nSigBlk:\tfffffffe7ffbfeff\nSigIgn:\t0000000000001000\n"
 	"SigCgt:\t0000000000000002\nCapInh:\t0000000000000001\nCapPrm:\t000001ffffffffff\n"
 	"CapEff:\t0000000000000002\nCapBnd:\t000001ffffffffff\nCapAmb:\t0000000000000004\n"
-	"NoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t3\n";
+	"NoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t3\n"
+	"Speculation_Store_Bypass:\tthread force mitigated\n"
+	"SpeculationIndirectBranch:\tconditional disabled\n";
 
 static void test_status(void)
 {
@@ -58,6 +61,7 @@ static void test_status(void)
 	CHECK(s.sig_blocked == 0xfffffffe7ffbfeffull);
 	CHECK(s.cap_inh == 1 && s.cap_prm == 0x1ffffffffffull && s.cap_eff == 2 && s.cap_amb == 4);
 	CHECK(s.no_new_privs == 1 && s.seccomp == 2);
+	CHECK(s.store_bypass == PR_SPEC_FORCE_DISABLE && s.indirect_branch == PR_SPEC_DISABLE);
 	proc_status_free(&s);
 }
 
@@ -70,10 +74,11 @@ static void test_status_forms(void)
 
 	p = strstr(text, "Umask:");
 	memcpy(p, "Xmask:", 6);
+	memcpy(strstr(text, "thread force"), "not vulnerab", 12);
 	p = strstr(text, "10 4294967294 30 ");
 	memcpy(p, "                 ", 17);
 	CHECK(parse_status(text, &s) == 0);
-	CHECK(s.ngroups == 0 && s.umask == 0);
+	CHECK(s.ngroups == 0 && s.umask == 0 && s.store_bypass == 0);
 	proc_status_free(&s);
 	memcpy(strstr(text, "Uid:\t1"), "Uid:\tx", 6);
 	CHECK(parse_status(text, &s) < 0);

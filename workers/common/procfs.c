@@ -18,6 +18,7 @@
 #include <limits.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -170,7 +171,19 @@ static int status_name(const char *v, char *name, size_t size)
 	return 0;
 }
 
-enum value_kind { V_NAME, V_DEC, V_OCT, V_HEX, V_IDS, V_GROUPS };
+/* The words for what prctl(2) set, for one mitigation or the other; others are for the whole machine. */
+static uint32_t status_speculation(const char *v)
+{
+	size_t n = strcspn(v, "\n");
+
+	if (n >= 6 && (!strncmp(v, "thread force mitigated", n) || !strncmp(v, "conditional force disabled", n)))
+		return PR_SPEC_FORCE_DISABLE;
+	if (n >= 6 && (!strncmp(v, "thread mitigated", n) || !strncmp(v, "conditional disabled", n)))
+		return PR_SPEC_DISABLE;
+	return 0;
+}
+
+enum value_kind { V_NAME, V_DEC, V_OCT, V_HEX, V_IDS, V_GROUPS, V_SPECULATION };
 
 struct status_line {
 	const char *key;
@@ -200,6 +213,8 @@ static const struct status_line status_lines[] = {
 	LINE("CapAmb:", V_HEX, cap_amb),
 	LINE("NoNewPrivs:", V_DEC, no_new_privs),
 	LINE("Seccomp:", V_DEC, seccomp),
+	LINE("Speculation_Store_Bypass:", V_SPECULATION, store_bypass),
+	LINE("SpeculationIndirectBranch:", V_SPECULATION, indirect_branch),
 };
 
 static int status_value(const struct status_line *l, const char *v, struct proc_status *s)
@@ -214,6 +229,9 @@ static int status_value(const struct status_line *l, const char *v, struct proc_
 		return status_ids(v, at);
 	case V_GROUPS:
 		return status_groups(v, s);
+	case V_SPECULATION:
+		*(uint32_t *)at = status_speculation(v);
+		return 0;
 	case V_HEX:
 		*(uint64_t *)at = strtoull(v, &end, 16);
 		break;
@@ -257,8 +275,8 @@ int parse_status(const char *text, struct proc_status *s)
 		found++;
 		p = v;
 	}
-	/* Umask is absent for a zombie, Seccomp and CapAmb with some kernels. */
-	if (i == ARRAY_LEN(status_lines) && found + 3 >= i)
+	/* Umask is absent for a zombie, Seccomp, CapAmb and Speculation* with some kernels. */
+	if (i == ARRAY_LEN(status_lines) && found + 5 >= i)
 		return 0;
 	proc_status_free(s);
 	return -1;

@@ -41,6 +41,7 @@ struct proc_status {
 	uint64_t cap_inh, cap_prm, cap_eff, cap_bnd, cap_amb;
 	uint32_t no_new_privs;
 	uint32_t seccomp;		/* SECCOMP_MODE_* */
+	uint32_t store_bypass, indirect_branch;	/* PR_SPEC_*DISABLE asked for by prctl; 0: not */
 };
 
 /* One entry of /proc/PID/timers */
