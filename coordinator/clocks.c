@@ -146,14 +146,14 @@ int clocks_restore(struct job *job, struct fault *f)
 		return -1;
 	ops_add(o, 0, "make a time namespace", SYS_unshare, 1, gc(CLONE_NEWTIME));
 	ops_add(o, 0, "open " OFFSETS, SYS_openat, 3, gc(AT_FDCWD), ops_put_str(o, OFFSETS), gc(O_WRONLY));
-	offsets = gr(ops_count(o) - 1);
+	offsets = ops_last(o);
 	add_offset(text, sizeof(text), CLOCK_MONOTONIC, &c->monotonic);
 	add_offset(text, sizeof(text), CLOCK_BOOTTIME, &c->boottime);
 	at = ops_put_str(o, text);
 	ops_add(o, 0, "set its monotonic clocks", SYS_write, 3, offsets, at, gc(strlen(text)));
 	ops_add(o, 0, "open its time namespace", SYS_openat, 3, gc(AT_FDCWD),
 		ops_put_str(o, "/proc/self/ns/time_for_children"), gc(O_RDONLY));
-	space = gr(ops_count(o) - 1);
+	space = ops_last(o);
 	ops_add(o, 0, "enter its time namespace", SYS_setns, 2, space, gc(CLONE_NEWTIME));
 	ops_try(o, 0, SYS_close, 1, space);
 	ops_try(o, 0, SYS_close, 1, offsets);

@@ -120,9 +120,6 @@ static int check_creds(pid_t pid, pid_t tid, const CredsEntry *c, struct fault *
 		return bad(pid, tid, "a capability set has more than 64 bits", f);
 	if (c->n_groups > GROUPS_MAX)
 		return bad(pid, tid, "more than 65536 groups", f);
-	if (c->lsm_profile || c->lsm_sockcreate)
-		return bad(pid, tid, "the thread has a security module's label, which is not restored; "
-			   "run it without one", f);
 	return 0;
 }
 

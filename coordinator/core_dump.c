@@ -70,6 +70,7 @@ struct core_dump {
 	struct job *job;
 	struct cgroup_sets *sets;
 	struct filters *filters;	/* seccomp */
+	Lsmtype module;
 	struct row *row;
 	size_t nrows;
 	struct parallel *reading;	/* /proc */
@@ -107,7 +108,7 @@ static int read_outside(void *ctx, size_t i, struct fault *f)
 {
 	struct core_dump *d = ctx;
 
-	return thread_dump_outside(d->row[i].task, d->row[i].thread, d->sets, f);
+	return thread_dump_outside(d->row[i].task, d->row[i].thread, d->sets, d->module, f);
 }
 
 /* What only a stopped thread shows: of the leaders, or of all others. */
@@ -135,6 +136,7 @@ struct core_dump *core_dump_begin(struct job *job, struct cgroup_sets *sets, str
 	d->job = job;
 	d->sets = sets;
 	d->filters = filters_new();
+	d->module = labels_module();
 	make_rows(d);
 	for (i = 0; i < d->nrows; i++)
 		thread_dump_new(d->row[i].thread, is_leader(&d->row[i]));
@@ -379,7 +381,7 @@ int core_dump_gather(struct core_dump *d, struct fault *f)
 		if ((t->state == TASK_ZOMBIE ? task_dump_zombie(t, f) : task_dump(t, f)) < 0)
 			return -1;
 		if (t->leader_dead) {
-			if (task_dump_dead_leader(t, d->sets, f) < 0)
+			if (task_dump_dead_leader(t, d->sets, d->module, f) < 0)
 				return -1;
 		} else if (t->state != TASK_ZOMBIE) {
 			filters_share(d->filters, t);

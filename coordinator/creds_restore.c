@@ -5,7 +5,7 @@
  * Order: groups; ids with NO_SETUID_FIXUP, so that capabilities outlive them; the inheritable set,
  * which may hold what the bounding set will not; the bounding set; ambient ones, which must be
  * inheritable; securebits, which may forbid raising ambient ones; the final sets, which may
- * lack CAP_SETPCAP; no_new_privs.
+ * lack CAP_SETPCAP; an AppArmor label; no_new_privs.
  *
  * Rights:   in the thread: CAP_SETUID, CAP_SETGID, CAP_SETPCAP where something differs from ours.
  * Holds:    nothing.
@@ -18,6 +18,7 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
+#include "coordinator/labels.h"
 #include "proto/control/util.h"
 
 /* A capability set of the image: words, low first. */
@@ -165,6 +166,8 @@ int creds_restore(const struct inherited *ours, struct ops *o, struct task *t, u
 		return -1;
 	if ((!same_ids(&ours->status, c) || c->secbits != ours->securebits ||
 	     !same_sets(&ours->status, &w)) && add_rights(ours, o, thread, &w, c->secbits, f) < 0)
+		return -1;
+	if (labels_restore_thread(o, c, thread, f) < 0)
 		return -1;
 	if (c->has_no_new_privs && c->no_new_privs && !ours->status.no_new_privs) {
 		if (ops_reserve(o, 1, 0, f) < 0)

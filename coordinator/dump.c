@@ -26,6 +26,7 @@
 #include "coordinator/freeze.h"
 #include "coordinator/inject.h"
 #include "coordinator/kids.h"
+#include "coordinator/labels.h"
 #include "coordinator/preflight.h"
 #include "coordinator/registers.h"
 #include "coordinator/scripts.h"
@@ -225,7 +226,8 @@ static int prepare(struct job *job, struct fault *f)
 {
 	struct dump_state *d = state(job);
 
-	if (scripts_run(job, "pre-dump", f) < 0 || check_root(job, f) < 0 || seal_break(job, f) < 0)
+	if (scripts_run(job, "pre-dump", f) < 0 || check_root(job, f) < 0 ||
+	    labels_check_option(job->opts, f) < 0 || seal_break(job, f) < 0)
 		return -1;
 	if (crew_start(job, 1u << ROLE_MEM | 1u << ROLE_FILES, 1u << ROLE_NET, f) < 0)
 		return -1;

@@ -46,9 +46,9 @@ void ops_end(struct ops *o)
 	free(o);
 }
 
-size_t ops_count(const struct ops *o)
+struct gate_arg ops_last(const struct ops *o)
 {
-	return o->n;
+	return gr(o->notes[o->n - 1].index);
 }
 
 int ops_reserve(struct ops *o, size_t n, size_t bytes, struct fault *f)

@@ -43,7 +43,8 @@ void ops_try(struct ops *o, uint32_t thread, uint32_t nr, unsigned nargs, ...);
 /* The same with a result that must be exactly this. */
 void ops_expect(struct ops *o, int64_t result);
 
-size_t ops_count(const struct ops *o);
+/* The result of the call added last, as an argument of those of the same thread that follow. */
+struct gate_arg ops_last(const struct ops *o);
 
 /* Start what was added; wait and check every result. ops_run does both. */
 void ops_start(struct ops *o);

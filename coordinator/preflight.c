@@ -31,8 +31,7 @@ int preflight_begin(struct preflight *pf, pid_t root, struct fault *f)
 	uint64_t roots[PROC_NAMESPACES], time = 0;
 	size_t i;
 
-	pf->labels = access("/sys/kernel/security/apparmor", F_OK) == 0 ||
-		     access("/sys/fs/selinux", F_OK) == 0;
+	pf->module = labels_module();
 	pf->can_suspend = seccomp_can_suspend();
 	if (procfs_namespaces(getpid(), pf->namespaces, f) < 0 ||
 	    procfs_namespaces(root, roots, f) < 0)
@@ -117,21 +116,20 @@ static int check_machine(pid_t pid, const char *comm, struct fault *f)
 	return 0;
 }
 
-/* Label of AppArmor or SELinux, when one of them is active. */
+/* A label that has no form in the images. */
 static int check_label(const struct preflight *pf, pid_t pid, const char *comm, struct fault *f)
 {
-	AUTO_FREE char *label = NULL;
-	struct fault none = { 0 };
+	AUTO_FREE CredsEntry *c = NULL;
 
-	if (!pf->labels)
+	if (pf->module == LSMTYPE__NO_LSM)
 		return 0;
-	label = procfs_read(pid, 0, "attr/current", NULL, &none);
-	if (!label || !*label || strncmp(label, "unconfined", 10) == 0 ||
-	    strstr(label, ":unconfined_") || strncmp(label, "kernel", 6) == 0)
-		return 0;
-	label[strcspn(label, "\n")] = '\0';
-	return fault(f, -ENOTSUP, "task %d (%s) is confined by the security profile %s: this is "
-		     "not supported", pid, comm, label);
+	c = xcalloc(1, sizeof(*c));
+	creds_entry__init(c);
+	if (labels_dump(pf->module, pid, pid, c, f) < 0)
+		return fault_prefix(f, "%s", comm);
+	free(c->lsm_profile);
+	free(c->lsm_sockcreate);
+	return 0;
 }
 
 static int check_seccomp(const struct preflight *pf, pid_t pid, const char *comm, uint32_t mode,

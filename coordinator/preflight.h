@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+#include "coordinator/labels.h"
 #include "proto/control/control.pb-c.h"
 #include "proto/control/fault.h"
 #include "workers/common/procfs.h"
@@ -19,7 +20,7 @@
  */
 struct preflight {
 	uint64_t namespaces[PROC_NAMESPACES];
-	bool labels;		/* AppArmor or SELinux is active */
+	Lsmtype module;		/* AppArmor or SELinux, when one is on */
 	bool can_suspend;	/* seccomp filters */
 };
 

@@ -37,6 +37,7 @@
 #include "coordinator/crew.h"
 #include "coordinator/finish.h"
 #include "coordinator/fork_tree.h"
+#include "coordinator/labels.h"
 #include "coordinator/rebuild.h"
 #include "coordinator/restore_stats.h"
 #include "coordinator/scripts.h"
@@ -81,7 +82,7 @@ static void forget_tree(struct job *job)
 
 static int read_images(struct job *job, struct fault *f)
 {
-	if (rebuild_ask(job, f) < 0 || tree_load_threads(job, f) < 0 || seccomp_check(job, f) < 0 ||
+	if (rebuild_ask(job, f) < 0 || tree_load_threads(job, f) < 0 || labels_prepare(job, f) < 0 || seccomp_check(job, f) < 0 ||
 	    tree_ids_free(job, f) < 0)
 		return -1;
 	return rebuild_learn(job, f);

@@ -15,6 +15,7 @@
 #include <sys/random.h>
 
 #include "coordinator/kids.h"
+#include "coordinator/labels.h"
 #include "proto/control/util.h"
 #include "proto/images/image.h"
 #include "proto/images/inventory.pb-c.h"
@@ -74,15 +75,6 @@ int seal_run_id(struct job *job, struct fault *f)
 	return 0;
 }
 
-static Lsmtype security_module(void)
-{
-	if (access("/sys/kernel/security/apparmor", F_OK) == 0)
-		return LSMTYPE__APPARMOR;
-	if (access("/sys/fs/selinux", F_OK) == 0)
-		return LSMTYPE__SELINUX;
-	return LSMTYPE__NO_LSM;
-}
-
 /* Magic, length, message: the whole file in one buffer. */
 static int write_inventory(int fd, const InventoryEntry *e, struct fault *f)
 {
@@ -130,7 +122,7 @@ int seal_inventory(struct job *job, struct fault *f)
 	e.has_root_cg_set = true;
 	e.root_cg_set = OWN_CGROUP_SET;
 	e.has_lsmtype = true;
-	e.lsmtype = security_module();
+	e.lsmtype = labels_module();
 	e.has_network_lock_method = true;
 	e.network_lock_method = job->network_lock < 0 ? 0 : job->network_lock;
 	e.has_allow_uprobes = e.allow_uprobes = job->uprobes;

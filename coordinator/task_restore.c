@@ -85,6 +85,7 @@ static int add_limits(const struct inherited *ours, struct ops *o, struct task *
 static int add_loginuid(const struct inherited *ours, struct ops *o, const TaskCoreEntry *tc,
 			struct fault *f)
 {
+	struct gate_arg fd;
 	char text[16];
 	int n;
 
@@ -95,8 +96,9 @@ static int add_loginuid(const struct inherited *ours, struct ops *o, const TaskC
 		return -1;
 	n = snprintf(text, sizeof(text), "%u", tc->loginuid);
 	ops_try(o, 0, SYS_openat, 3, gc(AT_FDCWD), ops_put_str(o, "/proc/self/loginuid"), gc(O_WRONLY));
-	ops_try(o, 0, SYS_write, 3, gr(ops_count(o) - 1), ops_put(o, text, n), gc(n));
-	ops_try(o, 0, SYS_close, 1, gr(ops_count(o) - 2));
+	fd = ops_last(o);
+	ops_try(o, 0, SYS_write, 3, fd, ops_put(o, text, n), gc(n));
+	ops_try(o, 0, SYS_close, 1, fd);
 	return 0;
 }
 

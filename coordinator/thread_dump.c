@@ -138,7 +138,7 @@ int thread_dump_stopped(struct thread *th, struct fault *f)
 }
 
 int thread_dump_outside(const struct task *t, struct thread *th, struct cgroup_sets *sets,
-			struct fault *f)
+			Lsmtype module, struct fault *f)
 {
 	ThreadCoreEntry *tc = th->core->thread_core;
 	struct proc_status s;
@@ -148,6 +148,10 @@ int thread_dump_outside(const struct task *t, struct thread *th, struct cgroup_s
 		return -1;
 	tc->comm = xstrdup(s.name);
 	tc->creds = creds_dump(&s);
+	if (labels_dump(module, t->pid, th->tid, tc->creds, f) < 0) {
+		proc_status_free(&s);
+		return -1;
+	}
 	tc->has_store_bypass = s.store_bypass != 0;
 	tc->store_bypass = s.store_bypass;
 	tc->has_indirect_branch = s.indirect_branch != 0;
@@ -257,7 +261,7 @@ int task_dump(struct task *t, struct fault *f)
  * What concerns the whole task goes from the thread that stands for it to the entry of its dead
  * leader, beside what /proc still shows of that.
  */
-int task_dump_dead_leader(struct task *t, struct cgroup_sets *sets, struct fault *f)
+int task_dump_dead_leader(struct task *t, struct cgroup_sets *sets, Lsmtype module, struct fault *f)
 {
 	struct thread leader = { .tid = t->tgid, .vtid = t->vpid };
 	CoreEntry *first = t->threads[0].core, *c;
@@ -265,7 +269,7 @@ int task_dump_dead_leader(struct task *t, struct cgroup_sets *sets, struct fault
 
 	thread_dump_new(&leader, false);
 	c = t->leader_core = leader.core;
-	if (thread_dump_outside(t, &leader, sets, f) < 0 || procfs_stat(t->tgid, t->tgid, &st, f) < 0)
+	if (thread_dump_outside(t, &leader, sets, module, f) < 0 || procfs_stat(t->tgid, t->tgid, &st, f) < 0)
 		return -1;
 	/* The kernel takes the filters from who exits, and shows it in the root of its cgroups. */
 	c->thread_core->has_seccomp_mode = false;

@@ -7,6 +7,7 @@
 
 #include "coordinator/cgroup_sets.h"
 #include "coordinator/job.h"
+#include "coordinator/labels.h"
 
 /* Make th->core, empty. The leader's has a tc. */
 void thread_dump_new(struct thread *th, bool leader);
@@ -19,7 +20,7 @@ int thread_dump_stopped(struct thread *th, struct fault *f);
 
 /* Fill in what anybody may see: scheduling, credentials, cgroups. Any thread of ours may call it. */
 int thread_dump_outside(const struct task *t, struct thread *th, struct cgroup_sets *sets,
-			struct fault *f);
+			Lsmtype module, struct fault *f);
 
 /* Fill in what the thread was asked itself. */
 void thread_dump_facts(struct thread *th);
@@ -31,7 +32,7 @@ int task_dump(struct task *t, struct fault *f);
  * Make leader_core of a task whose leader is dead: tc moves there from the thread that stands for
  * the task. After task_dump.
  */
-int task_dump_dead_leader(struct task *t, struct cgroup_sets *sets, struct fault *f);
+int task_dump_dead_leader(struct task *t, struct cgroup_sets *sets, Lsmtype module, struct fault *f);
 
 /* Make the core of a zombie: its name and how it ended. */
 int task_dump_zombie(struct task *t, struct fault *f);

@@ -16,6 +16,7 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
+#include "coordinator/labels.h"
 #include "coordinator/ops.h"
 #include "coordinator/switches.h"
 
@@ -63,7 +64,8 @@ static int add_threads(struct job *job, struct ops *o, struct task *t, struct fa
 	ops_add(o, 0, "set its name", SYS_prctl, 2, gc(PR_SET_NAME), ops_put_str(o, comm ? comm : tc->comm));
 	if (tc->personality)
 		ops_add(o, 0, "set its personality", SYS_personality, 1, gc(tc->personality));
-	if (switches_set_early(o, tc, f) < 0)
+	if (switches_set_early(o, tc, f) < 0 ||
+	    labels_restore_process(o, core->thread_core->creds, f) < 0)
 		return -1;
 	for (k = 1; k < t->nthreads; k++)
 		if (add_thread(o, t, k, f) < 0)
