@@ -21,8 +21,6 @@ static const struct kind {
 	{ SIGSTOP, UNSEEN, 1 },
 	{ SIGSTOP, SEEN, 1 },
 	{ SIGTSTP, UNSEEN, 1 },
-	{ SIGTTIN, SEEN, 1 },
-	{ SIGTTOU, UNSEEN, 1 },
 	{ SIGSTOP, UNSEEN, 3 },
 	{ SIGTSTP, SEEN, 3 },
 };
