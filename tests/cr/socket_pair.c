@@ -24,7 +24,7 @@ static void after(void)
 
 const struct test_case test_case = {
 	.proves = "a pair of sockets stays connected and keeps its message",
-	.later = "sockets: refused by this version",
+	.later = "socket: refused by this version",
 	.before = before,
 	.after = after,
 };

@@ -112,7 +112,7 @@ def check_refusal(plan, pid, directory, facts):
         return
     refused(lambda: plan.dumper.run("dump", images, "dump.log",
                                     ["-t", str(pid)] + facts["options"]),
-            images, "dump", [f"task {pid}", "descriptor"])
+            images, "dump", [f"task {pid}", facts["later"].split(":")[0]])
     if os.path.exists(os.path.join(images, "inventory.img")):
         raise tool.Failure("a refused dump left an inventory.img")
     finish(pid, directory)
