@@ -92,7 +92,7 @@ static int64_t nanoseconds(const struct timespec *t)
 	return t->tv_sec * NS + t->tv_nsec;
 }
 
-/* Our own clocks may be those of a time namespace: by how much one of them is ahead of the machine's. */
+/* Our own clocks may be those of a time namespace: by how much one is ahead of the machine's. */
 static int64_t own_offset(clockid_t clock)
 {
 	AUTO_FCLOSE FILE *s = fopen(OFFSETS, "re");

@@ -147,7 +147,8 @@ static uint64_t syscall_instruction(const struct gate *g)
 }
 
 /* Let a stopped thread's next step be a system call of the agent. */
-static int set_call(const struct task *t, pid_t tid, uint64_t nr, uint64_t a, uint64_t b, struct fault *f)
+static int set_call(const struct task *t, pid_t tid, uint64_t nr, uint64_t a, uint64_t b,
+		    struct fault *f)
 {
 	struct user_regs_struct regs;
 

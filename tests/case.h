@@ -15,7 +15,8 @@ struct test_case {
 	const char *proves;	/* one sentence */
 	const char *options;	/* more options for dump and restore, or NULL */
 	const char *criu_fails;	/* why CRIU 4.2 cannot do this, or NULL */
-	const char *later;	/* "WORD: reason" when this version refuses it, as it then must, naming WORD; or NULL */
+	/* "WORD: reason" when this version refuses it, as it then must in a sentence with WORD; or NULL */
+	const char *later;
 	bool needs_root;	/* the case itself needs uid 0 */
 	void (*before)(void);
 	void (*between)(void);	/* or NULL: runs in a process of its own after each dump */

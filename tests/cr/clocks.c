@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * clocks.c - CLOCK_MONOTONIC and CLOCK_BOOTTIME stand still from the dump to the restore, as CRIU has
- * it: by the vDSO, by system calls, in a child; and an absolute timeout ends when it should.
+ * clocks.c - CLOCK_MONOTONIC and CLOCK_BOOTTIME stand still from the dump to the restore, as CRIU
+ * has it: by the vDSO, by system calls, in a child; and an absolute timeout ends when it should.
  */
 #include <errno.h>
 #include <linux/futex.h>
@@ -67,7 +67,8 @@ static void *wait_until(void *arg)
 	struct timespec t = { end / NS, end % NS };
 	uint32_t word = 0;
 
-	while (syscall(SYS_futex, &word, FUTEX_WAIT_BITSET_PRIVATE, 0, &t, NULL, ~0u) < 0 && errno == EINTR)
+	while (syscall(SYS_futex, &word, FUTEX_WAIT_BITSET_PRIVATE, 0, &t, NULL, ~0u) < 0 &&
+	       errno == EINTR)
 		;
 	CHECK(errno == ETIMEDOUT);
 	atomic_store(&woken, show(CLOCK_MONOTONIC, 0));
