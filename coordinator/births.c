@@ -168,53 +168,104 @@ static struct task *helper_beside(struct job *job, struct task *leader, struct f
 	return pid < 0 ? NULL : add_helper(job, leader, pid, leader->pid, leader->pid);
 }
 
-/*
- * Its creator is gone, its session remains: let somebody of that session fork it and
- * end, so that its parent, as child subreaper, becomes its parent again.
- */
-static int plan_orphan(struct job *job, struct task *t, struct fault *f)
+/* Will a child of `maker`, once that ends, come to `heir`: nobody between who adopts? */
+static bool comes_to(const struct task *maker, const struct task *heir)
 {
-	struct births *p = births_of(job);
-	struct task *leader = tree_find(job, t->sid), *maker, *q;
+	const struct task *q = maker->parent;
+
+	while (q && q != heir && !birth_of(q)->adopts)
+		q = q->parent;
+	return q == heir;
+}
+
+/* Who can fork a task in this session and end, so that t's parent inherits it. NULL: nobody. */
+static struct task *find_maker(struct job *job, const struct task *t, pid_t sid, struct fault *f)
+{
+	struct task *leader = tree_find(job, sid), *helper;
+
+	if (!leader) {
+		helper = find_helper(births_of(job), sid);
+		if (!helper)
+			return add_helper(job, t->parent, sid, sid, sid);
+		return comes_to(helper, t->parent) ? helper : NULL;
+	}
+	if (leader->state == TASK_ZOMBIE)
+		return comes_to(leader, t->parent) ? leader : NULL;
+	/* Its helper would be one below: the leader is the first who could be between. */
+	if (leader == t->parent || birth_of(leader)->adopts || !comes_to(leader, t->parent))
+		return NULL;
+	return helper_beside(job, leader, f);
+}
+
+/*
+ * The creator of t is gone, the session it was born in remains: let somebody of that session
+ * fork it and end, so that its parent, as child subreaper, becomes its parent again. False when that
+ * is not possible.
+ */
+static bool plan_orphan(struct job *job, struct task *t, pid_t sid, struct fault *f)
+{
+	struct task *maker;
+
+	if (!t->parent || birth_of(t)->maker)
+		return false;
+	maker = find_maker(job, t, sid, f);
+	if (!maker)
+		return false;
+	birth_of(t->parent)->adopts = true;
+	birth_of(t)->orphan = true;
+	birth_of(t)->born_sid = sid;
+	set_maker(t, maker);
+	return true;
+}
+
+/*
+ * Let t, which leads a session now, be born in an older one: as an orphan of it, or of an ancestor that
+ * was and began its own later too.
+ */
+static bool born_of_orphan(struct job *job, struct task *t, pid_t sid, struct fault *f)
+{
+	if (!t->parent || !leads_session(t) || birth_of(t)->born_sid)
+		return false;
+	if (plan_orphan(job, t, sid, f))
+		return true;
+	if (f->code || !born_of_orphan(job, t->parent, sid, f))
+		return false;
+	birth_of(t)->early = true;
+	birth_of(t)->born_sid = sid;
+	return true;
+}
+
+/* A task in another session than its parent: an orphan, or born before the parent began its own. */
+static int plan_stranger(struct job *job, struct task *t, struct fault *f)
+{
+	const struct task *leader = tree_find(job, t->sid);
 
 	if (leader && !leads_session(leader))
 		return fault(f, -EINVAL, "pstree.img: task %d is in session %d, but task %d leads none",
 			     t->pid, t->sid, leader->pid);
-	if (leader && leader->state == TASK_ZOMBIE)
-		maker = leader;
-	else if (leader)
-		maker = helper_beside(job, leader, f);
-	else
-		maker = find_helper(p, t->sid);
-	if (!maker && !leader)
-		maker = add_helper(job, t->parent, t->sid, t->sid, t->sid);
-	if (!maker)
-		return -1;
-	for (q = maker->parent; q && q != t->parent; q = q->parent)
-		if (birth_of(q)->adopts)
-			break;
-	if (q != t->parent)
-		return fault(f, -ENOTSUP, "task %d is in session %d of a leader that is not below its "
-			     "parent %d; such a tree cannot be restored", t->pid, t->sid, t->parent->pid);
-	birth_of(t->parent)->adopts = true;
-	birth_of(t)->orphan = true;
-	set_maker(t, maker);
-	return 0;
+	if (leads_session(t->parent) && born_in(births_of(job), t->parent, t->sid)) {
+		birth_of(t)->early = true;
+		return 0;
+	}
+	if (plan_orphan(job, t, t->sid, f))
+		return 0;
+	if (!f->code && born_of_orphan(job, t->parent, t->sid, f)) {
+		birth_of(t)->early = true;
+		return 0;
+	}
+	return f->code ? -1 : fault(f, -ENOTSUP, "task %d is in session %d of a leader that is not below "
+				    "its parent %d; such a tree cannot be restored", t->pid, t->sid,
+				    t->parent->pid);
 }
 
 static int plan_sessions(struct job *job, struct fault *f)
 {
-	struct births *p = births_of(job);
 	struct task *t;
 	size_t i;
 
 	for (i = 1; i < job->ntasks; i++) {
 		t = job->tasks[i];
-		if (leads_session(t) || t->sid == t->parent->sid)
-			continue;
-		if (leads_session(t->parent) && born_in(p, t->parent, t->sid))
-			birth_of(t)->early = true;
-		else if (plan_orphan(job, t, f) < 0)
+		if (!leads_session(t) && t->sid != t->parent->sid && plan_stranger(job, t, f) < 0)
 			return -1;
 	}
 	for (i = 1; i < job->ntasks; i++)
