@@ -22,7 +22,6 @@
 #include <unistd.h>
 
 #include "proto/control/util.h"
-#include "workers/common/procfs.h"
 #include "workers/files/facts.h"
 #include "workers/files/files.h"
 #include "workers/files/prepare.h"
@@ -47,25 +46,6 @@ static pid_t pid_of_path(const char *path)
 
 /* Dump */
 
-/* Is pid a task of the tree, or a thread of one? */
-static bool in_tree(const struct files *fs, pid_t pid)
-{
-	const FilesCollect *c = fs->collect;
-	struct fault gone = { 0 };
-	struct proc_status st;
-	pid_t leader;
-	size_t i;
-
-	if (!c || procfs_status(pid, 0, &st, &gone) < 0)
-		return false;
-	leader = st.tgid;
-	proc_status_free(&st);
-	for (i = 0; i < c->n_task; i++)
-		if (c->task[i]->pid == (uint32_t)leader)
-			return true;
-	return false;
-}
-
 int deadproc_pid(struct files *fs, const struct facts *x, char *path, struct fault *f)
 {
 	char who[400], dir[32];
@@ -83,7 +63,7 @@ int deadproc_pid(struct files *fs, const struct facts *x, char *path, struct fau
 	if (!pid || (!deleted && access(dir, F_OK) == 0))
 		return fault(f, -ENOTSUP, "%s: what it shows is gone; close it in task %d",
 			     facts_name(x, who, sizeof(who)), x->pid);
-	if (in_tree(fs, pid))
+	if (fs->collect && facts_task(fs, pid))
 		return fault(f, -ENOTSUP, "%s: belongs to a task that has ended, and its number is now that"
 			     " of another task of the tree; close it in task %d",
 			     facts_name(x, who, sizeof(who)), x->pid);

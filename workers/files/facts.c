@@ -17,6 +17,8 @@
 
 #include "proto/control/util.h"
 #include "workers/common/procfs.h"
+#include "workers/common/procfs.h"
+#include "workers/files/files.h"
 #include "workers/files/fown.h"
 
 const char *facts_name(const struct facts *x, char *buf, size_t size)
@@ -294,4 +296,22 @@ int probe_path(struct probe *p, enum facts_place place, const char *name, struct
 	if (stx.stx_mask & STATX_MNT_ID)
 		p->x.mnt_id = stx.stx_mnt_id;
 	return read_link(p, AT_FDCWD, path, f);
+}
+
+const DumpTask *facts_task(const struct files *fs, pid_t tid)
+{
+	const FilesCollect *c = fs->collect;
+	struct fault gone = { 0 };
+	struct proc_status st;
+	uint32_t leader;
+	size_t i;
+
+	if (procfs_status(tid, 0, &st, &gone) < 0)
+		return NULL;
+	leader = st.tgid;
+	proc_status_free(&st);
+	for (i = 0; i < c->n_task; i++)
+		if (c->task[i]->pid == leader)
+			return c->task[i];
+	return NULL;
 }

@@ -7,6 +7,7 @@
 
 #include <limits.h>
 
+#include "proto/control/control.pb-c.h"
 #include "workers/files/ahead.h"
 #include "workers/files/type.h"
 
@@ -54,6 +55,9 @@ int probe_file(struct probe *p, struct fault *f);
  * is good for paths only (O_PATH).
  */
 int probe_path(struct probe *p, enum facts_place place, const char *name, struct fault *f);
+
+/* While tables are collected: the task of the tree that tid is a thread of, or NULL. */
+const DumpTask *facts_task(const struct files *fs, pid_t tid);
 
 /* Does text end with " (deleted)"? Then *len receives its length without. */
 bool link_deleted(const char *text, size_t *len);

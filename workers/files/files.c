@@ -24,6 +24,7 @@
 #include "workers/files/mapped.h"
 #include "workers/files/memfd.h"
 #include "workers/files/mqueue.h"
+#include "workers/files/pidfd.h"
 #include "workers/files/revive.h"
 #include "workers/files/socket.h"
 #include "workers/files/survey.h"
@@ -353,7 +354,7 @@ static int on_files_finish(struct call *c, struct fault *f)
 {
 	struct files *fs = begin(c);
 
-	if (locks_restore(fs, f) < 0 || install_owners(fs, f) < 0 || revive_finish(fs, f) < 0)
+	if (pidfd_finish(fs, f) < 0 || locks_restore(fs, f) < 0 || install_owners(fs, f) < 0 || revive_finish(fs, f) < 0)
 		return -1;
 	fs->finished = true;
 	return 0;

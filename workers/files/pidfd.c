@@ -5,7 +5,8 @@
  * Dump:     the process must be one of the tree, or be gone.
  * Restore:  for a process that is gone another one is made that ends at once; entries with the same
  *           inode are descriptors of the same. That happens while the images are checked: later its
- *           number might be one that a thread is to have.
+ *           number might be one that a thread is to have. One of a thread (PIDFD_THREAD, which CRIU
+ *           does not restore) is opened by each table's task when there are threads, last of all.
  * Rights:   none.
  * Holds:    nothing.
  */
@@ -14,35 +15,37 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "proto/control/util.h"
+#include "workers/common/gate_client.h"
 #include "workers/files/anon.h"
+#include "workers/files/facts.h"
 #include "workers/files/files.h"
 #include "workers/files/prepare.h"
 
 #define OF_A_THREAD O_EXCL		/* PIDFD_THREAD */
 #define GONE (-1)
+#define GATE_TIMEOUT_MS 10000
 
 static bool match(const struct facts *x)
 {
 	return anon_is(x, "[pidfd]") || (x->link && strncmp(x->link, "pidfd:", 6) == 0);
 }
 
+/* The number of a process or thread in its own namespace, when it is dumped. */
 static bool is_dumped(const struct files *fs, pid_t pid, int32_t *nspid)
 {
-	const FilesCollect *c = fs->collect;
-	size_t i;
+	const DumpTask *t = facts_task(fs, pid);
 
-	for (i = 0; i < c->n_task; i++) {
-		if (c->task[i]->pid != (uint32_t)pid)
-			continue;
-		*nspid = c->task[i]->vpid;
-		return true;
-	}
-	return false;
+	if (!t)
+		return false;
+	if ((uint32_t)pid == t->pid)
+		*nspid = t->vpid;
+	return (uint32_t)pid == t->pid || t->vpid == t->pid;
 }
 
 static int dump(struct files *fs, const struct facts *x, struct fault *f)
@@ -59,9 +62,6 @@ static int dump(struct files *fs, const struct facts *x, struct fault *f)
 	pid = anon_field(info, "Pid");
 	if (!pid)
 		return anon_unknown(x, "process", f);
-	if (x->flags & OF_A_THREAD)
-		return fault(f, -ENOTSUP, "%s: it was opened with PIDFD_THREAD, which has no form in"
-			     " an image; let the program close it", who);
 	p.nspid = atoi(pid);
 	if (p.nspid != GONE && !is_dumped(fs, p.nspid, &p.nspid))
 		return fault(f, -ENOTSUP, "%s: its process (%d) is not one of those that are dumped;"
@@ -94,7 +94,7 @@ static pid_t make_ended(struct fault *f)
 
 static int open_pidfd(pid_t pid, const struct file *file, struct fault *f)
 {
-	int fd = syscall(SYS_pidfd_open, pid, file->entry->pidfd->flags & O_NONBLOCK);
+	int fd = syscall(SYS_pidfd_open, pid, file->entry->pidfd->flags & (O_NONBLOCK | OF_A_THREAD));
 
 	return fd < 0 ? fault(f, errno, "pidfd %u: open process %d", file->id, pid) : fd;
 }
@@ -134,12 +134,81 @@ static int check(struct files *fs, struct file *file, struct fault *f)
 	return p->nspid == GONE && file->fd < 0 ? open_gone(fs, p->ino, f) : 0;
 }
 
+static bool is_late(const struct file *file)
+{
+	const PidfdEntry *p = file->entry->pidfd;
+
+	return p->nspid != GONE && p->flags & OF_A_THREAD;
+}
+
+/* There are no threads yet: something keeps the number. */
 static enum created create(struct files *fs, struct file *file, struct fault *f)
 {
 	(void)fs;
+	if (is_late(file)) {
+		file->fd = eventfd(0, EFD_CLOEXEC);
+		return file->fd < 0 ? fault(f, errno, "keep a number") : CREATED;
+	}
 	if (file->fd < 0)
 		file->fd = open_pidfd(file->entry->pidfd->nspid, file, f);
 	return file->fd < 0 ? CREATE_FAILED : CREATED;
+}
+
+/* The task opens it itself: it may no longer take descriptors from us. */
+static int open_there(struct gate *g, const struct file *file, const FdinfoEntry *e, struct fault *f)
+{
+	AUTO_BATCH struct batch *b = batch_begin(g);
+	const PidfdEntry *p = file->entry->pidfd;
+	int fd, placed;
+
+	fd = batch_op(b, 0, GATE_STOP_ON_ERROR, SYS_pidfd_open, 2, gc(p->nspid),
+		      gc(p->flags & (O_NONBLOCK | OF_A_THREAD)));
+	placed = batch_op(b, 0, 0, SYS_dup3, 3, gr(fd), gc(e->fd),
+			  gc(e->flags & FD_CLOEXEC ? O_CLOEXEC : 0));
+	batch_op(b, 0, 0, SYS_close, 1, gr(fd));
+	if (batch_run(b, GATE_TIMEOUT_MS, f) < 0)
+		return -1;
+	if (batch_result(b, 0, fd) < 0 || batch_result(b, 0, placed) < 0)
+		return fault(f, -(int)(batch_result(b, 0, fd) < 0 ? batch_result(b, 0, fd) :
+				       batch_result(b, 0, placed)),
+			     "pidfd %u: open thread %d", file->id, p->nspid);
+	return 0;
+}
+
+/* For all tables that have it; the owner is then named at the last one, which we get. */
+static int finish_one(struct files *fs, struct file *file, struct fault *f)
+{
+	const struct restore *r = fs->restore;
+	size_t i, k;
+
+	for (i = 0; i < file->nusers; i++) {
+		const struct fd_user *u = &file->users[i];
+
+		for (k = 0; r->task[k].table != u->table; k++)
+			;
+		if (open_there(r->task[k].gate, file, u->entry, f) < 0)
+			return -1;
+		auto_close(&file->fd);
+		file->fd = files_fetch(r->task[k].pid, u->entry->fd, f);
+		if (file->fd < 0)
+			return -1;
+	}
+	return 0;
+}
+
+int pidfd_finish(struct files *fs, struct fault *f)
+{
+	struct restore *r = fs->restore;
+	size_t i;
+
+	for (i = 0; r && i < r->nfiles; i++) {
+		struct file *file = &r->file[i];
+
+		if (file->created && file->type == &pidfd_type && is_late(file) &&
+		    finish_one(fs, file, f) < 0)
+			return -1;
+	}
+	return 0;
 }
 
 static const FownEntry *fown(struct files *fs, const struct file *file)
