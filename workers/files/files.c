@@ -354,7 +354,8 @@ static int on_files_finish(struct call *c, struct fault *f)
 {
 	struct files *fs = begin(c);
 
-	if (pidfd_finish(fs, f) < 0 || locks_restore(fs, f) < 0 || install_owners(fs, f) < 0 || revive_finish(fs, f) < 0)
+	if (pidfd_finish(fs, f) < 0 || locks_restore(fs, f) < 0 || install_owners(fs, f) < 0 ||
+	    revive_finish(fs, f) < 0)
 		return -1;
 	fs->finished = true;
 	return 0;

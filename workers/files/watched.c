@@ -4,7 +4,8 @@
  *
  * Dump:     the handle is opened on each mount of its file system. The path it then shows goes
  *           to the image when it leads to the file, since inode numbers may change on the way
- *           to another machine. Without a usable handle a search finds it (irmap.c). A deleted file must be among the deleted files of the dump.
+ *           to another machine. Without a usable handle a search finds it (irmap.c). A deleted
+ *           file must be among the deleted files of the dump.
  * Restore:  a deleted file that was made anew, else the path, else the handle.
  * Rights:   CAP_DAC_READ_SEARCH for handles.
  * Holds:    dump: deleted files met, until the end of the collection.
