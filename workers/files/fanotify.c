@@ -101,6 +101,19 @@ static int mount_mark(const char *who, const char *text, FanotifyMarkEntry *m, s
 	return 0;
 }
 
+static int filesystem_mark(const char *who, const char *text, FanotifyMarkEntry *m, struct fault *f)
+{
+	if (sscanf(text, "%x mflags:%x mask:%x ignored_mask:%x", &m->s_dev, &m->mflags, &m->mask,
+		   &m->ignored_mask) != 4)
+		return fault(f, -EPROTO, "%s: its marks have not the form expected", who);
+	m->me->path = watched_filesystem(m->s_dev);
+	if (!m->me->path)
+		return fault(f, -ENOTSUP, "%s: the file system it watches (%u:%u) is not mounted here; let"
+			     " the program take the mark away", who, m->s_dev >> 20,
+			     m->s_dev & 0xfffff);
+	return 0;
+}
+
 static int parse_line(struct files *fs, const char *who, const char *line, FanotifyFileEntry *p,
 		      size_t *cap, struct fault *f)
 {
@@ -116,9 +129,12 @@ static int parse_line(struct files *fs, const char *who, const char *line, Fanot
 	} else if (strncmp(line, "mnt_id:", 7) == 0) {
 		m = add_mark(p, MARK_TYPE__MOUNT, cap);
 		r = mount_mark(who, line + 7, m, f);
+	} else if (strncmp(line, "sdev:", 5) == 0) {
+		m = add_mark(p, MARK_TYPE__FILESYSTEM, cap);
+		r = filesystem_mark(who, line + 5, m, f);
 	} else {
-		return fault(f, -ENOTSUP, "%s: it watches a whole file system or namespace, which has"
-			     " no form in an image; let the program take the mark away", who);
+		return fault(f, -ENOTSUP, "%s: it watches a whole namespace, which has no form in an"
+			     " image; let the program take the mark away", who);
 	}
 	if (m && r == 0 && (m->mask & ASKS))
 		return fault(f, -ENOTSUP, "%s: it is asked for permission to use files, which nobody"
@@ -228,6 +244,8 @@ static int set_mark(struct files *fs, int fd, const char *who, const FanotifyMar
 		return -1;
 	if (m->type == MARK_TYPE__MOUNT)
 		flags |= FAN_MARK_MOUNT;
+	if (m->type == MARK_TYPE__FILESYSTEM)
+		flags |= FAN_MARK_FILESYSTEM;
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", target);
 	if (m->mask && fanotify_mark(fd, flags, m->mask, AT_FDCWD, self) < 0)
 		return fault(f, errno, "%s: set mark %#x", who, m->mask);

@@ -146,6 +146,20 @@ static int open_mount(const char *path, unsigned int id)
 	return take_fd(&fd);
 }
 
+char *watched_filesystem(uint32_t dev)
+{
+	AUTO_FCLOSE FILE *mounts = fopen("/proc/self/mountinfo", "re");
+	struct mount m;
+
+	while (mounts && next_mount(mounts, &m)) {
+		AUTO_CLOSE int fd = m.dev == dev ? open_mount(m.path, m.id) : -1;
+
+		if (fd >= 0)
+			return xstrdup(m.path);
+	}
+	return NULL;
+}
+
 static int open_handle_there(int mount, const FhEntry *h)
 {
 	AUTO_FREE struct file_handle *fh = xcalloc(1, sizeof(*fh) + MAX_HANDLE_SZ);

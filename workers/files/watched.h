@@ -31,6 +31,9 @@ int watched_open(struct files *fs, const char *who, uint32_t dev, uint64_t ino, 
 /* The path of the mount with that id, for the caller to free, and its device. NULL: not seen. */
 char *watched_mount(uint32_t id, uint32_t *dev);
 
+/* The path of a mount of that device that can be opened, for the caller to free. NULL: none. */
+char *watched_filesystem(uint32_t dev);
+
 /* Dump, at the end: deleted files that are watched must be files that some descriptor keeps. */
 int watched_dump_done(struct files *fs, struct fault *f);
 void watched_end(struct files *fs);
