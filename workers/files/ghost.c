@@ -207,8 +207,7 @@ static int dump_ghost(struct files *fs, const struct facts *x, struct fault *f)
 	return write_remap(fs, x->id, id->id, REMAP_TYPE__GHOST, f);
 }
 
-/* "a/b/c" to "a/c". False when there is no directory left to take out. */
-static bool drop_parent(char *path)
+bool ghost_drop_parent(char *path)
 {
 	char *name = strrchr(path, '/'), *up;
 
@@ -238,7 +237,7 @@ static int make_link(struct files *fs, const struct facts *x, const char *path, 
 		if (errno == EEXIST) {		/* left by an earlier dump */
 			*id = files_new_id(fs);
 			sprintf(strrchr(name, '/'), "/link_remap.%u", *id);
-		} else if (errno != ENOENT || !drop_parent(name)) {
+		} else if (errno != ENOENT || !ghost_drop_parent(name)) {
 			return -1;
 		}
 	}

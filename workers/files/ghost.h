@@ -20,6 +20,9 @@ int remap_preflight(struct files *fs, const struct facts *x, struct fault *f);
 /* Is the deleted file among those whose contents were written? */
 bool ghost_has(const struct files *fs, dev_t dev, ino_t ino);
 
+/* "a/b/c" to "a/c". False when there is no directory left to take out. */
+bool ghost_drop_parent(char *path);
+
 /* Close remap-fpath.img. */
 int ghost_flush(struct files *fs, struct fault *f);
 

@@ -23,6 +23,7 @@
 #include "proto/images/image.h"
 #include "workers/files/deadproc.h"
 #include "workers/files/files.h"
+#include "workers/files/ghost.h"
 #include "workers/files/regular.h"
 
 #define OLD_GHOST_BIT (1u << 31)	/* before remap_type: a ghost, not a link */
@@ -233,10 +234,12 @@ static int name_for_a_moment(const char *name, uint32_t id, put_name put, void *
 
 	if (snprintf(path, sizeof(path), "%s", name) >= PATH_MAX)
 		return fault(f, -ENAMETOOLONG, "path of file %u", id);
-	parents = make_parents(path);
+	do {	/* what was a directory may be a file now */
+		parents = make_parents(path);
+		r = parents < 0 ? -1 : put(path, arg);
+	} while (r < 0 && errno == ENOTDIR && ghost_drop_parent(path));
 	if (parents < 0)
 		return fault(f, errno, "make the directory of deleted file %s", name);
-	r = put(path, arg);
 	if (r < 0 && errno == EEXIST) {
 		snprintf(path + strlen(path), 64, ".cr.%x.ghost", id);
 		r = put(path, arg);
@@ -370,7 +373,7 @@ static int put_ghost_and_names(const char *path, void *arg)
 /*
  * A file of O_TMPFILE never had a name, and may still get one by linkat(2): nothing can give that
  * right to a file that was unlinked. Returns its descriptor, -1 without fault where the file system
- * has no such files.
+ * has no such files, or the directory is none now.
  */
 static int make_nameless(const RegFileEntry *r, struct fault *f)
 {
@@ -382,7 +385,7 @@ static int make_nameless(const RegFileEntry *r, struct fault *f)
 		return fault(f, -ENAMETOOLONG, "path of file %u", r->id);
 	parents = make_parents(path);
 	if (parents < 0)
-		return fault(f, errno, "make the directory of deleted file %s", path);
+		return -1;
 	*strrchr(path, '/') = '\0';
 	fd = open(*path ? path : "/", O_TMPFILE | O_CLOEXEC | (r->flags & keep), 0600);
 	strcpy(path, r->name);
