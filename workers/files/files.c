@@ -20,11 +20,11 @@
 #include "workers/files/ghost.h"
 #include "workers/files/identity.h"
 #include "workers/files/install.h"
+#include "workers/files/late.h"
 #include "workers/files/locks.h"
 #include "workers/files/mapped.h"
 #include "workers/files/memfd.h"
 #include "workers/files/mqueue.h"
-#include "workers/files/pidfd.h"
 #include "workers/files/revive.h"
 #include "workers/files/socket.h"
 #include "workers/files/survey.h"
@@ -354,7 +354,7 @@ static int on_files_finish(struct call *c, struct fault *f)
 {
 	struct files *fs = begin(c);
 
-	if (pidfd_finish(fs, f) < 0 || locks_restore(fs, f) < 0 || install_owners(fs, f) < 0 ||
+	if (late_finish(fs, f) < 0 || locks_restore(fs, f) < 0 || install_owners(fs, f) < 0 ||
 	    revive_finish(fs, f) < 0)
 		return -1;
 	fs->finished = true;

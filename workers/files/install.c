@@ -19,6 +19,7 @@
 #include "workers/files/deliver.h"
 #include "workers/files/files.h"
 #include "workers/files/fown.h"
+#include "workers/files/late.h"
 #include "workers/files/openings.h"
 
 #define EARLY_SLICE 16		/* files, some 100 us: meanwhile a request waits */
@@ -67,8 +68,10 @@ static int explain(const struct file *file, struct fault *f)
 
 static enum created create(struct files *fs, struct file *file, struct fault *f)
 {
-	enum created c = file->type->create(fs, file, f);
+	const struct file_type *t = file->type;
+	enum created c;
 
+	c = t->late && t->late(fs, file) ? late_keep(file, f) : t->create(fs, file, f);
 	file->created = c == CREATED;
 	return c == CREATE_FAILED ? explain(file, f) : c;
 }

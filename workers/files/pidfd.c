@@ -6,7 +6,7 @@
  * Restore:  for a process that is gone another one is made that ends at once; entries with the same
  *           inode are descriptors of the same. That happens while the images are checked: later its
  *           number might be one that a thread is to have. One of a thread (PIDFD_THREAD, which CRIU
- *           does not restore) is opened by each table's task when there are threads, last of all.
+ *           does not restore) comes late.
  * Rights:   none.
  * Holds:    nothing.
  */
@@ -15,7 +15,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -29,7 +28,6 @@
 
 #define OF_A_THREAD O_EXCL		/* PIDFD_THREAD */
 #define GONE (-1)
-#define GATE_TIMEOUT_MS 10000
 
 static bool match(const struct facts *x)
 {
@@ -134,81 +132,29 @@ static int check(struct files *fs, struct file *file, struct fault *f)
 	return p->nspid == GONE && file->fd < 0 ? open_gone(fs, p->ino, f) : 0;
 }
 
-static bool is_late(const struct file *file)
+static bool late(struct files *fs, const struct file *file)
 {
 	const PidfdEntry *p = file->entry->pidfd;
 
+	(void)fs;
 	return p->nspid != GONE && p->flags & OF_A_THREAD;
 }
 
-/* There are no threads yet: something keeps the number. */
+static int open_late(struct files *fs, const struct file *file, struct batch *b)
+{
+	const PidfdEntry *p = file->entry->pidfd;
+
+	(void)fs;
+	return batch_op(b, 0, GATE_STOP_ON_ERROR, SYS_pidfd_open, 2, gc(p->nspid),
+			gc(p->flags & (O_NONBLOCK | OF_A_THREAD)));
+}
+
 static enum created create(struct files *fs, struct file *file, struct fault *f)
 {
 	(void)fs;
-	if (is_late(file)) {
-		file->fd = eventfd(0, EFD_CLOEXEC);
-		return file->fd < 0 ? fault(f, errno, "keep a number") : CREATED;
-	}
 	if (file->fd < 0)
 		file->fd = open_pidfd(file->entry->pidfd->nspid, file, f);
 	return file->fd < 0 ? CREATE_FAILED : CREATED;
-}
-
-/* The task opens it itself: it may no longer take descriptors from us. */
-static int open_there(struct gate *g, const struct file *file, const FdinfoEntry *e, struct fault *f)
-{
-	AUTO_BATCH struct batch *b = batch_begin(g);
-	const PidfdEntry *p = file->entry->pidfd;
-	int fd, placed;
-
-	fd = batch_op(b, 0, GATE_STOP_ON_ERROR, SYS_pidfd_open, 2, gc(p->nspid),
-		      gc(p->flags & (O_NONBLOCK | OF_A_THREAD)));
-	placed = batch_op(b, 0, 0, SYS_dup3, 3, gr(fd), gc(e->fd),
-			  gc(e->flags & FD_CLOEXEC ? O_CLOEXEC : 0));
-	batch_op(b, 0, 0, SYS_close, 1, gr(fd));
-	if (batch_run(b, GATE_TIMEOUT_MS, f) < 0)
-		return -1;
-	if (batch_result(b, 0, fd) < 0 || batch_result(b, 0, placed) < 0)
-		return fault(f, -(int)(batch_result(b, 0, fd) < 0 ? batch_result(b, 0, fd) :
-				       batch_result(b, 0, placed)),
-			     "pidfd %u: open thread %d", file->id, p->nspid);
-	return 0;
-}
-
-/* For all tables that have it; the owner is then named at the last one, which we get. */
-static int finish_one(struct files *fs, struct file *file, struct fault *f)
-{
-	const struct restore *r = fs->restore;
-	size_t i, k;
-
-	for (i = 0; i < file->nusers; i++) {
-		const struct fd_user *u = &file->users[i];
-
-		for (k = 0; r->task[k].table != u->table; k++)
-			;
-		if (open_there(r->task[k].gate, file, u->entry, f) < 0)
-			return -1;
-		auto_close(&file->fd);
-		file->fd = files_fetch(r->task[k].pid, u->entry->fd, f);
-		if (file->fd < 0)
-			return -1;
-	}
-	return 0;
-}
-
-int pidfd_finish(struct files *fs, struct fault *f)
-{
-	struct restore *r = fs->restore;
-	size_t i;
-
-	for (i = 0; r && i < r->nfiles; i++) {
-		struct file *file = &r->file[i];
-
-		if (file->created && file->type == &pidfd_type && is_late(file) &&
-		    finish_one(fs, file, f) < 0)
-			return -1;
-	}
-	return 0;
 }
 
 static const FownEntry *fown(struct files *fs, const struct file *file)
@@ -226,5 +172,7 @@ const struct file_type pidfd_type = {
 	.dump = dump,
 	.check = check,
 	.create = create,
+	.late = late,
+	.open_late = open_late,
 	.fown = fown,
 };

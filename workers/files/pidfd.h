@@ -9,7 +9,4 @@
 
 extern const struct file_type pidfd_type;
 
-/* Restore, when all threads exist: descriptors of threads. */
-int pidfd_finish(struct files *fs, struct fault *f);
-
 #endif

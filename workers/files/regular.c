@@ -19,6 +19,7 @@
 #include <sys/sysmacros.h>
 
 #include "proto/control/util.h"
+#include "workers/common/gate_client.h"
 #include "workers/files/buildid.h"
 #include "workers/files/covered.h"
 #include "workers/files/deadproc.h"
@@ -26,6 +27,7 @@
 #include "workers/files/facts.h"
 #include "workers/files/files.h"
 #include "workers/files/ghost.h"
+#include "workers/files/prepare.h"
 #include "workers/files/procfd.h"
 #include "workers/files/revive.h"
 
@@ -256,6 +258,28 @@ static bool early(struct files *fs, const struct file *file)
 	return !revive_has(fs, file) && strncmp(file->entry->reg->name, "/proc/", 6) != 0;
 }
 
+/* A file of /proc of a thread of the tree, which no one has until the end. */
+static bool late(struct files *fs, const struct file *file)
+{
+	int pid, tid, at = 0;
+
+	return sscanf(file->entry->reg->name, "/proc/%d/task/%d/%n", &pid, &tid, &at) == 2 && at &&
+	       pid != tid && prepare_task(fs, pid) && !revive_has(fs, file);
+}
+
+static int open_late(struct files *fs, const struct file *file, struct batch *b)
+{
+	const RegFileEntry *r = file->entry->reg;
+	int fd;
+
+	(void)fs;
+	fd = batch_op(b, 0, GATE_STOP_ON_ERROR, SYS_openat, 3, gc((uint64_t)AT_FDCWD),
+		      ga(batch_put_str(b, r->name)), gc(regular_open_flags(r)));
+	if (r->pos && r->pos != NO_POSITION)
+		batch_op(b, 0, 0, SYS_lseek, 3, gr(fd), gc(r->pos), gc(SEEK_SET));
+	return fd;
+}
+
 static enum created create(struct files *fs, struct file *file, struct fault *f)
 {
 	const RegFileEntry *r = file->entry->reg;
@@ -294,6 +318,8 @@ const struct file_type regular_type = {
 	.check = check,
 	.create = create,
 	.early = early,
+	.late = late,
+	.open_late = open_late,
 	.installed = deadproc_release,
 	.fown = fown,
 	.end = deadproc_end,

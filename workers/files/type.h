@@ -23,6 +23,7 @@
 #include "proto/images/files.pb-c.h"
 
 struct files;			/* this worker's state: files.h */
+struct batch;
 struct gate;
 struct table;			/* a descriptor table of a restore: prepare.h */
 
@@ -58,6 +59,7 @@ struct file {
 	FileEntry *entry;	/* the member of its type is set (checked) */
 	int fd;			/* in this worker, -1 until created */
 	bool created;
+	bool late;		/* what was created keeps its place only: late.c */
 	bool lent;		/* queued in a socket: wanted without users too */
 	struct fd_user *users;	/* descriptors that refer to it */
 	size_t nusers, users_cap;
@@ -113,6 +115,12 @@ struct file_type {
 	 * to do. NULL: no.
 	 */
 	bool (*early)(struct files *fs, const struct file *file);
+	/*
+	 * Does it need all threads? Then open_late adds the operations that open it in a task, and
+	 * returns the one whose result is the descriptor, in the place of create(). NULL: no.
+	 */
+	bool (*late)(struct files *fs, const struct file *file);
+	int (*open_late)(struct files *fs, const struct file *file, struct batch *b);
 	/* All tables are filled: what is left to do in or for the tasks. Once. */
 	int (*installed)(struct files *fs, struct fault *f);
 	/* Its owner and signal. */
