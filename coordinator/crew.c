@@ -149,7 +149,7 @@ static void close_others(struct crew *c)
 	}
 }
 
-static int fork_member(struct job *job, struct member *m, struct fault *f)
+static int fork_member(struct job *job, struct member *m, bool spare, struct fault *f)
 {
 	int pair[2];
 
@@ -161,7 +161,7 @@ static int fork_member(struct job *job, struct member *m, struct fault *f)
 		close_others(job->crew);
 		if (job->opts->exec_workers)
 			exec_worker(m, pair[1]);
-		worker_forked(m->worker, pair[1]);
+		worker_forked(m->worker, pair[1], spare);
 	}
 	close(pair[1]);
 	m->fd_plane = pair[0];
@@ -171,10 +171,10 @@ static int fork_member(struct job *job, struct member *m, struct fault *f)
 }
 
 /* Everything of a start that must happen before the bus opens. */
-static int spawn(struct job *job, struct member *m, struct fault *f)
+static int spawn(struct job *job, struct member *m, bool spare, struct fault *f)
 {
 	const char *url = foreign_url(job->opts, m->worker->name);
-	int r = url ? connect_foreign(m, url, f) : fork_member(job, m, f);
+	int r = url ? connect_foreign(m, url, f) : fork_member(job, m, spare, f);
 
 	if (r < 0)
 		return -1;
@@ -187,12 +187,12 @@ static int spawn(struct job *job, struct member *m, struct fault *f)
 
 static int open_bus(struct job *job, struct member *m, struct fault *f)
 {
+	const char *url = foreign_url(job->opts, m->worker->name);
 	char buf[64];
 
 	socket_url(job->crew, m, buf, sizeof(buf));
-	m->bus = m->foreign ? bus_open(foreign_url(job->opts, m->worker->name), false, f) :
-			      bus_open(buf, true, f);
-	if (!m->bus)
+	m->bus = bus_new(f);
+	if (!m->bus || bus_open(m->bus, url ? url : buf, !m->foreign, f) < 0)
 		return -1;
 	bus_set_peer(m->bus, m->pidfd);
 	m->waiting = false;
@@ -223,13 +223,19 @@ static int send_setup(struct job *job, enum role role, struct fault *f)
 	return crew_send(job->crew, role, STAGE__PREPARE, &req, fds, setup.nfds, f);
 }
 
+/* Below /run, which is memory, when that is ours to write: names on a disk cost half a millisecond. */
 static int make_directory(struct crew *c, struct fault *f)
 {
+	static const char *const places[] = { "/run/stasis-XXXXXX", "/tmp/stasis-XXXXXX" };
+	size_t i;
+
 	if (c->dir[0])
 		return 0;
-	strcpy(c->dir, "/tmp/stasis-XXXXXX");
-	if (mkdtemp(c->dir))
-		return 0;
+	for (i = 0; i < ARRAY_LEN(places); i++) {
+		strcpy(c->dir, places[i]);
+		if (mkdtemp(c->dir))
+			return 0;
+	}
 	c->dir[0] = '\0';
 	return fault(f, errno, "private directory for the bus in /tmp");
 }
@@ -246,7 +252,7 @@ int crew_start(struct job *job, unsigned roles, unsigned spare, struct fault *f)
 		return -1;
 	for (i = 0; i < ROLE_COUNT; i++) {
 		m = &job->crew->member[i];
-		if (((roles | spare) & (1u << i)) && spawn(job, m, f) < 0)
+		if (((roles | spare) & (1u << i)) && spawn(job, m, spare & (1u << i), f) < 0)
 			return -1;
 	}
 	for (i = 0; i < ROLE_COUNT; i++)
@@ -413,7 +419,7 @@ static int check_reply(struct member *m, const Reply *rep, const struct pending 
 		     rep->text ? rep->text : "a worker failed without saying why");
 }
 
-/* Once connected nobody needs the path: a killed coordinator shall leave nothing in /tmp. */
+/* Once connected nobody needs the path: a killed coordinator shall leave nothing behind. */
 static void drop_socket(struct crew *c, struct member *m)
 {
 	char url[64];

@@ -517,12 +517,12 @@ static int write_images(struct job *job, struct fault *f)
 	if (ask_mem_write(job, f) < 0)
 		return -1;
 	step(job, "writing");
-	if (core_dump_gather(d->cores, f) < 0 || take_collected(job, f) < 0 ||
-	    ask_files_write(job, f) < 0)
-		return -1;
-	if (core_dump_write(d->cores, f) < 0 || seal_tree(job, f) < 0 ||
-	    clocks_write(job, core_dump_clocks(d->cores), f) < 0 ||
+	/* Many descriptors take longer to collect than our part takes. */
+	if (core_dump_gather(d->cores, f) < 0 || core_dump_write(d->cores, f) < 0 ||
+	    seal_tree(job, f) < 0 || clocks_write(job, core_dump_clocks(d->cores), f) < 0 ||
 	    cgroup_sets_write(d->sets, job->image_dir, f) < 0)
+		return -1;
+	if (take_collected(job, f) < 0 || ask_files_write(job, f) < 0)
 		return -1;
 	return take_written(job, f);
 }
@@ -539,16 +539,14 @@ static enum thaw final_state(const Options *opts)
 	return opts->leave_running ? THAW_RUN : opts->leave_stopped ? THAW_STOP : THAW_KILL;
 }
 
-static int ask_files_seal(struct job *job, enum thaw how, struct fault *f)
+static int ask_files_seal(struct job *job, struct fault *f)
 {
 	FilesSeal msg = FILES_SEAL__INIT;
 	Request req = REQUEST__INIT;
 
-	msg.has_final = true;
-	msg.final = how == THAW_KILL;
 	req.body_case = REQUEST__BODY_FILES_SEAL;
 	req.files_seal = &msg;
-	return ask(job, ROLE_FILES, STAGE__SEAL, &req, f);
+	return crew_ask(job->crew, ROLE_FILES, STAGE__SEAL, &req, NULL, f);
 }
 
 static void write_stats(struct job *job)
@@ -562,7 +560,7 @@ static void write_stats(struct job *job)
 /* Tasks that run on must not meet the files worker's duplicates of their descriptors. */
 static int run_on(struct job *job, enum thaw how, struct fault *f)
 {
-	if (answer(job, ROLE_FILES, NULL, f) < 0)
+	if (ask_files_seal(job, f) < 0 || sockets_seal(job, false, f) < 0)
 		return -1;
 	step(job, "sealed");
 	eject_all(job);
@@ -575,7 +573,7 @@ static int run_on(struct job *job, enum thaw how, struct fault *f)
 }
 
 /* Agents die with their tasks, which takes its time; so does the end of the workers. */
-static int end_tree(struct job *job)
+static void end_tree(struct job *job)
 {
 	struct fault f = { 0 };
 
@@ -583,16 +581,13 @@ static int end_tree(struct job *job)
 	thaw_tree(job, THAW_KILL);
 	job->timing.frozen_us = job_elapsed_us(job) - state(job)->frozen_at;
 	step(job, "killed");
-	write_stats(job);
-	if (answer(job, ROLE_FILES, NULL, &f) < 0)
-		log_warnx("%s", f.text);
 	crew_retire(job->crew, ROLE_FILES);
+	write_stats(job);
 	freeze_bury(job);
 	/* The dead tasks' connections are let go when no task can use them any more. */
 	if (sockets_seal(job, true, &f) < 0)
 		log_warnx("%s", f.text);
 	step(job, "released");
-	return 0;
 }
 
 /* The post-dump script has the last word: when it fails the tasks run on and the images stay. */
@@ -600,10 +595,12 @@ static int release(struct job *job, struct fault *f)
 {
 	enum thaw how = final_state(job->opts);
 
-	if (scripts_run(job, "post-dump", f) < 0 || ask_files_seal(job, how, f) < 0 ||
-	    (how != THAW_KILL && sockets_seal(job, false, f) < 0))
+	if (scripts_run(job, "post-dump", f) < 0)
 		return -1;
-	return how == THAW_KILL ? end_tree(job) : run_on(job, how, f);
+	if (how != THAW_KILL)
+		return run_on(job, how, f);
+	end_tree(job);
+	return 0;
 }
 
 static const struct stage stages[] = {

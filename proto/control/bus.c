@@ -27,7 +27,7 @@ struct bus {
 
 #define SEND_TIMEOUT_MS 20000		/* for a peer that lives and takes nothing */
 
-struct bus *bus_open(const char *url, bool bind, struct fault *f)
+struct bus *bus_new(struct fault *f)
 {
 	struct bus *b = xcalloc(1, sizeof(*b));
 	size_t len = sizeof(b->recv_fd), send_len = sizeof(b->send_fd);
@@ -36,20 +36,26 @@ struct bus *bus_open(const char *url, bool bind, struct fault *f)
 	b->peer = -1;
 	b->sock = nn_socket(AF_SP, NN_PAIR);
 	if (b->sock < 0) {
-		fault(f, EIO, "nanomsg socket for %s: %s", url, nn_strerror(nn_errno()));
+		fault(f, EIO, "nanomsg socket: %s", nn_strerror(nn_errno()));
 		free(b);
 		return NULL;
 	}
 	if (nn_setsockopt(b->sock, NN_SOL_SOCKET, NN_RCVMAXSIZE, &no_limit, sizeof(no_limit)) < 0 ||
 	    nn_getsockopt(b->sock, NN_SOL_SOCKET, NN_RCVFD, &b->recv_fd, &len) < 0 ||
-	    nn_getsockopt(b->sock, NN_SOL_SOCKET, NN_SNDFD, &b->send_fd, &send_len) < 0 ||
-	    (bind ? nn_bind(b->sock, url) : nn_connect(b->sock, url)) < 0) {
-		fault(f, EIO, "%s %s: %s", bind ? "bind" : "connect to", url,
-		      nn_strerror(nn_errno()));
+	    nn_getsockopt(b->sock, NN_SOL_SOCKET, NN_SNDFD, &b->send_fd, &send_len) < 0) {
+		fault(f, EIO, "nanomsg socket: %s", nn_strerror(nn_errno()));
 		bus_close(b);
 		return NULL;
 	}
 	return b;
+}
+
+int bus_open(struct bus *b, const char *url, bool bind, struct fault *f)
+{
+	if ((bind ? nn_bind(b->sock, url) : nn_connect(b->sock, url)) < 0)
+		return fault(f, EIO, "%s %s: %s", bind ? "bind" : "connect to", url,
+			     nn_strerror(nn_errno()));
+	return 0;
 }
 
 void bus_set_peer(struct bus *b, int pidfd)

@@ -3,7 +3,7 @@
  * bus.h - the control plane: one nanomsg PAIR endpoint, protobuf-c messages.
  *
  * nanomsg gives no hangup: the peer's pidfd is polled together with the socket.
- * nn_socket starts a thread: rights are given up and namespaces entered before bus_open.
+ * nn_socket starts a thread: rights are given up and namespaces entered before bus_new.
  */
 #ifndef STASIS_BUS_H
 #define STASIS_BUS_H
@@ -15,8 +15,11 @@
 
 struct bus;
 
-/* Bind or connect to url ("ipc:///run/x.sock", "tcp://127.0.0.1:5000"). NULL with f set. */
-struct bus *bus_open(const char *url, bool bind, struct fault *f);
+/* An endpoint that leads nowhere yet. NULL with f set. */
+struct bus *bus_new(struct fault *f);
+
+/* Bind or connect to url ("ipc:///run/x.sock", "tcp://127.0.0.1:5000"). */
+int bus_open(struct bus *b, const char *url, bool bind, struct fault *f);
 
 /* The peer's pidfd (stays the caller's), polled by bus_recv; -1: none. */
 void bus_set_peer(struct bus *b, int pidfd);

@@ -138,18 +138,15 @@ static int serve_one(struct worker *w, struct bus *bus, struct fault *f)
 	return r;
 }
 
-static int serve(struct worker *w, const char *url, bool bind, int peer)
+/* Until the coordinator is gone or says so. Returns the exit status. */
+static int serve(struct worker *w, struct bus *bus, int peer)
 {
 	struct fault f = { 0 };
-	struct bus *bus;
 	int r = 1;
 
-	bus = bus_open(url, bind, &f);
-	if (bus) {
-		bus_set_peer(bus, peer);
-		while (r > 0)
-			r = serve_one(w, bus, &f);
-	}
+	bus_set_peer(bus, peer);
+	while (r > 0)
+		r = serve_one(w, bus, &f);
 	/* The coordinator's own end (crash, Ctrl-C) is no news for the log. */
 	if (f.code && f.code != ECONNRESET)
 		log_error("%s", f.text);
@@ -206,8 +203,9 @@ static int peer_pidfd(int sock, pid_t *pid)
 	return syscall(SYS_pidfd_open, cred.pid, 0);
 }
 
-_Noreturn void worker_forked(struct worker *w, int fd_plane)
+_Noreturn void worker_forked(struct worker *w, int fd_plane, bool spare)
 {
+	struct bus *bus = NULL;
 	struct fault f = { 0 };
 	char url[108] = "";
 	pid_t parent = 0;
@@ -218,14 +216,18 @@ _Noreturn void worker_forked(struct worker *w, int fd_plane)
 	peer = peer_pidfd(fd_plane, &parent);
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
 		_exit(1);
-	if (confine(w, &f) < 0) {
-		log_error("%s: %s", w->name, f.text);
+	/* Without a filter and threads a spare worker costs little more than its fork. */
+	if (spare && read(fd_plane, url, sizeof(url) - 1) <= 0)
 		_exit(1);
-	}
+	if (confine(w, &f) == 0)
+		bus = bus_new(&f);
 	/* The coordinator binds first: a connect before that costs 100 ms (nanomsg's retry). */
-	if (read(fd_plane, url, sizeof(url) - 1) <= 0)
-		_exit(1);
-	_exit(serve(w, url, false, peer));
+	if (bus && (spare || read(fd_plane, url, sizeof(url) - 1) > 0) &&
+	    bus_open(bus, url, false, &f) == 0)
+		_exit(serve(w, bus, peer));
+	if (f.code)
+		log_error("%s: %s", w->name, f.text);
+	_exit(1);
 }
 
 /* "ipc:///path" -> a listening SOCK_SEQPACKET socket at /path.fds. */
@@ -250,6 +252,7 @@ static int listen_fd_plane(const char *url, struct fault *f)
 static int serve_listening(struct worker *w, const char *url, struct fault *f)
 {
 	AUTO_CLOSE int listener = -1, peer = -1;
+	struct bus *bus;
 	pid_t pid;
 
 	listener = w->fd_plane = listen_fd_plane(url, f);
@@ -259,7 +262,8 @@ static int serve_listening(struct worker *w, const char *url, struct fault *f)
 	if (w->fd_plane < 0)
 		return fault(f, errno, "accept the coordinator at %s.fds", url);
 	peer = peer_pidfd(w->fd_plane, &pid);
-	return serve(w, url, true, peer);
+	bus = bus_new(f);
+	return bus && bus_open(bus, url, true, f) == 0 ? serve(w, bus, peer) : -1;
 }
 
 int worker_main(struct worker *w, int argc, char **argv)
@@ -268,7 +272,7 @@ int worker_main(struct worker *w, int argc, char **argv)
 	int r;
 
 	if (argc == 3 && !strcmp(argv[1], "--forked"))
-		worker_forked(w, atoi(argv[2]));
+		worker_forked(w, atoi(argv[2]), false);
 	if (argc != 3 || strcmp(argv[1], "--listen")) {
 		fprintf(stderr, "usage: stasis-%s --listen ipc://PATH\n", w->name);
 		return 2;

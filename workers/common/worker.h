@@ -68,9 +68,10 @@ int worker_main(struct worker *w, int argc, char **argv);
 
 /*
  * The loop in a process forked by the coordinator; never returns. It waits for the url to connect
- * to, the first packet of the fd plane, and ends when that is closed instead.
+ * to, the first packet of the fd plane, and ends when that is closed instead. spare: maybe it will
+ * not be needed.
  */
-_Noreturn void worker_forked(struct worker *w, int fd_plane);
+_Noreturn void worker_forked(struct worker *w, int fd_plane, bool spare);
 
 /*
  * Descriptors that came with the request being handled, in the order the message names them.

@@ -91,6 +91,13 @@ void probe_close(struct probe *p)
 	free(p->info);
 }
 
+size_t probe_count(const struct probe *p)
+{
+	struct stat st;
+
+	return fstat(p->fd_dir, &st) < 0 ? 0 : st.st_size;
+}
+
 static int by_number(const void *a, const void *b)
 {
 	return *(const int *)a - *(const int *)b;

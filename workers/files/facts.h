@@ -32,6 +32,9 @@ void probe_close(struct probe *p);
 
 #define AUTO_PROBE __attribute__((cleanup(probe_close)))
 
+/* How many descriptors the task has; 0 when this kernel does not tell (before Linux 6.2). */
+size_t probe_count(const struct probe *p);
+
 /* All descriptor numbers of the task, ascending; *fds is freed by the caller. */
 int probe_list(struct probe *p, int **fds, size_t *n, struct fault *f);
 

@@ -46,15 +46,22 @@ static struct ahead *look_ahead(const struct probe *p, enum ahead_kind kind, con
 	return ahead_begin(&place, kind, fds, n);
 }
 
-static int glance_at_all(struct files *fs, struct probe *p, const int *fds, size_t n,
-			 FilesPreflightDone *out, struct fault *f)
+/* Most programs use the lowest numbers: looked at while the kernel makes a list of those there are. */
+static int glance_at_all(struct files *fs, struct probe *p, FilesPreflightDone *out, struct fault *f)
 {
-	struct ahead *ahead = look_ahead(p, AHEAD_LINKS, fds, n);
-	size_t i;
-	int r = 0;
+	size_t i, n, low = probe_count(p);
+	AUTO_FREE int *numbers = xcalloc(low, sizeof(int)), *fds = NULL;
+	struct ahead *ahead;
+	int r;
 
+	for (i = 0; i < low; i++)
+		numbers[i] = i;
+	ahead = look_ahead(p, AHEAD_LINKS, numbers, low);
+	r = probe_list(p, &fds, &n, f);
 	for (i = 0; i < n && r >= 0; i++) {
-		r = probe_glance(p, fds[i], ahead_look(ahead, i), f);
+		bool guessed = (size_t)fds[i] < low;
+
+		r = probe_glance(p, fds[i], guessed ? ahead_look(ahead, fds[i]) : NULL, f);
 		if (r > 0)
 			glance_at(fs, &p->x, out);
 	}
@@ -65,16 +72,12 @@ static int glance_at_all(struct files *fs, struct probe *p, const int *fds, size
 int fdtable_preflight(struct files *fs, pid_t pid, FilesPreflightDone *out, struct fault *f)
 {
 	AUTO_PROBE struct probe p;
-	AUTO_FREE int *fds = NULL;
 	struct fault gone = { 0 };
-	size_t n;
 
 	if (probe_open(&p, pid, &gone) < 0)
 		return gone.code == ENOENT || gone.code == ESRCH ? 0 :
 			fault(f, -gone.code, "%s", gone.text);
-	if (probe_list(&p, &fds, &n, f) < 0)
-		return -1;
-	return glance_at_all(fs, &p, fds, n, out, f);
+	return glance_at_all(fs, &p, out, f);
 }
 
 /* A file not seen before. */
