@@ -66,6 +66,7 @@ struct births {
 	bool keep_mem, keep_files;	/* they make host objects */
 	int *keeper;			/* their keepers wait for a word; owned */
 	size_t nkeepers;
+	bool telling;			/* their answers to Gates are outstanding */
 	bool memory_files_made;		/* or there are none */
 	bool creating;			/* files has been asked to create its objects */
 };

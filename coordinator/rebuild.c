@@ -157,7 +157,10 @@ static void fill_place(const struct task *t, GatePlace *e)
 	e->nmailboxes = w->nmailboxes;
 }
 
-/* Tell the workers where the agents of these tasks are; they know of those told before. */
+/*
+ * Tell the workers where the agents of these tasks are; they know of those told before. What is asked
+ * next need not wait for their answers (gates_known).
+ */
 static int tell_gates(struct job *job, struct task **tasks, size_t n, struct fault *f)
 {
 	struct births *p = births_of(job);
@@ -186,10 +189,20 @@ static int tell_gates(struct job *job, struct task **tasks, size_t n, struct fau
 	for (role = ROLE_MEM; role <= last; role++)
 		if (crew_send(job->crew, role, STAGE__FORKING, &req, &p->memory, p->told ? 0 : 1, f) < 0)
 			return -1;
-	p->told = true;
-	for (role = ROLE_MEM; role <= last; role++)
+	p->told = p->telling = true;
+	return 0;
+}
+
+static int gates_known(struct job *job, struct fault *f)
+{
+	struct births *p = births_of(job);
+	const int last = p->sockets ? ROLE_NET : ROLE_FILES;
+	int role;
+
+	for (role = ROLE_MEM; p->telling && role <= last; role++)
 		if (crew_wait(job->crew, role, NULL, f) < 0)
 			return -1;
+	p->telling = false;
 	return 0;
 }
 
@@ -207,6 +220,8 @@ static int make_memory_files(struct job *job, struct fault *f)
 	int r;
 
 	births_of(job)->memory_files_made = true;
+	if (gates_known(job, f) < 0)
+		return -1;
 	req.body_case = REQUEST__BODY_MEM_MAKE_FILES;
 	req.mem_make_files = &make;
 	if (crew_ask(job->crew, ROLE_MEM, STAGE__RESTORE, &req, &rep, f) < 0)
@@ -255,7 +270,10 @@ static int install_mapped(struct job *job, struct task **tasks, size_t n, struct
 	msg.n_want = n;
 	req.body_case = REQUEST__BODY_FILES_INSTALL_MAPPED;
 	req.files_install_mapped = &msg;
-	return crew_ask(job->crew, ROLE_FILES, STAGE__RESTORE, &req, NULL, f);
+	if (crew_send(job->crew, ROLE_FILES, STAGE__RESTORE, &req, NULL, 0, f) < 0 ||
+	    gates_known(job, f) < 0)
+		return -1;
+	return crew_wait(job->crew, ROLE_FILES, NULL, f);
 }
 
 static int build(struct job *job, struct task **tasks, size_t n, struct fault *f)
@@ -348,13 +366,24 @@ int rebuild_memory(struct job *job, struct task **tasks, size_t n, struct fault 
 		while (k-- > 0)
 			birth_of(round[k])->built = true;
 	}
-	return 0;
+	return gates_known(job, f);
 }
 
 /* ---- the rest ---- */
 
+static int files_created(struct job *job, struct fault *f)
+{
+	struct births *p = births_of(job);
+
+	if (!p->creating)
+		return 0;
+	p->creating = false;
+	return crew_wait(job->crew, ROLE_FILES, NULL, f);
+}
+
 int rebuild_files(struct job *job, struct fault *f)
 {
+	const struct births *p = births_of(job);
 	AUTO_FREE uint32_t *pids = xcalloc(job->ntasks, sizeof(*pids));
 	FilesRestore msg = FILES_RESTORE__INIT;
 	Request req = REQUEST__INIT;
@@ -366,10 +395,12 @@ int rebuild_files(struct job *job, struct fault *f)
 	msg.pid = pids;
 	req.body_case = REQUEST__BODY_FILES_RESTORE;
 	req.files_restore = &msg;
-	if (births_of(job)->creating && crew_wait(job->crew, ROLE_FILES, NULL, f) < 0)
+	/* Sockets are passed in between; without any the answer to the first need not be waited for. */
+	if (p->sockets && files_created(job, f) < 0)
 		return -1;
 	if (sockets_pass(job, f) < 0 ||
-	    crew_ask(job->crew, ROLE_FILES, STAGE__RESTORE, &req, NULL, f) < 0)
+	    crew_send(job->crew, ROLE_FILES, STAGE__RESTORE, &req, NULL, 0, f) < 0 ||
+	    files_created(job, f) < 0 || crew_wait(job->crew, ROLE_FILES, NULL, f) < 0)
 		return -1;
 	return sockets_fill(job, f);
 }

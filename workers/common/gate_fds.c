@@ -230,13 +230,24 @@ static int read_numbers(const struct gate_channel *c, const struct inbox *in, in
 	return 0;
 }
 
-static int receive(const struct gate_channel *c, struct batch *b, const struct inbox *in, size_t n,
-		   int *got, struct fault *f)
+/* What most of them are to be: O_CLOEXEC or 0. They come like that, the others are changed. */
+static int common_flag(const struct move *m, size_t n)
 {
+	size_t i, closing = 0;
+
+	for (i = 0; i < n; i++)
+		closing += !!(m[i].flags & O_CLOEXEC);
+	return closing > n / 2 ? O_CLOEXEC : 0;
+}
+
+static int receive(const struct gate_channel *c, struct batch *b, const struct inbox *in,
+		   const struct move *m, size_t n, int *got, struct fault *f)
+{
+	int how = common_flag(m, n) ? MSG_CMSG_CLOEXEC : 0;
 	int64_t r;
 
 	in->local_header->msg_controllen = CMSG_SPACE(PER_MESSAGE * sizeof(int));
-	batch_op(b, 0, 0, SYS_recvmsg, 3, gc(c->park), ga(in->header), gc(MSG_CMSG_CLOEXEC));
+	batch_op(b, 0, 0, SYS_recvmsg, 3, gc(c->park), ga(in->header), gc(how));
 	if (batch_run(b, TIMEOUT_MS, f) < 0)
 		return -1;
 	r = batch_result(b, 0, 0);
@@ -246,11 +257,12 @@ static int receive(const struct gate_channel *c, struct batch *b, const struct i
 	return read_numbers(c, in, got, n, f);
 }
 
-/* Everything came close-on-exec; from the last to the first (see the top of this file). */
+/* From the last to the first (see the top of this file). */
 static int place(const struct gate_channel *c, struct batch *b, const struct move *m,
 		 const int *got, size_t n, struct fault *f)
 {
-	int ops[PER_MESSAGE];
+	int ops[PER_MESSAGE], came = common_flag(m, n);
+	bool any = false;
 	size_t i;
 
 	for (i = n; i-- > 0;) {
@@ -259,10 +271,14 @@ static int place(const struct gate_channel *c, struct batch *b, const struct mov
 			ops[i] = batch_op(b, 0, 0, SYS_dup3, 3, gc(got[i]), gc(m[i].at),
 					  gc(m[i].flags));
 			batch_op(b, 0, 0, SYS_close, 1, gc(got[i]));
-		} else if (!(m[i].flags & O_CLOEXEC)) {
-			ops[i] = batch_op(b, 0, 0, SYS_fcntl, 3, gc(got[i]), gc(F_SETFD), gc(0));
+		} else if ((m[i].flags & O_CLOEXEC) != came) {
+			ops[i] = batch_op(b, 0, 0, SYS_fcntl, 3, gc(got[i]), gc(F_SETFD),
+					  gc(came ? 0 : FD_CLOEXEC));
 		}
+		any = any || ops[i] >= 0;
 	}
+	if (!any)
+		return 0;
 	if (batch_run(b, TIMEOUT_MS, f) < 0)
 		return -1;
 	for (i = 0; i < n; i++)
@@ -287,7 +303,7 @@ int gate_send_fds(struct gate_channel *c, const int *fds, const int *at, const i
 	for (done = 0; done < n; done += part) {
 		part = n - done < PER_MESSAGE ? n - done : PER_MESSAGE;
 		if (send_message(c, m + done, part, f) < 0 ||
-		    receive(c, b, &in, part, got, f) < 0 ||
+		    receive(c, b, &in, m + done, part, got, f) < 0 ||
 		    place(c, b, m + done, got, part, f) < 0)
 			return -1;
 	}
