@@ -193,6 +193,11 @@ static int tell_gates(struct job *job, struct task **tasks, size_t n, struct fau
 	return 0;
 }
 
+int rebuild_tell(struct job *job, struct fault *f)
+{
+	return tell_gates(job, job->tasks, job->ntasks, f);
+}
+
 static int gates_known(struct job *job, struct fault *f)
 {
 	struct births *p = births_of(job);
@@ -463,14 +468,12 @@ int rebuild_finish(struct job *job, struct fault *f)
 	req.body_case = REQUEST__BODY_FILES_FINISH;
 	req.files_finish = &files;
 	if (crew_send(job->crew, ROLE_FILES, STAGE__RELEASE, &req, NULL, 0, f) < 0 ||
-	    take_figures(job, f) < 0)
+	    take_figures(job, f) < 0 || crew_wait(job->crew, ROLE_FILES, NULL, f) < 0)
 		return -1;
-	if (births_of(job)->keep_mem && take_keepers(job, ROLE_MEM, f) < 0)
-		return -1;
-	crew_retire(job->crew, ROLE_MEM);
-	if (crew_wait(job->crew, ROLE_FILES, NULL, f) < 0 ||
+	if ((births_of(job)->keep_mem && take_keepers(job, ROLE_MEM, f) < 0) ||
 	    (births_of(job)->keep_files && take_keepers(job, ROLE_FILES, f) < 0))
 		return -1;
+	crew_retire(job->crew, ROLE_MEM);
 	crew_retire(job->crew, ROLE_FILES);
 	return 0;
 }

@@ -14,6 +14,9 @@
 int rebuild_ask(struct job *job, struct fault *f);
 int rebuild_learn(struct job *job, struct fault *f);
 
+/* Tell the workers of all agents, without waiting for what they say (rebuild_memory does). */
+int rebuild_tell(struct job *job, struct fault *f);
+
 /* Map and fill these tasks' memory (a build_fn); those built already are left alone. */
 int rebuild_memory(struct job *job, struct task **tasks, size_t n, struct fault *f);
 

@@ -111,6 +111,12 @@ static int make_others(struct job *job, struct fault *f)
 	return 0;
 }
 
+/* The workers open the gates meanwhile. */
+static int make_threads(struct job *job, struct fault *f)
+{
+	return rebuild_tell(job, f) < 0 ? -1 : threads_make(job, f);
+}
+
 static int fill_memory(struct job *job, struct fault *f)
 {
 	return rebuild_memory(job, job->tasks, job->ntasks, f);
@@ -195,7 +201,7 @@ static const struct stage stages[] = {
 	{ "root", make_root, fork_undo },
 	{ "fork", make_others, NULL },
 	{ "groups", fork_groups, NULL },
-	{ "threads", threads_make, NULL },
+	{ "threads", make_threads, NULL },
 	{ "cgroups", cgroups_move, NULL },
 	{ "memory", fill_memory, NULL },
 	{ "files", rebuild_files, NULL },

@@ -39,33 +39,59 @@ static void glance_at(struct files *fs, const struct facts *x, FilesPreflightDon
 		add_obstacle(out, &why);
 }
 
-static struct ahead *look_ahead(const struct probe *p, enum ahead_kind kind, const int *fds, size_t n)
+/* The descriptors of a task, ascending, and what is seen of them ahead. */
+struct survey {
+	struct ahead *ahead;
+	int *guess;		/* 0, 1, 2, ...: most programs use the lowest numbers */
+	size_t nguess;		/* 0: this kernel does not tell how many there are */
+	int *fds;
+	size_t n;
+};
+
+/* The first descriptors are looked at while the kernel makes the list. To be ended after a fault too. */
+static int survey_begin(struct survey *s, struct probe *p, enum ahead_kind kind, struct fault *f)
 {
 	const struct ahead_place place = { p->pidfd, p->fd_dir, p->info_dir };
+	size_t i;
 
-	return ahead_begin(&place, kind, fds, n);
+	*s = (struct survey){ .nguess = probe_count(p) };
+	s->guess = xcalloc(s->nguess, sizeof(int));
+	for (i = 0; i < s->nguess; i++)
+		s->guess[i] = i;
+	s->ahead = ahead_begin(&place, kind, s->guess, s->nguess);
+	if (probe_list(p, &s->fds, &s->n, f) < 0)
+		return -1;
+	if (!s->nguess)
+		s->ahead = ahead_begin(&place, kind, s->fds, s->n);
+	return 0;
 }
 
-/* Most programs use the lowest numbers: looked at while the kernel makes a list of those there are. */
+static struct look *survey_look(struct survey *s, size_t i)
+{
+	if (!s->nguess)
+		return ahead_look(s->ahead, i);
+	return (size_t)s->fds[i] < s->nguess ? ahead_look(s->ahead, s->fds[i]) : NULL;
+}
+
+static void survey_end(struct survey *s)
+{
+	ahead_end(s->ahead);
+	free(s->guess);
+	free(s->fds);
+}
+
 static int glance_at_all(struct files *fs, struct probe *p, FilesPreflightDone *out, struct fault *f)
 {
-	size_t i, n, low = probe_count(p);
-	AUTO_FREE int *numbers = xcalloc(low, sizeof(int)), *fds = NULL;
-	struct ahead *ahead;
-	int r;
+	struct survey s;
+	int r = survey_begin(&s, p, AHEAD_LINKS, f);
+	size_t i;
 
-	for (i = 0; i < low; i++)
-		numbers[i] = i;
-	ahead = look_ahead(p, AHEAD_LINKS, numbers, low);
-	r = probe_list(p, &fds, &n, f);
-	for (i = 0; i < n && r >= 0; i++) {
-		bool guessed = (size_t)fds[i] < low;
-
-		r = probe_glance(p, fds[i], guessed ? ahead_look(ahead, fds[i]) : NULL, f);
+	for (i = 0; i < s.n && r >= 0; i++) {
+		r = probe_glance(p, s.fds[i], survey_look(&s, i), f);
 		if (r > 0)
 			glance_at(fs, &p->x, out);
 	}
-	ahead_end(ahead);
+	survey_end(&s);
 	return r < 0 ? -1 : 0;
 }
 
@@ -114,16 +140,16 @@ static int collect_fd(struct files *fs, struct probe *p, const DumpTask *task, i
 	return image_write(img, &e.base, f);
 }
 
-static int collect_fds(struct files *fs, struct probe *p, const DumpTask *task, const int *fds,
-		       size_t n, struct image *img, struct fault *f)
+static int collect_fds(struct files *fs, struct probe *p, const DumpTask *task, struct image *img,
+		       struct fault *f)
 {
-	struct ahead *ahead = look_ahead(p, AHEAD_FILES, fds, n);
+	struct survey s;
+	int r = survey_begin(&s, p, AHEAD_FILES, f);
 	size_t i;
-	int r = 0;
 
-	for (i = 0; i < n && r == 0; i++)
-		r = collect_fd(fs, p, task, fds[i], ahead_look(ahead, i), img, f);
-	ahead_end(ahead);
+	for (i = 0; i < s.n && r == 0; i++)
+		r = collect_fd(fs, p, task, s.fds[i], survey_look(&s, i), img, f);
+	survey_end(&s);
 	return r;
 }
 
@@ -131,15 +157,11 @@ int fdtable_collect(struct files *fs, const DumpTask *task, struct fault *f)
 {
 	AUTO_IMAGE struct image *img = NULL;
 	AUTO_PROBE struct probe p;
-	AUTO_FREE int *fds = NULL;
-	size_t n;
 
-	if (probe_open(&p, task->pid, f) < 0 || probe_list(&p, &fds, &n, f) < 0)
+	if (probe_open(&p, task->pid, f) < 0)
 		return -1;
 	img = image_create(files_image_dir(fs), IMG_FDINFO, task->files_id, f);
-	if (!img)
-		return -1;
-	if (collect_fds(fs, &p, task, fds, n, img, f) < 0)
+	if (!img || collect_fds(fs, &p, task, img, f) < 0)
 		return -1;
 	return image_close(&img, f);
 }
