@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "workers/net/netlink.h"
+#include "workers/net/unix.h"
 
 static bool match_any(const struct sock *s)
 {
@@ -23,6 +24,7 @@ static const struct sock_kind unknown_kind = {
 };
 
 const struct sock_kind *const sock_kinds[] = {
+	&unix_kind,
 	&netlink_kind,
 	&unknown_kind,
 	NULL

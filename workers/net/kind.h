@@ -58,7 +58,7 @@ struct sock_kind {
 	bool (*match)(const struct sock *s);
 	/* Why such a socket cannot be dumped and what to do about it. NULL: it can. */
 	const char *refuse;
-	/* An obstacle of this socket, told before the freeze; the tasks run. -1 with f set. */
+	/* An obstacle of this socket, told before the freeze; the tasks run, all are known. -1 with f set. */
 	int (*preflight)(struct net *net, struct sock *s, struct fault *f);
 	/*
 	 * The tasks stand. Learn all that is needed of one socket; others may not be known yet.

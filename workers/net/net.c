@@ -94,24 +94,22 @@ static int refuse(const struct sock *s, struct fault *f)
 	return fault(f, -ENOTSUP, "%s: %s", sock_name(s, who, sizeof(who)), s->kind->refuse);
 }
 
-/*
- * An obstacle, or nothing. A descriptor that is gone by now is no obstacle, and one of a socket seen
- * before none of its own: NULL.
- */
-static struct sock *glance_at(struct net *net, const SocketRef *ref, struct fault *why)
+/* A descriptor that is gone by now is no obstacle. */
+static void glance_at(struct net *net, const SocketRef *ref)
 {
-	struct sock *s;
+	struct fault gone = { 0 };
 
-	if (net_sock_by_ino(net, ref->ino))
-		return NULL;
-	s = sock_add(net, ref, why);
-	if (!s)
-		*why = (struct fault){ 0 };
-	else if (s->kind->refuse)
+	if (!net_sock_by_ino(net, ref->ino))
+		sock_add(net, ref, &gone);
+}
+
+/* An obstacle, or nothing. */
+static void judge(struct net *net, struct sock *s, struct fault *why)
+{
+	if (s->kind->refuse)
 		refuse(s, why);
 	else if (s->kind->preflight)
 		s->kind->preflight(net, s, why);
-	return s;
 }
 
 static int on_net_preflight(struct call *c, struct fault *f)
@@ -123,10 +121,12 @@ static int on_net_preflight(struct call *c, struct fault *f)
 
 	(void)f;
 	net_preflight_done__init(done);
-	for (i = 0; i < req->n_socket; i++) {
+	for (i = 0; i < req->n_socket; i++)
+		glance_at(net, req->socket[i]);
+	for (i = 0; i < sock_count(net); i++) {
 		struct fault why = { 0 };
 
-		glance_at(net, req->socket[i], &why);
+		judge(net, sock_at(net, i), &why);
 		if (!why.code)
 			continue;
 		done->obstacle = xrealloc(done->obstacle, done->n_obstacle + 1, sizeof(char *));
@@ -147,14 +147,15 @@ static int on_net_survey(struct call *c, struct fault *f)
 
 	(void)f;
 	surveyed__init(done);
-	done->finding = xcalloc(req->n_socket, sizeof(*done->finding));
-	for (i = 0; i < req->n_socket; i++) {
+	for (i = 0; i < req->n_socket; i++)
+		glance_at(net, req->socket[i]);
+	done->finding = xcalloc(sock_count(net), sizeof(*done->finding));
+	for (i = 0; i < sock_count(net); i++) {
+		struct sock *s = sock_at(net, i);
 		struct fault why = { 0 };
-		struct sock *s = glance_at(net, req->socket[i], &why);
 		char object[64], deed[160];
 
-		if (!s)
-			continue;
+		judge(net, s, &why);
 		snprintf(object, sizeof(object), "descriptor %d (socket:[%lu])", s->pfd,
 			 (unsigned long)s->ino);
 		snprintf(deed, sizeof(deed), "%s: %s", s->kind->name, s->kind->refuse ?

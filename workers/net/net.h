@@ -25,6 +25,9 @@ struct net {
 	const struct worker *worker;	/* options and directories: worker->set */
 	struct socks *socks;		/* sock.c: the sockets, both directions */
 	struct flights *flights;	/* flights.c: files in flight, both directions */
+	struct queues *queues;		/* queue.c: what waits in sockets, both directions */
+	struct unix_dump *unix_dump;	/* unix.c */
+	struct unix_restore *unix_restore;	/* unix_restore.c */
 	struct guard *guard;		/* guard.c: changes to undo */
 
 	/* dump */

@@ -1,0 +1,607 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * queue.c - what waits in a socket: data, message boundaries, senders, descriptors (sk-queues.img).
+ *
+ * Dump:     the queue is peeked at, message by message, by moving SO_PEEK_OFF; the guard puts it back
+ *           if we die. A message with descriptors is held until these have ids.
+ * Restore:  messages are sent again, by a socket that the kind chooses.
+ * Rights:   CAP_SYS_ADMIN, CAP_SETUID, CAP_SETGID: to speak in the name of the sender.
+ * Holds:    the image; dump: messages with descriptors; restore: entries, but not their data.
+ */
+#include "workers/net/queue.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/un.h>
+
+#include "proto/control/util.h"
+#include "proto/images/image.h"
+#include "workers/net/guard.h"
+#include "workers/net/net.h"
+
+#ifndef SCM_PIDFD
+#define SCM_PIDFD 4			/* Linux 6.5 */
+#endif
+
+#define RIGHTS_MAX 253			/* the kernel's SCM_MAX_FD */
+#define BATCH 16			/* messages looked at in one call */
+#define USUAL 16384			/* bytes of a message; longer ones are fetched alone */
+#define LENGTH_MAX (1u << 30)
+#define BUCKETS 4096
+
+/* A message that was peeked at. */
+struct message {
+	uint32_t id;			/* of the socket */
+	size_t length;
+	void *data;
+	uint8_t addr[sizeof(struct sockaddr_un)];
+	size_t addr_len, nrights;
+	struct ucred cred;
+	bool has_cred;
+	size_t *flight;			/* for each descriptor */
+};
+
+/* Where the kernel puts messages. */
+struct inbox {
+	struct mmsghdr head[BATCH];
+	struct iovec iov[BATCH];
+	struct sockaddr_un name[BATCH];
+	char control[BATCH][CMSG_SPACE(RIGHTS_MAX * sizeof(int)) + 256];
+	char data[BATCH][USUAL];
+};
+
+struct queues {
+	struct image *img;
+	struct inbox *inbox;
+
+	struct message *held;		/* dump */
+	size_t nheld, held_cap;
+
+	struct queued *first[BUCKETS], **last[BUCKETS];	/* restore, by id */
+	bool prepared;
+};
+
+static struct queues *queues_of(struct net *net)
+{
+	if (!net->queues)
+		net->queues = xcalloc(1, sizeof(*net->queues));
+	return net->queues;
+}
+
+/* ---- dump ---- */
+
+static void free_message(struct message *m)
+{
+	free(m->data);
+	free(m->flight);
+}
+
+static int write_message(struct net *net, const struct message *m, struct fault *f)
+{
+	struct queues *q = net->queues;
+	SkPacketEntry e = SK_PACKET_ENTRY__INIT;
+	SkUcredEntry cred = SK_UCRED_ENTRY__INIT;
+	ScmEntry scm = SCM_ENTRY__INIT, *list = &scm;
+	uint32_t rights[RIGHTS_MAX];
+	size_t i;
+
+	if (!q->img)
+		q->img = image_create(net_image_dir(net), IMG_SK_QUEUES, 0, f);
+	if (!q->img)
+		return -1;
+	e.id_for = m->id;
+	e.length = m->length;
+	for (i = 0; i < m->nrights; i++)
+		rights[i] = net_flown_id(net, m->flight[i]);
+	scm.type = SCM_RIGHTS;
+	scm.rights = rights;
+	scm.n_rights = m->nrights;
+	e.scm = &list;
+	e.n_scm = m->nrights ? 1 : 0;
+	e.has_addr = m->addr_len > 0;
+	e.addr.data = (uint8_t *)m->addr;
+	e.addr.len = m->addr_len;
+	cred.pid = m->cred.pid;
+	cred.uid = m->cred.uid;
+	cred.gid = m->cred.gid;
+	e.ucred = m->has_cred ? &cred : NULL;
+	return image_write_with_data(q->img, &e.base, m->data, m->length, f);
+}
+
+/* Write it, or keep it while others of its socket may still be held. Takes m over. */
+static int keep(struct net *net, struct message *m, struct fault *f)
+{
+	struct queues *q = net->queues;
+	int r;
+
+	if (m->nrights || (q->nheld && q->held[q->nheld - 1].id == m->id)) {
+		*(struct message *)grow(&q->held, q->nheld, &q->held_cap, sizeof(*m)) = *m;
+		q->nheld++;
+		return 0;
+	}
+	r = write_message(net, m, f);
+	free_message(m);
+	return r;
+}
+
+/* Prepare to receive n messages of up to size bytes each at data. */
+static void open_inbox(struct inbox *in, size_t n, void *data, size_t size)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		in->iov[i] = (struct iovec){ (char *)data + i * size, size };
+		in->head[i].msg_hdr = (struct msghdr){
+			.msg_name = &in->name[i], .msg_namelen = sizeof(in->name[i]),
+			.msg_iov = &in->iov[i], .msg_iovlen = 1,
+			.msg_control = in->control[i], .msg_controllen = sizeof(in->control[i]),
+		};
+	}
+}
+
+/*
+ * What came beside the data. With m, descriptors fly and credentials are noted; without, they are
+ * only counted. Returns the number of descriptors.
+ */
+static size_t read_control(struct net *net, struct msghdr *h, struct message *m)
+{
+	struct cmsghdr *c;
+	size_t i, n = 0;
+	int fd;
+
+	for (c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c)) {
+		const size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+		if (c->cmsg_level != SOL_SOCKET)
+			continue;
+		if (m && c->cmsg_type == SCM_CREDENTIALS) {
+			memcpy(&m->cred, CMSG_DATA(c), sizeof(m->cred));
+			m->has_cred = m->cred.pid != 0;
+		}
+		if (c->cmsg_type != SCM_RIGHTS && c->cmsg_type != SCM_PIDFD)
+			continue;
+		if (m && c->cmsg_type == SCM_RIGHTS)
+			m->flight = xcalloc(count, sizeof(*m->flight));
+		for (i = 0; i < count; i++) {
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
+			if (m && c->cmsg_type == SCM_RIGHTS)
+				m->flight[i] = net_fly(net, fd);
+			else if (fd >= 0)
+				close(fd);
+		}
+		if (c->cmsg_type == SCM_RIGHTS)
+			n += count;
+	}
+	if (m)
+		m->nrights = n;
+	return n;
+}
+
+static void set_peek_off(int fd, uint64_t value)
+{
+	int off = (int)value;
+
+	setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &off, sizeof(off));
+}
+
+/* Look at one message, or up to size bytes of a stream, at off. Returns the length, or -1. */
+static ssize_t peek_at(const struct sock *s, struct inbox *in, size_t off, void *data, size_t size)
+{
+	set_peek_off(s->fd, off);
+	open_inbox(in, 1, data, size);
+	return recvmsg(s->fd, &in->head[0].msg_hdr, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+}
+
+static int unreadable(const struct sock *s, int err, struct fault *f)
+{
+	char who[SOCK_NAME_MAX];
+
+	return fault(f, err, "%s: look at what waits in it", sock_name(s, who, sizeof(who)));
+}
+
+static struct message new_message(const struct sock *s, const void *data, size_t length)
+{
+	struct message m = { .id = s->id, .length = length, .data = xcalloc(length ? length : 1, 1) };
+
+	memcpy(m.data, data, length);
+	return m;
+}
+
+static void note_sender(struct message *m, const struct msghdr *h)
+{
+	if (h->msg_namelen <= sizeof(sa_family_t) || h->msg_namelen > sizeof(struct sockaddr_un))
+		return;
+	m->addr_len = h->msg_namelen - sizeof(sa_family_t);
+	memcpy(m->addr, ((struct sockaddr_un *)h->msg_name)->sun_path, m->addr_len);
+}
+
+/* A message longer than usual, at off: fetch it with a buffer of its own. */
+static int keep_long(struct net *net, struct sock *s, size_t off, size_t length, struct fault *f)
+{
+	AUTO_FREE char *data = xcalloc(1, length);
+	struct inbox *in = net->queues->inbox;
+	struct message m;
+
+	if (peek_at(s, in, off, data, length) != (ssize_t)length)
+		return unreadable(s, errno, f);
+	m = new_message(s, data, length);
+	note_sender(&m, &in->head[0].msg_hdr);
+	read_control(net, &in->head[0].msg_hdr, &m);
+	return keep(net, &m, f);
+}
+
+/*
+ * A number of messages from *off on, which moves. Returns how many there were, or -1.
+ * One longer than usual ends the round (*cut is its length): the kernel has moved on by less.
+ */
+static int keep_batch(struct net *net, struct sock *s, bool ended, size_t *off, size_t *cut,
+		      struct fault *f)
+{
+	struct inbox *in = net->queues->inbox;
+	bool stop = false;
+	int i, n, kept = 0;
+
+	*cut = 0;
+	open_inbox(in, BATCH, in->data, USUAL);
+	n = recvmmsg(s->fd, in->head, BATCH, MSG_PEEK | MSG_DONTWAIT | MSG_TRUNC | MSG_CMSG_CLOEXEC,
+		     NULL);
+	if (n < 0)
+		return errno == EAGAIN ? 0 : unreadable(s, errno, f);
+	for (i = 0; i < n; i++) {
+		struct msghdr *h = &in->head[i].msg_hdr;
+		const size_t length = in->head[i].msg_len;
+		struct message m;
+
+		if (!stop && length > USUAL)
+			*cut = length;
+		stop = stop || *cut || f->code || (ended && !length);
+		if (stop) {
+			read_control(net, h, NULL);
+			continue;
+		}
+		m = new_message(s, in->data[i], length);
+		note_sender(&m, h);
+		read_control(net, h, &m);
+		*off += length;
+		keep(net, &m, f);
+		kept++;
+	}
+	return f->code ? -1 : kept;
+}
+
+static int keep_messages(struct net *net, struct sock *s, bool ended, struct fault *f)
+{
+	size_t off = 0, cut;
+	int n;
+
+	set_peek_off(s->fd, 0);
+	do {
+		n = keep_batch(net, s, ended, &off, &cut, f);
+		if (n < 0 || (cut && keep_long(net, s, off, cut, f) < 0))
+			return -1;
+		off += cut;
+		if (cut)
+			set_peek_off(s->fd, off);
+	} while (n == BATCH || cut);
+	return 0;
+}
+
+/* Do the first n bytes of a stream at off carry descriptors? */
+static bool carries(struct net *net, const struct sock *s, size_t off, void *scratch, size_t n)
+{
+	struct inbox *in = net->queues->inbox;
+
+	return peek_at(s, in, off, scratch, n) > 0 &&
+	       read_control(net, &in->head[0].msg_hdr, NULL) > 0;
+}
+
+/*
+ * The kernel tells bytes before a message with descriptors together with it, but the descriptors
+ * come to who reads the first byte of that message: which of n bytes is it?
+ */
+static size_t find_carrier(struct net *net, const struct sock *s, size_t off, size_t n)
+{
+	AUTO_FREE void *scratch = xcalloc(1, n);
+	size_t without = 0, with = n;
+
+	if (carries(net, s, off, scratch, 1))
+		return 0;
+	while (with - without > 1) {
+		const size_t middle = without + (with - without) / 2;
+
+		if (carries(net, s, off, scratch, middle))
+			with = middle;
+		else
+			without = middle;
+	}
+	return without;
+}
+
+/* A stretch of a stream as the kernel gives it: one sender, at most one set of descriptors. */
+static ssize_t keep_stretch(struct net *net, struct sock *s, size_t off, char *data, size_t size,
+			    struct fault *f)
+{
+	struct inbox *in = net->queues->inbox;
+	ssize_t n = peek_at(s, in, off, data, size);
+	struct message m, before;
+	size_t plain;
+
+	if (n <= 0)
+		return n < 0 && errno != EAGAIN ? unreadable(s, errno, f) : 0;
+	m = (struct message){ .id = s->id };
+	read_control(net, &in->head[0].msg_hdr, &m);
+	plain = m.nrights ? find_carrier(net, s, off, n) : 0;
+	if (plain) {
+		before = new_message(s, data, plain);
+		before.cred = m.cred;
+		before.has_cred = m.has_cred;
+		if (keep(net, &before, f) < 0)
+			return -1;
+	}
+	m.length = n - plain;
+	m.data = xcalloc(1, m.length);
+	memcpy(m.data, data + plain, m.length);
+	return keep(net, &m, f) < 0 ? -1 : n;
+}
+
+static int keep_stream(struct net *net, struct sock *s, size_t waiting, struct fault *f)
+{
+	AUTO_FREE char *data = xcalloc(1, waiting);
+	char who[SOCK_NAME_MAX];
+	size_t off = 0;
+	ssize_t n = 1;
+
+	while (off < waiting && n > 0) {
+		n = keep_stretch(net, s, off, data, waiting - off, f);
+		if (n < 0)
+			return -1;
+		off += n;
+	}
+	if (off < waiting)
+		return fault(f, -ENOTSUP, "%s: urgent data (MSG_OOB) waits in it, which cannot be "
+			     "restored: dump again when it has been read",
+			     sock_name(s, who, sizeof(who)));
+	return 0;
+}
+
+/* The usual stream: all bytes in one look, without moving the offset. 1: done, 0: not so simple. */
+static int keep_plain(struct net *net, struct sock *s, size_t waiting, struct fault *f)
+{
+	AUTO_FREE char *data = xcalloc(1, waiting);
+	struct iovec iov = { data, waiting };
+	struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1 };
+	struct message m;
+
+	if (recvmsg(s->fd, &h, MSG_PEEK | MSG_DONTWAIT) != (ssize_t)waiting ||
+	    h.msg_flags & MSG_CTRUNC)
+		return 0;
+	m = (struct message){ .id = s->id, .length = waiting, .data = take_ptr(&data) };
+	return keep(net, &m, f) < 0 ? -1 : 1;
+}
+
+int queue_collect(struct net *net, struct sock *s, size_t waiting, bool ended, struct fault *f)
+{
+	struct queues *q = queues_of(net);
+	const bool stream = s->type == SOCK_STREAM;
+	struct pollfd p = { .fd = s->fd, .events = POLLIN };
+	socklen_t len = sizeof(int);
+	int old = -1, r, action;
+
+	/* Not recv: it would mark an empty message as seen. */
+	if (stream ? !waiting : poll(&p, 1, 0) == 0)
+		return 0;
+	if (getsockopt(s->fd, SOL_SOCKET, SO_PEEK_OFF, &old, &len) < 0)
+		return unreadable(s, errno, f);
+	r = stream && old < 0 ? keep_plain(net, s, waiting, f) : 0;
+	if (r)
+		return r < 0 ? -1 : 0;
+	if (!q->inbox)
+		q->inbox = xcalloc(1, sizeof(*q->inbox));
+	action = guard_add(net, s->fd, set_peek_off, old, f);
+	if (action < 0)
+		return -1;
+	r = stream ? keep_stream(net, s, waiting, f) : keep_messages(net, s, ended, f);
+	set_peek_off(s->fd, old);
+	guard_drop(net, action);
+	return r;
+}
+
+int queue_written(struct net *net, struct fault *f)
+{
+	struct queues *q = net->queues;
+	size_t i;
+
+	if (!q)
+		return 0;
+	for (i = 0; i < q->nheld; i++)
+		if (write_message(net, &q->held[i], f) < 0)
+			return -1;
+	while (q->nheld)
+		free_message(&q->held[--q->nheld]);
+	return q->img ? image_close(&q->img, f) : 0;
+}
+
+/* ---- restore ---- */
+
+static int damaged(const struct queued *q, const char *what, struct fault *f)
+{
+	return fault(f, -EBADMSG, "sk-queues.img: a message for socket %u %s", q->entry->id_for, what);
+}
+
+/* Check an entry and name what it sends. */
+static int check_message(struct net *net, const struct queued *q, uint64_t left, struct fault *f)
+{
+	const SkPacketEntry *e = q->entry;
+	size_t i;
+
+	if (!net_sock(net, e->id_for))
+		return damaged(q, "which is not in files.img", f);
+	if (e->length > LENGTH_MAX || e->length > left)
+		return damaged(q, "is longer than the image", f);
+	if (e->n_scm > 1 || (e->n_scm && (e->scm[0]->type != SCM_RIGHTS ||
+					  e->scm[0]->n_rights > RIGHTS_MAX)))
+		return damaged(q, "has ancillary data of an unknown kind", f);
+	if (e->has_addr && e->addr.len > sizeof(((struct sockaddr_un *)0)->sun_path))
+		return damaged(q, "has too long an address", f);
+	for (i = 0; e->n_scm && i < e->scm[0]->n_rights; i++)
+		net_need_file(net, e->scm[0]->rights[i]);
+	return 0;
+}
+
+static void add_message(struct queues *q, struct queued *m)
+{
+	const size_t at = m->entry->id_for % BUCKETS;
+
+	if (!q->last[at])
+		q->last[at] = &q->first[at];
+	*q->last[at] = m;
+	q->last[at] = &m->next;
+}
+
+int queue_prepare(struct net *net, struct fault *f)
+{
+	struct queues *q = queues_of(net);
+	ProtobufCMessage *msg;
+	int r;
+
+	if (q->prepared)
+		return 0;
+	q->prepared = true;
+	q->img = image_open_optional(net_image_dir(net), IMG_SK_QUEUES, 0, f);
+	if (!q->img)
+		return f->code ? -1 : 0;
+	while ((r = image_read(q->img, &msg, f)) > 0) {
+		struct queued *m = xcalloc(1, sizeof(*m));
+
+		m->entry = (SkPacketEntry *)msg;
+		m->offset = image_offset(q->img);
+		add_message(q, m);
+		if (check_message(net, m, image_left(q->img), f) < 0 ||
+		    image_skip_data(q->img, m->entry->length, f) < 0)
+			return -1;
+	}
+	return r;
+}
+
+static const struct queued *of_socket(const struct queued *m, uint32_t id)
+{
+	while (m && m->entry->id_for != id)
+		m = m->next;
+	return m;
+}
+
+const struct queued *queue_of(const struct net *net, uint32_t id)
+{
+	return net->queues ? of_socket(net->queues->first[id % BUCKETS], id) : NULL;
+}
+
+const struct queued *queue_next(const struct queued *q)
+{
+	return of_socket(q->next, q->entry->id_for);
+}
+
+static struct cmsghdr *add_control(struct msghdr *h, int type, const void *data, size_t len)
+{
+	struct cmsghdr *c = (struct cmsghdr *)((char *)h->msg_control + h->msg_controllen);
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = type;
+	c->cmsg_len = CMSG_LEN(len);
+	memcpy(CMSG_DATA(c), data, len);
+	h->msg_controllen += CMSG_SPACE(len);
+	return c;
+}
+
+static int add_rights(struct net *net, const struct queued *q, struct msghdr *h, struct fault *f)
+{
+	const ScmEntry *scm = q->entry->n_scm ? q->entry->scm[0] : NULL;
+	int fds[RIGHTS_MAX];
+	size_t i;
+
+	if (!scm || !scm->n_rights)
+		return 0;
+	for (i = 0; i < scm->n_rights; i++) {
+		fds[i] = net_file(net, scm->rights[i]);
+		if (fds[i] < 0)
+			return damaged(q, "carries a file that does not exist", f);
+	}
+	add_control(h, SCM_RIGHTS, fds, scm->n_rights * sizeof(int));
+	return 0;
+}
+
+/*
+ * A sender that is dead by now cannot be named: the rest of its credentials stands. What does not fit
+ * in the sender's buffer makes it larger; its size is set for good later.
+ */
+static ssize_t send_message(int fd, struct msghdr *h, struct cmsghdr *cred, bool *enlarged)
+{
+	const int most = INT_MAX / 2;
+	struct ucred who;
+	ssize_t n = sendmsg(fd, h, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+	if (n < 0 && errno == ESRCH && cred) {
+		memcpy(&who, CMSG_DATA(cred), sizeof(who));
+		who.pid = getpid();
+		memcpy(CMSG_DATA(cred), &who, sizeof(who));
+		n = sendmsg(fd, h, MSG_DONTWAIT | MSG_NOSIGNAL);
+	}
+	*enlarged = n < 0 && (errno == EAGAIN || errno == EMSGSIZE);
+	if (*enlarged && setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &most, sizeof(most)) == 0)
+		n = sendmsg(fd, h, MSG_DONTWAIT | MSG_NOSIGNAL);
+	return n;
+}
+
+int queue_send(struct net *net, const struct queued *q, int fd, const struct sockaddr *to,
+	       socklen_t to_len, struct fault *f)
+{
+	const SkPacketEntry *e = q->entry;
+	AUTO_FREE char *data = xcalloc(1, e->length + 1);
+	char control[CMSG_SPACE(RIGHTS_MAX * sizeof(int)) + CMSG_SPACE(sizeof(struct ucred))] = { 0 };
+	struct iovec iov = { data, e->length };
+	struct msghdr h = { .msg_name = (void *)to, .msg_namelen = to_len, .msg_iov = &iov,
+			    .msg_iovlen = 1, .msg_control = control };
+	struct cmsghdr *cred = NULL;
+	struct ucred who;
+	bool enlarged;
+	int img = image_fd(net->queues->img, f);
+
+	if (img < 0 || add_rights(net, q, &h, f) < 0)
+		return -1;
+	if (e->ucred) {
+		who = (struct ucred){ e->ucred->pid, e->ucred->uid, e->ucred->gid };
+		cred = add_control(&h, SCM_CREDENTIALS, &who, sizeof(who));
+	}
+	if (pread(img, data, e->length, q->offset) != (ssize_t)e->length)
+		return damaged(q, "cannot be read any more", f);
+	if (send_message(fd, &h, cred, &enlarged) != (ssize_t)e->length)
+		return fault(f, errno, "queue a message of %u bytes for socket %u", e->length,
+			     e->id_for);
+	return enlarged;
+}
+
+void queue_end(struct net *net)
+{
+	struct queues *q = net->queues;
+	struct queued *m, *next;
+	size_t i;
+
+	if (!q)
+		return;
+	while (q->nheld)
+		free_message(&q->held[--q->nheld]);
+	for (i = 0; i < BUCKETS; i++) {
+		for (m = q->first[i]; m; m = next) {
+			next = m->next;
+			protobuf_c_message_free_unpacked(&m->entry->base, NULL);
+			free(m);
+		}
+	}
+	auto_image(&q->img);
+	free(q->held);
+	free(q->inbox);
+	free(q);
+	net->queues = NULL;
+}

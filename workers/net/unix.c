@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * unix.c - unix sockets: preflight and dump; the row of the table. unix_restore.c puts them back.
+ *
+ * What the kernel tells of all sockets at once (unix_diag.c) says who is connected to whom and how much
+ * waits; from the socket itself come its options, its name's file and who made its other end.
+ *
+ * Rights:   CAP_NET_ADMIN (names' files); /proc of the tasks.
+ * Holds:    the kernel's list of sockets.
+ */
+#include "workers/net/unix.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "proto/control/util.h"
+#include "workers/common/log.h"
+#include "workers/common/procfs.h"
+#include "workers/net/net.h"
+#include "workers/net/options.h"
+#include "workers/net/queue.h"
+#include "workers/net/sock.h"
+#include "workers/net/unix_diag.h"
+#include "workers/net/unix_name.h"
+#include "workers/net/unix_restore.h"
+
+#ifndef SO_PASSPIDFD
+#define SO_PASSPIDFD 76			/* Linux 6.5 */
+#endif
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83		/* Linux 6.16 */
+#endif
+
+struct unix_dump {
+	struct unix_diag *diag;
+	size_t seen;			/* sockets of the worker whose queues are known */
+	uint32_t *elsewhere;		/* preflight: sockets of all processes, sorted */
+	size_t nelsewhere;
+};
+
+static bool match_unix(const struct sock *s)
+{
+	return s->family == AF_UNIX;
+}
+
+/* The kernel's record of a socket. The list is read when one is not in it; then once again. */
+static struct unix_rec *find_rec(struct net *net, uint32_t ino, struct fault *f)
+{
+	struct unix_dump *d = net->unix_dump;
+	struct unix_rec *r;
+	size_t i;
+
+	if (!d)
+		d = net->unix_dump = xcalloc(1, sizeof(*d));
+	r = d->diag ? unix_diag_find(d->diag, ino) : NULL;
+	if (r)
+		return r;
+	unix_diag_free(d->diag);
+	d->diag = unix_diag_read(f);
+	for (i = 0; d->diag && i < sock_count(net); i++) {
+		struct sock *s = sock_at(net, i);
+
+		r = s->family == AF_UNIX ? unix_diag_find(d->diag, s->ino) : NULL;
+		s->priv = r;
+		if (r)
+			r->s = s;
+	}
+	return d->diag ? unix_diag_find(d->diag, ino) : NULL;
+}
+
+/* ---- peers outside the tree ---- */
+
+static bool is_external(const struct net *net, uint32_t ino)
+{
+	const Options *o = net_opts(net);
+	char key[32];
+	size_t i;
+
+	snprintf(key, sizeof(key), "unix[%u]", ino);
+	for (i = 0; i < o->n_external; i++)
+		if (strcmp(o->external[i], key) == 0)
+			return true;
+	return false;
+}
+
+/* May the peer of a socket stay outside? As CRIU: when it is named, or when it can be found again. */
+static int allow_outside(const struct net *net, const struct sock *s, const struct unix_rec *r,
+			 struct fault *f)
+{
+	const struct unix_rec *peer = unix_diag_find(net->unix_dump->diag, r->peer);
+	char who[SOCK_NAME_MAX];
+
+	if (is_external(net, r->ino) || is_external(net, r->peer))
+		return 0;
+	if (net_opts(net)->ext_unix_sk && peer && peer->type == SOCK_DGRAM && peer->name_len)
+		return 0;
+	return fault(f, -ENOTSUP, "%s: its peer, socket %u, is held by no task of the tree: dump the tree "
+		     "that holds it, or give --external unix[%u]%s",
+		     sock_name(s, who, sizeof(who)), r->peer, r->ino,
+		     peer && peer->type == SOCK_DGRAM && peer->name_len ? ", or --ext-unix-sk" : "");
+}
+
+static int by_number(const void *a, const void *b)
+{
+	const uint32_t *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+static void note_sockets_of(struct unix_dump *d, const char *pid, size_t *cap)
+{
+	char path[64], link[64];
+	AUTO_CLOSEDIR DIR *dir = NULL;
+	struct dirent *e;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%.20s/fd", pid);
+	dir = opendir(path);
+	while (dir && (e = readdir(dir))) {
+		n = readlinkat(dirfd(dir), e->d_name, link, sizeof(link) - 1);
+		if (n < 0 || strncmp(link, "socket:[", 8) != 0)
+			continue;
+		link[n] = '\0';
+		*(uint32_t *)grow(&d->elsewhere, d->nelsewhere, cap, sizeof(uint32_t)) =
+			strtoul(link + 8, NULL, 10);
+		d->nelsewhere++;
+	}
+}
+
+/*
+ * Does any process hold that socket? One that none holds waits in a queue, perhaps of the tree, which
+ * is seen when the tree stands. All of /proc is read, but only for a doubt, and once.
+ */
+static bool held_somewhere(struct unix_dump *d, uint32_t ino)
+{
+	AUTO_CLOSEDIR DIR *dir = NULL;
+	struct dirent *e;
+	size_t cap = 0;
+
+	if (!d->elsewhere) {
+		dir = opendir("/proc");
+		while (dir && (e = readdir(dir)))
+			if (e->d_name[0] >= '1' && e->d_name[0] <= '9')
+				note_sockets_of(d, e->d_name, &cap);
+		if (d->nelsewhere)
+			qsort(d->elsewhere, d->nelsewhere, sizeof(uint32_t), by_number);
+	}
+	return d->nelsewhere && bsearch(&ino, d->elsewhere, d->nelsewhere, sizeof(ino), by_number);
+}
+
+static int preflight_unix(struct net *net, struct sock *s, struct fault *f)
+{
+	const struct unix_rec *r = find_rec(net, s->ino, f);
+
+	if (!r)
+		return f->code ? -1 : 0;
+	if (!r->peer || net_sock_by_ino(net, r->peer) ||
+	    !held_somewhere(net->unix_dump, r->peer))
+		return 0;
+	return allow_outside(net, s, r, f);
+}
+
+/* ---- dump ---- */
+
+static int collect_unix(struct net *net, struct sock *s, struct fault *f)
+{
+	struct unix_rec *r = find_rec(net, s->ino, f);
+	char who[SOCK_NAME_MAX];
+
+	if (!r)
+		return fault(f, -ESTALE, "%s: the kernel does not list it; is it of another network "
+			     "namespace?", sock_name(s, who, sizeof(who)));
+	r->s = s;
+	s->priv = r;
+	return 0;
+}
+
+/* The queues of the sockets of this round. */
+static int collected_unix(struct net *net, struct fault *f)
+{
+	struct unix_dump *d = net->unix_dump;
+
+	for (; d && d->seen < sock_count(net); d->seen++) {
+		struct sock *s = sock_at(net, d->seen);
+		const struct unix_rec *r = s->priv;
+
+		if (s->kind == &unix_kind && r->state != UNIX_LISTEN &&
+		    (r->type != SOCK_SEQPACKET || r->state == UNIX_ESTABLISHED) &&
+		    queue_collect(net, s, r->waiting, r->shutdown & 1, f) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static SkUcredEntry *new_cred(pid_t pid, uid_t uid, gid_t gid)
+{
+	SkUcredEntry *c = xcalloc(1, sizeof(*c));
+
+	sk_ucred_entry__init(c);
+	c->pid = pid;
+	c->uid = uid;
+	c->gid = gid;
+	return c;
+}
+
+/* A connection not accepted yet: its peer is the listening socket. */
+static int describe_waiting(const struct sock *s, const struct unix_rec *r, UnixSkEntry *e,
+			    struct fault *f)
+{
+	struct proc_status status = { 0 };
+	char who[SOCK_NAME_MAX];
+
+	if (!r->listener->s)
+		return fault(f, -ENOTSUP, "%s: its connection to a socket outside the tree is not accepted "
+			     "yet: dump again when it is", sock_name(s, who, sizeof(who)));
+	if (r->room)
+		return fault(f, -EBUSY, "%s: it sent data before its connection was accepted, which cannot "
+			     "be seen: dump again when socket %u has accepted it",
+			     sock_name(s, who, sizeof(who)), r->listener->ino);
+	e->peer = r->listener->ino;
+	if (procfs_status(s->pid, 0, &status, f) < 0)
+		return -1;
+	e->connector = new_cred(s->pid, status.uid[1], status.gid[1]);
+	proc_status_free(&status);
+	return 0;
+}
+
+static int describe_listening(const struct net *net, const struct sock *s, const struct unix_rec *r,
+			      UnixSkEntry *e, struct fault *f)
+{
+	char who[SOCK_NAME_MAX];
+	const struct unix_rec *icon;
+	uint32_t i;
+
+	e->pending = xcalloc(r->nicons, sizeof(*e->pending));
+	for (i = 0; i < r->nicons; i++) {
+		icon = unix_diag_find(net->unix_dump->diag, r->icons[i]);
+		if (!r->icons[i])
+			return fault(f, -EBUSY, "%s: a connection to it was closed before it was accepted, "
+				     "which cannot be restored: dump again when it has been accepted",
+				     sock_name(s, who, sizeof(who)));
+		if (icon && icon->s)
+			e->pending[e->n_pending++] = r->icons[i];
+		else
+			log_warnx("%s: a connection from outside the tree is lost",
+				  sock_name(s, who, sizeof(who)));
+	}
+	return 0;
+}
+
+static int describe_peer(const struct net *net, const struct sock *s, const struct unix_rec *r,
+			 UnixSkEntry *e, struct fault *f)
+{
+	const struct unix_rec *peer = r->peer ? unix_diag_find(net->unix_dump->diag, r->peer) : NULL;
+	struct pollfd p = { .fd = s->fd };
+
+	e->peer = r->peer;
+	if (r->listener)
+		return describe_waiting(s, r, e, f);
+	if (r->state == UNIX_LISTEN)
+		return describe_listening(net, s, r, e, f);
+	if (r->peer && (!peer || !peer->s))
+		return allow_outside(net, s, r, f);
+	/* Its peer was closed. */
+	if (!r->peer && r->state == UNIX_ESTABLISHED && r->type != SOCK_DGRAM)
+		e->has_reset = e->reset = poll(&p, 1, 0) == 1 && p.revents & POLLERR;
+	return 0;
+}
+
+static int ask(int fd, int option, int *value)
+{
+	socklen_t len = sizeof(*value);
+
+	return getsockopt(fd, SOL_SOCKET, option, value, &len);
+}
+
+/* What CRIU's entry has no place for. Options that this kernel lacks are as they were. */
+static void describe_rest(const struct sock *s, UnixSkEntry *e)
+{
+	struct ucred cred;
+	socklen_t len = sizeof(cred);
+	int value;
+
+	if (getsockopt(s->fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 && cred.pid > 0)
+		e->peercred = new_cred(cred.pid, cred.uid, cred.gid);
+	if (ask(s->fd, SO_PEEK_OFF, &value) == 0 && value >= 0) {
+		e->has_peek_off = true;
+		e->peek_off = value;
+	}
+	if (ask(s->fd, SO_PASSPIDFD, &value) == 0 && value)
+		e->has_passpidfd = e->passpidfd = true;
+	if (ask(s->fd, SO_PASSRIGHTS, &value) == 0 && !value)
+		e->has_refuses_rights = e->refuses_rights = true;
+}
+
+static int write_entry(struct net *net, UnixSkEntry *e, struct fault *f)
+{
+	FileEntry file = FILE_ENTRY__INIT;
+
+	file.type = FD_TYPES__UNIXSK;
+	file.id = e->id;
+	file.usk = e;
+	return net_write_entry(net, &file, f);
+}
+
+/* The peer outside, once: what a restore connects to. */
+static int write_outside(struct net *net, struct unix_rec *r, struct fault *f)
+{
+	UnixSkEntry e = UNIX_SK_ENTRY__INIT;
+	SkOptsEntry opts = SK_OPTS_ENTRY__INIT;
+	FownEntry fown = FOWN_ENTRY__INIT;
+
+	if (!r || r->s || r->outside_id)
+		return 0;
+	e.id = r->outside_id = net_new_id(net);
+	e.ino = r->ino;
+	e.type = SOCK_DGRAM;
+	e.state = UNIX_LISTEN;
+	e.uflags = UNIX_EXTERNAL;
+	e.name.data = (uint8_t *)r->name;
+	e.name.len = r->name_len;
+	e.fown = &fown;
+	e.opts = &opts;
+	return write_entry(net, &e, f);
+}
+
+static int write_unix(struct net *net, struct sock *s, struct fault *f)
+{
+	struct unix_rec *r = s->priv;
+	UnixSkEntry e = UNIX_SK_ENTRY__INIT;
+	SkOptsEntry opts = SK_OPTS_ENTRY__INIT;
+	int ok;
+
+	e.id = s->id;
+	e.ino = s->ino;
+	e.type = r->type;
+	e.state = r->state;
+	e.flags = s->flags;
+	e.backlog = r->room;
+	e.fown = s->fown;
+	e.opts = &opts;
+	e.name.data = (uint8_t *)r->name;
+	e.name.len = r->name_len;
+	e.has_shutdown = r->shutdown != 0;
+	e.shutdown = r->shutdown;
+	e.has_ns_id = true;
+	e.ns_id = net->ns_id;
+	ok = (unix_name_is_path(&e) ? unix_name_read(s, &e, f) : 0) == 0 &&
+	     describe_peer(net, s, r, &e, f) == 0 && sock_opts_read(s->fd, &opts, f) == 0;
+	if (ok) {
+		describe_rest(s, &e);
+		ok = write_entry(net, &e, f) == 0 &&
+		     (!r->peer || write_outside(net, unix_diag_find(net->unix_dump->diag, r->peer),
+						f) == 0);
+	}
+	unix_name_free(&e);
+	sock_opts_free(&opts);
+	free(e.peercred);
+	free(e.connector);
+	free(e.pending);
+	return ok ? 0 : -1;
+}
+
+static void end_unix(struct net *net, bool run_on)
+{
+	struct unix_dump *d = net->unix_dump;
+
+	(void)run_on;
+	queue_end(net);
+	unix_restore_end(net);
+	if (!d)
+		return;
+	unix_diag_free(d->diag);
+	free(d->elsewhere);
+	free(d);
+	net->unix_dump = NULL;
+}
+
+const struct sock_kind unix_kind = {
+	.name = "unix socket",
+	.type = FD_TYPES__UNIXSK,
+	.match = match_unix,
+	.preflight = preflight_unix,
+	.collect = collect_unix,
+	.collected = collected_unix,
+	.write = write_unix,
+	.written = queue_written,
+	.check = unix_check,
+	.prepare = unix_prepare,
+	.create = unix_create,
+	.fill = unix_fill,
+	.end = end_unix,
+};
