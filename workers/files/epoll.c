@@ -8,7 +8,8 @@
  * the number of a duplicate, as in CRIU's images; a file that no descriptor reaches is refused.
  *
  * Rule of both directions: a number is looked up in the first table that has both the
- * poll set and that number.
+ * poll set and that number; when no table has the set, for it waits in a socket, in the first
+ * that has the number.
  *
  * Restore:  when all tables are filled, the task adds the watches itself: signalfd reports the
  *           signals of the task that added it.
@@ -23,6 +24,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "proto/control/util.h"
@@ -167,23 +169,43 @@ static bool has(const struct epolls *s, pid_t pid, int fd, uint32_t id)
 	return false;
 }
 
+/* It waits in a socket's queue: no table has it. Its numbers are those of the first table that has them. */
+static bool is_flying(const struct epolls *s, const struct set *t)
+{
+	return !has(s, t->pid, -1, 0);
+}
+
+/* Is a watch's own number good for it? */
+static bool stands(const struct epolls *s, const struct set *t, const struct kcmp_epoll_slot *slot,
+		   uint32_t number)
+{
+	size_t i = 0;
+
+	if (!is_flying(s, t))
+		return leads(t, slot, t->pid, number);
+	while (i < s->n && (uint32_t)s->note[i].fd != number)
+		i++;
+	return i < s->n && leads(t, slot, s->note[i].pid, number);
+}
+
 /* Would a restore find the file of this descriptor under its number, and is no watch in the way? */
 static bool usable(const struct epolls *s, const struct set *t, const struct note *d,
 		   const uint32_t *numbers)
 {
+	const bool flying = is_flying(s, t);
 	pid_t before = 0;
 	size_t i;
 
 	for (i = 0; i < t->e.n_tfd; i++)
 		if (numbers[i] == (uint32_t)d->fd || t->e.tfd[i]->tfd == (uint32_t)d->fd)
 			return false;
-	if (!has(s, d->pid, -1, t->e.id))
+	if (!flying && !has(s, d->pid, -1, t->e.id))
 		return false;
 	for (i = 0; i < s->n && s->note[i].pid != d->pid; i++) {
 		if (s->note[i].pid == before)
 			continue;
 		before = s->note[i].pid;
-		if (has(s, before, -1, t->e.id) && has(s, before, d->fd, 0))
+		if ((flying || has(s, before, -1, t->e.id)) && has(s, before, d->fd, 0))
 			return false;
 	}
 	return true;
@@ -222,7 +244,7 @@ static int resolve(const struct epolls *s, struct set *t, struct fault *f)
 	for (i = 0; i < t->e.n_tfd; i++) {
 		const struct kcmp_epoll_slot slot = { t->fd, numbers[i], rank(numbers, i) };
 
-		if (!leads(t, &slot, t->pid, numbers[i]) &&
+		if (!stands(s, t, &slot, numbers[i]) &&
 		    renumber(s, t, &slot, numbers, t->e.tfd[i], f) < 0)
 			return -1;
 	}
@@ -398,6 +420,75 @@ static const struct fd_user *user_of(const struct file *file, const EventpollTfd
 	return NULL;
 }
 
+/* A duplicate, above `above`, of what the first table that has it has as number fd. -1: none. */
+static int duplicate_of(struct files *fs, uint32_t fd, int above)
+{
+	struct restore *r = fs->restore;
+	const struct file *file;
+	size_t i, k;
+
+	for (i = 0; i < r->ntasks; i++) {
+		const struct table *t = r->task[i].table;
+
+		for (k = 0; t && k < t->n; k++) {
+			if (t->entry[k]->fd != fd)
+				continue;
+			file = files_find(fs, t->entry[k]->id);
+			return file ? fcntl(file->fd, F_DUPFD_CLOEXEC, above) : -1;
+		}
+	}
+	return -1;
+}
+
+/*
+ * In a child, whose table is its own to fill. from: room for a number per watch. All files are moved
+ * out of the way before any number is taken. Returns an errno value.
+ */
+static int watch_here(struct files *fs, const struct file *file, int *from)
+{
+	const EventpollFileEntry *e = file->entry->epfd;
+	uint32_t above = file->fd;
+	int set;
+	size_t i;
+
+	for (i = 0; i < e->n_tfd; i++)
+		above = e->tfd[i]->tfd > above ? e->tfd[i]->tfd : above;
+	set = fcntl(file->fd, F_DUPFD_CLOEXEC, above + 1);
+	if (set < 0)
+		return errno;
+	for (i = 0; i < e->n_tfd; i++) {
+		from[i] = duplicate_of(fs, e->tfd[i]->tfd, set + 1);
+		if (from[i] < 0)
+			return EBADF;
+	}
+	for (i = 0; i < e->n_tfd; i++) {
+		struct epoll_event event = { .events = e->tfd[i]->events,
+					     .data.u64 = e->tfd[i]->data };
+
+		if (dup2(from[i], e->tfd[i]->tfd) < 0 ||
+		    epoll_ctl(set, EPOLL_CTL_ADD, e->tfd[i]->tfd, &event) < 0)
+			return errno;
+	}
+	return 0;
+}
+
+/* A set that waits in a socket: no task can add to it, and the numbers are not ours to use. */
+static int fill_flying(struct files *fs, const struct file *file, struct fault *f)
+{
+	AUTO_FREE int *from = xcalloc(file->entry->epfd->n_tfd, sizeof(*from));
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0)
+		_exit(watch_here(fs, file, from));
+	if (pid < 0 || waitpid(pid, &status, 0) < 0)
+		return fault(f, errno, "poll set %u: make a process to fill it", file->id);
+	if (!WIFEXITED(status) || WEXITSTATUS(status))
+		return fault(f, WIFEXITED(status) ? WEXITSTATUS(status) : ECHILD,
+			     "poll set %u, in flight in a socket: add what it watches", file->id);
+	return 0;
+}
+
 /* The watches of a set, those that are switched off first: see add_switched_off. */
 static int fill(struct files *fs, const struct file *file, struct fault *f)
 {
@@ -407,6 +498,8 @@ static int fill(struct files *fs, const struct file *file, struct fault *f)
 	size_t i, u;
 	int on;
 
+	if (!file->nusers)
+		return fill_flying(fs, file, f);
 	for (i = 0; i < e->n_tfd; i++) {
 		by[i] = user_of(file, e->tfd[i]);
 		if (!by[i])

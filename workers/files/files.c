@@ -90,6 +90,9 @@ static void end(struct files *fs, bool remove_links)
 	revive_end(fs);
 	prepare_end(fs);
 	auto_image(&fs->files_img);
+	if (fs->collect)
+		files_collect__free_unpacked(fs->collect, NULL);
+	fs->collect = NULL;
 	fs->last_id = 0;
 	fs->survey = false;
 	fs->finished = false;
@@ -170,22 +173,28 @@ static int collect(struct files *fs, const FilesCollect *req, struct fault *f)
 		if (fs_collect(fs, t, f) < 0)
 			return -1;
 	}
-	for (i = 0; file_types[i]; i++)
-		if (file_types[i]->dump_done && file_types[i]->dump_done(fs, f) < 0)
-			return -1;
 	return locks_write(fs, f);
+}
+
+/* Files in flight, which come later, ask for the tasks too. */
+static FilesCollect *copy_collect(const FilesCollect *req)
+{
+	size_t len = files_collect__get_packed_size(req);
+	AUTO_FREE uint8_t *buf = xcalloc(1, len + 1);
+
+	files_collect__pack(req, buf);
+	return files_collect__unpack(NULL, len, buf);
 }
 
 static int on_files_collect(struct call *c, struct fault *f)
 {
 	struct files *fs = begin(c);
 	FilesCollected *done;
-	int r;
 
-	fs->collect = c->req->files_collect;
-	r = collect(fs, fs->collect, f);
-	fs->collect = NULL;
-	if (r < 0)
+	if (fs->collect)
+		return fault(f, -EPROTO, "the tasks are collected already");
+	fs->collect = copy_collect(c->req->files_collect);
+	if (collect(fs, fs->collect, f) < 0)
 		return -1;
 	done = xcalloc(1, sizeof(*done));
 	files_collected__init(done);
@@ -216,7 +225,11 @@ static int on_files_write(struct call *c, struct fault *f)
 {
 	const FilesWrite *req = c->req->files_write;
 	struct files *fs = begin(c);
+	size_t i;
 
+	for (i = 0; file_types[i]; i++)
+		if (file_types[i]->dump_done && file_types[i]->dump_done(fs, f) < 0)
+			return -1;
 	if (mapped_dump(fs, req->mapped, req->n_mapped, f) < 0 || ghost_flush(fs, f) < 0 ||
 	    memfd_written(fs, &c->rep->files_written, f) < 0)
 		return -1;

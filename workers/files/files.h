@@ -37,7 +37,7 @@ struct files {
 	struct bpfmaps *bpfmaps;	/* bpfmap.c, both directions */
 	struct mqueues *mqueues;	/* mqueue.c, both directions */
 	struct tuns *tuns;		/* tun.c, both directions */
-	const FilesCollect *collect;	/* all tasks, while they are collected */
+	FilesCollect *collect;		/* all tasks */
 	struct epolls *epolls;		/* epoll.c */
 	struct watched *watched;	/* watched.c */
 	struct sockets *sockets;	/* socket.c */

@@ -94,7 +94,7 @@ struct file_type {
 	int (*preflight)(struct files *fs, const struct facts *x, struct fault *f);
 	/* Write the FileEntry with id x->id (files_write_entry), and images of its own. */
 	int (*dump)(struct files *fs, const struct facts *x, struct fault *f);
-	/* All descriptors of all tasks are known (end of FilesCollect). */
+	/* All files are known, also those in flight in sockets (FilesWrite). */
 	int (*dump_done)(struct files *fs, struct fault *f);
 
 	/* Restore. Read images of the type's own; once, after files.img was read. */

@@ -21,6 +21,7 @@
 #include "proto/images/image.h"
 #include "workers/net/guard.h"
 #include "workers/net/net.h"
+#include "workers/net/stand_in.h"
 
 #ifndef SCM_PIDFD
 #define SCM_PIDFD 4			/* Linux 6.5 */
@@ -532,25 +533,44 @@ static int add_rights(struct net *net, const struct queued *q, struct msghdr *h,
 	return 0;
 }
 
-/*
- * A sender that is dead by now cannot be named: the rest of its credentials stands. What does not fit
- * in the sender's buffer makes it larger; its size is set for good later.
- */
-static ssize_t send_message(int fd, struct msghdr *h, struct cmsghdr *cred, bool *enlarged)
+struct sending {
+	int fd;
+	struct msghdr *h;
+	size_t length;
+};
+
+static int send_now(void *arg)
+{
+	const struct sending *s = arg;
+	const ssize_t n = sendmsg(s->fd, s->h, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+	return n == (ssize_t)s->length ? 0 : -1;
+}
+
+/* A sender who is dead by now: if his pid cannot be had, the rest of his credentials stands. */
+static int send_for_dead(struct sending *s, struct cmsghdr *cred)
+{
+	struct ucred who;
+
+	memcpy(&who, CMSG_DATA(cred), sizeof(who));
+	if (stand_in(who.pid, send_now, s) == 0)
+		return 0;
+	who.pid = getpid();
+	memcpy(CMSG_DATA(cred), &who, sizeof(who));
+	return send_now(s);
+}
+
+/* What does not fit in the sender's buffer makes it larger; its size is set for good later. */
+static int send_message(struct sending *s, struct cmsghdr *cred, bool *enlarged)
 {
 	const int most = INT_MAX / 2;
-	struct ucred who;
-	ssize_t n = sendmsg(fd, h, MSG_DONTWAIT | MSG_NOSIGNAL);
+	int n = send_now(s);
 
-	if (n < 0 && errno == ESRCH && cred) {
-		memcpy(&who, CMSG_DATA(cred), sizeof(who));
-		who.pid = getpid();
-		memcpy(CMSG_DATA(cred), &who, sizeof(who));
-		n = sendmsg(fd, h, MSG_DONTWAIT | MSG_NOSIGNAL);
-	}
+	if (n < 0 && errno == ESRCH && cred)
+		n = send_for_dead(s, cred);
 	*enlarged = n < 0 && (errno == EAGAIN || errno == EMSGSIZE);
-	if (*enlarged && setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &most, sizeof(most)) == 0)
-		n = sendmsg(fd, h, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (*enlarged && setsockopt(s->fd, SOL_SOCKET, SO_SNDBUFFORCE, &most, sizeof(most)) == 0)
+		n = send_now(s);
 	return n;
 }
 
@@ -563,6 +583,7 @@ int queue_send(struct net *net, const struct queued *q, int fd, const struct soc
 	struct iovec iov = { data, e->length };
 	struct msghdr h = { .msg_name = (void *)to, .msg_namelen = to_len, .msg_iov = &iov,
 			    .msg_iovlen = 1, .msg_control = control };
+	struct sending s = { fd, &h, e->length };
 	struct cmsghdr *cred = NULL;
 	struct ucred who;
 	bool enlarged;
@@ -576,7 +597,7 @@ int queue_send(struct net *net, const struct queued *q, int fd, const struct soc
 	}
 	if (pread(img, data, e->length, q->offset) != (ssize_t)e->length)
 		return damaged(q, "cannot be read any more", f);
-	if (send_message(fd, &h, cred, &enlarged) != (ssize_t)e->length)
+	if (send_message(&s, cred, &enlarged) < 0)
 		return fault(f, errno, "queue a message of %u bytes for socket %u", e->length,
 			     e->id_for);
 	return enlarged;

@@ -14,13 +14,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <string.h>
 #include <sys/capability.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "proto/control/util.h"
 #include "workers/common/gate_client.h"
+#include "workers/net/stand_in.h"
 #include "workers/net/unix_name.h"
 
 #define TIMEOUT_MS 30000
@@ -95,14 +98,56 @@ static int do_as_user(struct deed *d)
 	return r;
 }
 
+static int do_as(struct deed *d)
+{
+	return other_user(d->who) ? do_as_user(d) : do_here(d);
+}
+
 static int do_all_here(struct deed *d, size_t n, struct fault *f)
 {
 	size_t i;
 
 	for (i = 0; i < n; i++)
-		if ((other_user(d[i].who) ? do_as_user(&d[i]) : do_here(&d[i])) < 0)
+		if (do_as(&d[i]) < 0)
 			return failed(&d[i], errno, getpid(), f);
 	return 0;
+}
+
+/* ---- by one who is dead ---- */
+
+/* What a passing process does, in memory it shares with us. */
+struct legacy {
+	size_t n;
+	struct deed deed[];
+};
+
+static int do_legacy(void *arg)
+{
+	struct legacy *l = arg;
+	size_t i;
+
+	for (i = 0; i < l->n; i++)
+		if (do_as(&l->deed[i]) < 0)
+			return -1;
+	return 0;
+}
+
+static int do_as_dead(struct deed *d, size_t n, struct fault *f)
+{
+	const size_t size = sizeof(struct legacy) + n * sizeof(*d);
+	struct legacy *l = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int r;
+
+	if (l == MAP_FAILED)
+		die("no memory for %zu sockets", n);
+	l->n = n;
+	memcpy(l->deed, d, n * sizeof(*d));
+	r = stand_in(d->who->pid, do_legacy, l);
+	memcpy(d, l->deed, n * sizeof(*d));
+	munmap(l, size);
+	if (r < 0 && errno == ESRCH)
+		return do_all_here(d, n, f);
+	return r < 0 ? failed(d, errno, d->who->pid, f) : 0;
 }
 
 /* ---- by a task ---- */
@@ -316,7 +361,8 @@ int unix_make(struct net *net, struct deed *d, size_t n, struct fault *f)
 			;
 		g = d[i].who ? net_gate(net, d[i].who->pid) : NULL;
 		if ((g ? do_in_task(net, g, d + i, end - i, f) :
-			 do_all_here(d + i, end - i, f)) < 0)
+		     d[i].who ? do_as_dead(d + i, end - i, f) :
+				do_all_here(d + i, end - i, f)) < 0)
 			return -1;
 	}
 	return 0;

@@ -29,8 +29,8 @@ struct deed {
 };
 
 /*
- * Do them, those of one task together. A doer who is not in the tree is replaced by this worker,
- * with the doer's user and group.
+ * Do them, those of one task together. For a doer who is dead a passing process stands in; when his
+ * pid is in use, this worker does it with his user and group.
  */
 int unix_make(struct net *net, struct deed *d, size_t n, struct fault *f);
 
