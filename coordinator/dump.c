@@ -150,21 +150,41 @@ static void note_obstacles(char *const *obstacle, size_t n, struct fault *f)
 		log_warnx("%s", obstacle[i]);
 }
 
-static int files_obstacles(struct job *job, struct fault *found, struct fault *f)
+/* Sockets are judged together, in the end: one task may have the peer of another's. */
+static void take_sockets(FilesPreflightDone *all, FilesPreflightDone *from)
+{
+	size_t i;
+
+	all->socket = xrealloc(all->socket, all->n_socket + from->n_socket, sizeof(*all->socket));
+	for (i = 0; i < from->n_socket; i++)
+		all->socket[all->n_socket++] = from->socket[i];
+	from->n_socket = 0;
+}
+
+static int files_obstacles(struct job *job, FilesPreflightDone *all, struct fault *found,
+			   struct fault *f)
 {
 	FilesPreflightDone *done;
 	Reply *rep = NULL;
-	int r = 0;
 
 	if (answer(job, ROLE_FILES, &rep, f) < 0)
 		return -1;
 	done = rep->body_case == REPLY__BODY_FILES_PREFLIGHT_DONE ? rep->files_preflight_done : NULL;
-	if (done && done->n_socket)
-		r = sockets_preflight(job, done, f);
-	if (done)
+	if (done) {
+		take_sockets(all, done);
 		note_obstacles(done->obstacle, done->n_obstacle, found);
+	}
 	reply__free_unpacked(rep, NULL);
-	return r;
+	return 0;
+}
+
+static int socket_obstacles(struct job *job, FilesPreflightDone *all, struct fault *found,
+			    struct fault *f)
+{
+	if (all->n_socket && sockets_preflight(job, all, f) < 0)
+		return -1;
+	note_obstacles(all->obstacle, all->n_obstacle, found);
+	return 0;
 }
 
 static int mem_obstacles(struct job *job, struct fault *found, struct fault *f)
@@ -183,12 +203,17 @@ static int mem_obstacles(struct job *job, struct fault *found, struct fault *f)
 
 static int obstacles(struct job *job, struct fault *f)
 {
+	FilesPreflightDone *all = xcalloc(1, sizeof(*all));
 	struct fault found = { 0 };
+	int r = 0;
 
-	while (state(job)->asked[ROLE_FILES])
-		if (files_obstacles(job, &found, f) < 0)
-			return -1;
-	if (mem_obstacles(job, &found, f) < 0)
+	files_preflight_done__init(all);
+	while (r == 0 && state(job)->asked[ROLE_FILES])
+		r = files_obstacles(job, all, &found, f);
+	if (r == 0)
+		r = socket_obstacles(job, all, &found, f);
+	files_preflight_done__free_unpacked(all, NULL);
+	if (r < 0 || mem_obstacles(job, &found, f) < 0)
 		return -1;
 	return found.code ? fault(f, -found.code, "%s", found.text) : 0;
 }

@@ -37,8 +37,9 @@
 struct unix_dump {
 	struct unix_diag *diag;
 	size_t seen;			/* sockets of the worker whose queues are known */
-	uint32_t *elsewhere;		/* preflight: sockets of all processes, sorted */
+	uint32_t *elsewhere;		/* preflight: sockets of processes outside the tree, sorted */
 	size_t nelsewhere;
+	bool looked;
 };
 
 static bool match_unix(const struct sock *s)
@@ -130,20 +131,32 @@ static void note_sockets_of(struct unix_dump *d, const char *pid, size_t *cap)
 	}
 }
 
-/*
- * Does any process hold that socket? One that none holds waits in a queue, perhaps of the tree, which
- * is seen when the tree stands. All of /proc is read, but only for a doubt, and once.
- */
-static bool held_somewhere(struct unix_dump *d, uint32_t ino)
+static bool is_of_tree(const struct net *net, pid_t pid)
 {
+	size_t i = 0;
+
+	while (i < sock_count(net) && sock_at(net, i)->pid != pid)
+		i++;
+	return i < sock_count(net);
+}
+
+/*
+ * Does a process outside the tree hold that socket? One that none holds waits in a queue, perhaps of the
+ * tree, which is seen when the tree stands. All of /proc is read, but only for a doubt, and once.
+ */
+static bool held_outside(const struct net *net, uint32_t ino)
+{
+	struct unix_dump *d = net->unix_dump;
 	AUTO_CLOSEDIR DIR *dir = NULL;
 	struct dirent *e;
 	size_t cap = 0;
 
-	if (!d->elsewhere) {
+	if (!d->looked) {
+		d->looked = true;
 		dir = opendir("/proc");
 		while (dir && (e = readdir(dir)))
-			if (e->d_name[0] >= '1' && e->d_name[0] <= '9')
+			if (e->d_name[0] >= '1' && e->d_name[0] <= '9' &&
+			    !is_of_tree(net, atoi(e->d_name)))
 				note_sockets_of(d, e->d_name, &cap);
 		if (d->nelsewhere)
 			qsort(d->elsewhere, d->nelsewhere, sizeof(uint32_t), by_number);
@@ -157,8 +170,7 @@ static int preflight_unix(struct net *net, struct sock *s, struct fault *f)
 
 	if (!r)
 		return f->code ? -1 : 0;
-	if (!r->peer || net_sock_by_ino(net, r->peer) ||
-	    !held_somewhere(net->unix_dump, r->peer))
+	if (!r->peer || net_sock_by_ino(net, r->peer) || !held_outside(net, r->peer))
 		return 0;
 	return allow_outside(net, s, r, f);
 }
