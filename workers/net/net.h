@@ -29,6 +29,7 @@ struct net {
 	struct unix_dump *unix_dump;	/* unix.c */
 	struct unix_restore *unix_restore;	/* unix_restore.c */
 	struct guard *guard;		/* guard.c: changes to undo */
+	struct inet_state *inet;	/* inet.c */
 
 	/* dump */
 	struct image *files_img;	/* files.img, open for appending */

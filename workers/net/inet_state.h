@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * inet_state.h - what is learnt once for all internet sockets of a dump; of inet.c alone.
+ */
+#ifndef STASIS_NET_INET_STATE_H
+#define STASIS_NET_INET_STATE_H
+
+struct net;
+
+struct inet_state {
+	struct numbers *numbers;
+	struct groups *groups;
+	struct udp_diag *diag;
+};
+
+struct inet_state *inet_state(struct net *net);
+
+#endif
