@@ -15,9 +15,14 @@
 #include <linux/filter.h>
 #include <linux/futex.h>
 #include <linux/kcmp.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netlink.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
 #include <linux/userfaultfd.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/capability.h>
@@ -260,6 +265,37 @@ static bool probe_fdinfo_lock(void)
 	return false;
 }
 
+/* Also of connections half closed (4.9), and with their windows (4.8). */
+static bool probe_tcp_repair(void)
+{
+	AUTO_CLOSE int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct tcp_repair_window w;
+	socklen_t len = sizeof(w);
+	int on = TCP_REPAIR_ON;
+
+	return fd >= 0 && !setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &on, sizeof(on)) &&
+	       !getsockopt(fd, IPPROTO_TCP, TCP_REPAIR_WINDOW, &w, &len);
+}
+
+/* Ask nf_tables for its generation. */
+static bool probe_nftables(void)
+{
+	AUTO_CLOSE int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
+	struct {
+		struct nlmsghdr h;
+		struct nfgenmsg g;
+	} req = { .h = { .nlmsg_len = sizeof(req), .nlmsg_flags = NLM_F_REQUEST,
+			 .nlmsg_type = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN } };
+	struct {
+		struct nlmsghdr h;
+		char rest[256];
+	} answer;
+
+	return fd >= 0 && send(fd, &req, sizeof(req), 0) == sizeof(req) &&
+	       recv(fd, &answer, sizeof(answer), 0) > (ssize_t)sizeof(answer.h) &&
+	       answer.h.nlmsg_type == (NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWGEN);
+}
+
 struct feature {
 	const char *name;
 	bool (*probe)(void);
@@ -286,6 +322,8 @@ static const struct feature features[] = {
 	{ "timerfd", probe_timerfd, false, NULL },
 	{ "memfd_hugetlb", probe_memfd_hugetlb, false, NULL },
 	{ "kcmp_epoll", probe_kcmp_epoll, false, NULL },
+	{ "tcp_half_closed", probe_tcp_repair, false, NULL },
+	{ "network_lock_nftables", probe_nftables, false, NULL },
 	{ "aio_remap", probe_aio_remap, false, NULL },
 	{ "loginuid", probe_loginuid, false, NULL },
 	{ "seccomp_suspend", seccomp_can_suspend, false, NULL },

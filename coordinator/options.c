@@ -49,7 +49,6 @@ struct row {
 #define AT(field) offsetof(Options, has_##field), offsetof(Options, field)
 #define STR(field) 0, offsetof(Options, field)
 #define LIST(field) offsetof(Options, n_##field), offsetof(Options, field)
-#define NO_NET "sockets are not supported by this version"
 #define NO_LAZY "lazy pages, pre-dump and page servers are not supported by this version"
 #define NO_NS "tasks in namespaces of their own are not supported by this version"
 
@@ -72,6 +71,11 @@ static const struct row rows[] = {
 	{ "ghost-fiemap", 0, K_FLAG, FOR(CMD_DUMP), AT(ghost_fiemap), "accepted: holes are found by lseek(2) either way" },
 	{ "file-locks", 'l', K_FLAG, BOTH, AT(file_locks), "dump and restore file locks" },
 	{ "ext-unix-sk", 'x', K_FLAG, BOTH, AT(ext_unix_sk), "unix sockets may have peers outside" },
+	{ "tcp-established", 0, K_FLAG, BOTH, AT(tcp_established), "keep established TCP connections" },
+	{ "tcp-close", 0, K_FLAG, BOTH, AT(tcp_close), "TCP connections come back closed" },
+	{ "skip-in-flight", 0, K_FLAG, BOTH, AT(skip_in_flight), "drop TCP connections not accepted yet" },
+	{ "network-lock", 0, K_STRING, BOTH, STR(network_lock), "METHOD  nftables (the default) or skip" },
+	{ "tcp-map", 0, K_LIST, FOR(CMD_RESTORE), LIST(tcp_map), "OLD=NEW  TCP sockets of address OLD get NEW" },
 	{ "external", 0, K_LIST, BOTH, LIST(external), "KEY  a resource that is not in the images: file[MNT:INO], tty[RDEV:DEV]" },
 	{ "inherit-fd", 0, K_INHERIT, FOR(CMD_RESTORE), 0, 0, "fd[N]:KEY  use our descriptor N for a resource" },
 	{ "root", 'r', K_STRING, FOR(CMD_RESTORE), STR(root), "DIR  root of the restored tree" },
@@ -104,10 +108,6 @@ static const struct row rows[] = {
 	{ "extra", 0, K_NOTHING, FOR(CMD_CHECK), 0, 0, "check: same" },
 	{ "experimental", 0, K_NOTHING, FOR(CMD_CHECK), 0, 0, "check: same" },
 	{ "json", 0, K_JSON, FOR(CMD_SHOW), 0, 0, "show: as JSON" },
-	{ "tcp-established", 0, K_REFUSED, ANY, 0, 0, NO_NET },
-	{ "tcp-close", 0, K_REFUSED, ANY, 0, 0, NO_NET },
-	{ "skip-in-flight", 0, K_REFUSED, ANY, 0, 0, NO_NET },
-	{ "network-lock", 0, K_REFUSED, ANY, 0, 0, NO_NET },
 	{ "veth-pair", 0, K_REFUSED, ANY, 0, 0, NO_NS },
 	{ "join-ns", 'J', K_REFUSED, ANY, 0, 0, NO_NS },
 	{ "ext-mount-map", 'M', K_REFUSED, ANY, 0, 0, NO_NS },

@@ -258,6 +258,7 @@ void inet_free(struct inet_entry *x)
 		multicast_member__free_unpacked(x->e.member[i], NULL);
 	free(x->e.number);
 	free(x->e.member);
+	free(x->tcp.congestion);
 	sock_opts_free(&x->opts);
 }
 

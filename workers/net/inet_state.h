@@ -11,6 +11,7 @@ struct inet_state {
 	struct numbers *numbers;
 	struct groups *groups;
 	struct udp_diag *diag;
+	char congestion[16];		/* of fresh TCP sockets */
 };
 
 struct inet_state *inet_state(struct net *net);

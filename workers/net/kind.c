@@ -11,6 +11,7 @@
 
 #include "workers/net/netlink.h"
 #include "workers/net/unix.h"
+#include "workers/net/tcp.h"
 #include "workers/net/udp.h"
 
 static bool match_any(const struct sock *s)
@@ -28,6 +29,7 @@ const struct sock_kind *const sock_kinds[] = {
 	&unix_kind,
 	&netlink_kind,
 	&udp_kind,
+	&tcp_kind,
 	&unknown_kind,
 	NULL
 };

@@ -20,6 +20,7 @@
 #include "workers/net/flights.h"
 #include "workers/net/guard.h"
 #include "workers/net/kind.h"
+#include "workers/net/netlock.h"
 #include "workers/net/sock.h"
 #include "workers/net/tasks.h"
 
@@ -82,6 +83,7 @@ static void end(struct net *net, bool run_on)
 	sock_end(net);
 	tasks_end(net);
 	auto_image(&net->files_img);
+	free(take_ptr(&net->run_id));
 	net->last_id = 0;
 }
 
@@ -191,6 +193,8 @@ static int on_net_collect(struct call *c, struct fault *f)
 
 	net->ns_id = req->ns_id;
 	net->root_pid = req->root_pid;
+	if (!net->run_id)
+		net->run_id = xstrdup(req->run_id);
 	for (i = 0; i < req->n_socket; i++)
 		if (collect_one(net, req->socket[i], f) < 0)
 			return -1;
@@ -232,6 +236,8 @@ static int on_net_write(struct call *c, struct fault *f)
 		return -1;
 	done = xcalloc(1, sizeof(*done));
 	net_written__init(done);
+	done->has_network_lock_method = netlock_used(net) >= 0;
+	done->network_lock_method = netlock_used(net);
 	c->rep->body_case = REPLY__BODY_NET_WRITTEN;
 	c->rep->net_written = done;
 	return 0;
@@ -298,6 +304,14 @@ static int read_files(struct net *net, struct fault *f)
 	return 0;
 }
 
+/* Images of before CRIU 4.1 tell no run: their table has the root's pid in its name. */
+static void learn_lock(struct net *net, const NetPrepare *req)
+{
+	net->lock_method = req->has_network_lock_method ? (int)req->network_lock_method : -1;
+	net->run_id = req->run_id ? xstrdup(req->run_id) :
+				    xasprintf("%u", req->n_task ? req->task[0]->pid : 0);
+}
+
 static int on_net_prepare(struct call *c, struct fault *f)
 {
 	struct net *net = begin(c);
@@ -307,6 +321,7 @@ static int on_net_prepare(struct call *c, struct fault *f)
 	if (net->tasks)
 		return fault(f, -EPROTO, "a restore is prepared already");
 	tasks_learn(net, c->req->net_prepare);
+	learn_lock(net, c->req->net_prepare);
 	if (read_files(net, f) < 0)
 		return -1;
 	done = xcalloc(1, sizeof(*done));

@@ -30,6 +30,8 @@ struct net {
 	struct unix_restore *unix_restore;	/* unix_restore.c */
 	struct guard *guard;		/* guard.c: changes to undo */
 	struct inet_state *inet;	/* inet.c */
+	struct netlock *netlock;	/* netlock.c */
+	char *run_id;			/* of the dump: names the table that locks its network */
 
 	/* dump */
 	struct image *files_img;	/* files.img, open for appending */
@@ -38,6 +40,7 @@ struct net {
 	uint32_t root_pid;		/* of the tree */
 
 	/* restore */
+	int lock_method;		/* what locked the network (enum netlock_method); -1: nothing */
 	struct tasks *tasks;		/* tasks.c */
 };
 

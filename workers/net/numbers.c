@@ -34,9 +34,11 @@
 struct row {
 	int level, name;
 	const char *text;
+	bool idle;			/* has a meaning for sockets without a connection only */
 };
 
-#define ROW(LEVEL, NAME) { LEVEL, NAME, #NAME }
+#define ROW(LEVEL, NAME) { LEVEL, NAME, #NAME, false }
+#define IDLE(LEVEL, NAME) { LEVEL, NAME, #NAME, true }
 
 static const struct row rows[] = {
 	ROW(SOL_SOCKET, SO_TIMESTAMP_OLD),
@@ -102,14 +104,14 @@ static const struct row rows[] = {
 	ROW(SOL_UDP_LITE, UDPLITE_SEND),
 	ROW(SOL_UDP_LITE, UDPLITE_RECEIVE),
 	ROW(SOL_TCP, TCP_LINGER2),
-	ROW(SOL_TCP, TCP_DEFER_ACCEPT),
+	IDLE(SOL_TCP, TCP_DEFER_ACCEPT),
 	ROW(SOL_TCP, TCP_SYNCNT),
 	ROW(SOL_TCP, TCP_USER_TIMEOUT),
-	ROW(SOL_TCP, TCP_FASTOPEN),
-	ROW(SOL_TCP, TCP_FASTOPEN_CONNECT),
+	IDLE(SOL_TCP, TCP_FASTOPEN),
+	IDLE(SOL_TCP, TCP_FASTOPEN_CONNECT),
 	ROW(SOL_TCP, TCP_FASTOPEN_NO_COOKIE),
 	ROW(SOL_TCP, TCP_NOTSENT_LOWAT),
-	ROW(SOL_TCP, TCP_SAVE_SYN),
+	IDLE(SOL_TCP, TCP_SAVE_SYN),
 	ROW(SOL_TCP, TCP_THIN_LINEAR_TIMEOUTS),
 	ROW(SOL_TCP, TCP_INQ),
 	ROW(SOL_TCP, TCP_TX_DELAY),
@@ -136,6 +138,12 @@ static bool has_field(const struct row *r, int family)
 	       (r->name == IP_TOS || r->name == IP_TTL || r->name == IP_PKTINFO);
 }
 
+/* Some can be read of sockets that do not let them be set: multicast options of a stream. */
+static bool can_have(int fd, const struct row *r, int *value)
+{
+	return ask(fd, r, value) && setsockopt(fd, r->level, r->name, value, sizeof(*value)) == 0;
+}
+
 static const struct numbers *fresh(struct numbers **known, const struct sock *s, struct fault *f)
 {
 	AUTO_CLOSE int fd = -1;
@@ -156,7 +164,7 @@ static const struct numbers *fresh(struct numbers **known, const struct sock *s,
 	n->protocol = s->protocol;
 	for (i = 0; i < ARRAY_LEN(rows); i++)
 		n->of[i].known = !has_field(&rows[i], s->family) &&
-				 ask(fd, &rows[i], &n->of[i].value);
+				 can_have(fd, &rows[i], &n->of[i].value);
 	n->next = *known;
 	*known = n;
 	return n;
@@ -183,7 +191,7 @@ int numbers_read(struct numbers **known, const struct sock *s, InetSkEntry *e, s
 	if (!n)
 		return -1;
 	for (i = 0; i < ARRAY_LEN(rows); i++)
-		if (n->of[i].known && ask(s->fd, &rows[i], &value) && value != n->of[i].value)
+		if (n->of[i].known && !(rows[i].idle && e->dst_port) && ask(s->fd, &rows[i], &value) && value != n->of[i].value)
 			add(e, &rows[i], value);
 	return 0;
 }

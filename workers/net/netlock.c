@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * netlock.c - packets of given TCP connections are dropped, from a dump until its restore.
+ *
+ * The table consists of two chains, which let marked packets pass and drop those in two sets (IPv4
+ * and IPv6), and of both directions of each connection in the sets: a packet costs the same with
+ * one connection and with a thousand.
+ *
+ * Rights:   CAP_NET_ADMIN.
+ * Holds:    a memory file with the batch that removes the table, for the guard.
+ */
+#include "workers/net/netlock.h"
+
+#include <errno.h>
+#include <linux/netlink.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "proto/control/util.h"
+#include "workers/common/log.h"
+#include "workers/net/guard.h"
+#include "workers/net/net.h"
+#include "workers/net/nft.h"
+#include "workers/net/tcprepair/tcprepair.h"
+
+#define SET4 "conns4"
+#define SET6 "conns6"
+#define ID4 1u
+#define ID6 2u
+#define UNDO_MAX 256
+
+struct netlock {
+	int method;			/* NETLOCK_*; -1: none was needed */
+	bool blocked;			/* the table is there */
+	int undo;			/* memory file: the batch that removes it */
+};
+
+/* Both directions of the connections of one family. */
+struct keys {
+	unsigned char *key;
+	size_t n;
+};
+
+static struct netlock *netlock_of(struct net *net)
+{
+	if (!net->netlock) {
+		net->netlock = xcalloc(1, sizeof(*net->netlock));
+		net->netlock->undo = net->netlock->method = -1;
+	}
+	return net->netlock;
+}
+
+static char *table_name(const struct net *net)
+{
+	return xasprintf("CRIU-%s", net->run_id);
+}
+
+/* Runs in the guard too: system calls only. No answer is asked for; there may be no table. */
+static void remove_table(int fd, uint64_t arg)
+{
+	struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
+	char batch[UNDO_MAX];
+	ssize_t n = pread(fd, batch, sizeof(batch), 0);
+	int sk = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
+
+	(void)arg;
+	if (n > 0 && sk >= 0)
+		sendto(sk, batch, n, 0, (struct sockaddr *)&kernel, sizeof(kernel));
+	close(sk);
+}
+
+static int write_undo(struct netlock *lock, const char *table, struct fault *f)
+{
+	AUTO_NFT struct nft *b = nft_begin();
+	const void *batch;
+	size_t len;
+
+	nft_delete_table(b, table);
+	batch = nft_bytes(b, &len);
+	lock->undo = memfd_create("network unlock", MFD_CLOEXEC);
+	if (len > UNDO_MAX || lock->undo < 0 || write_full(lock->undo, batch, len) < 0)
+		return fault(f, errno, "write down how to unlock the network");
+	return 0;
+}
+
+static void add_keys(struct keys *k, size_t bytes, const void *own, uint16_t own_port,
+		     const void *peer, uint16_t peer_port)
+{
+	size_t size = nft_key_size(bytes);
+
+	nft_key(k->key + size * k->n++, bytes, own, own_port, peer, peer_port);
+	nft_key(k->key + size * k->n++, bytes, peer, peer_port, own, own_port);
+}
+
+static void sort_out(const struct netlock_connection *c, size_t n, struct keys *k4, struct keys *k6)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		const union inet_addr *own = &c[i].own, *peer = &c[i].peer;
+
+		if (own->sa.sa_family == AF_INET)
+			add_keys(k4, 4, &own->v4.sin_addr, own->v4.sin_port, &peer->v4.sin_addr,
+				 peer->v4.sin_port);
+		else if (inet_is_mapped(own))
+			add_keys(k4, 4, &own->v6.sin6_addr.s6_addr[12], own->v6.sin6_port,
+				 &peer->v6.sin6_addr.s6_addr[12], peer->v6.sin6_port);
+		else
+			add_keys(k6, 16, &own->v6.sin6_addr, own->v6.sin6_port,
+				 &peer->v6.sin6_addr, peer->v6.sin6_port);
+	}
+}
+
+static void build_table(struct nft *b, const char *table)
+{
+	static const struct { const char *name; enum nft_hook hook; } chains[] = {
+		{ "output", NFT_HOOK_OUTPUT }, { "input", NFT_HOOK_INPUT },
+	};
+	size_t i;
+
+	nft_table(b, table);
+	nft_connections(b, table, SET4, ID4, 4);
+	nft_connections(b, table, SET6, ID6, 16);
+	for (i = 0; i < ARRAY_LEN(chains); i++) {
+		nft_chain(b, table, chains[i].name, chains[i].hook);
+		nft_accept_mark(b, table, chains[i].name, TCPREPAIR_MARK);
+		nft_drop_connections(b, table, chains[i].name, SET4, ID4, 4);
+		nft_drop_connections(b, table, chains[i].name, SET6, ID6, 16);
+	}
+}
+
+static int choose_method(const struct net *net, struct fault *f)
+{
+	const char *name = net_opts(net)->network_lock;
+
+	if (!name || !strcmp(name, "nftables"))
+		return NETLOCK_NFTABLES;
+	if (!strcmp(name, "skip"))
+		return NETLOCK_SKIP;
+	return fault(f, -EOPNOTSUPP, "--network-lock %s: use nftables or skip", name);
+}
+
+static int lock_failed(const struct fault *why, struct fault *f)
+{
+	const char *remedy = "";
+
+	if (why->code == EOPNOTSUPP || why->code == EPROTONOSUPPORT)
+		remedy = " (--network-lock skip does without, at the connections' risk)";
+	return fault(f, -why->code, "lock the network for TCP connections: %s%s", why->text, remedy);
+}
+
+int netlock_block(struct net *net, const struct netlock_connection *c, size_t n, struct fault *f)
+{
+	struct netlock *lock = netlock_of(net);
+	AUTO_FREE char *table = table_name(net);
+	AUTO_FREE unsigned char *bytes4 = xcalloc(2 * n, nft_key_size(4));
+	AUTO_FREE unsigned char *bytes6 = xcalloc(2 * n, nft_key_size(16));
+	struct keys k4 = { bytes4, 0 }, k6 = { bytes6, 0 };
+	AUTO_NFT struct nft *b = nft_begin();
+	struct fault why = { 0 };
+
+	lock->method = choose_method(net, f);
+	if (lock->method < 0)
+		return -1;
+	if (lock->method == NETLOCK_SKIP)
+		return 0;
+	if (lock->undo < 0 && write_undo(lock, table, f) < 0)
+		return -1;
+	/* Undone last first: the lock must go before the connections resume, so it comes after them. */
+	if (guard_add(net, lock->undo, remove_table, 0, f) < 0)
+		return -1;
+	sort_out(c, n, &k4, &k6);
+	if (!lock->blocked)
+		build_table(b, table);
+	nft_elements(b, table, SET4, lock->blocked ? 0 : ID4, k4.key, k4.n, 4);
+	nft_elements(b, table, SET6, lock->blocked ? 0 : ID6, k6.key, k6.n, 16);
+	if (nft_commit(b, &why) < 0)
+		return lock_failed(&why, f);
+	lock->blocked = true;
+	return 0;
+}
+
+int netlock_used(const struct net *net)
+{
+	return net->netlock ? net->netlock->method : -1;
+}
+
+void netlock_lift(struct net *net)
+{
+	AUTO_FREE char *table = table_name(net);
+	AUTO_NFT struct nft *b = nft_begin();
+	struct fault f = { 0 };
+
+	nft_delete_table(b, table);
+	if (nft_commit(b, &f) < 0 && f.code != ENOENT)
+		log_warnx("the network stays locked (nft delete table inet %s): %s", table, f.text);
+	if (net->netlock)
+		net->netlock->blocked = false;
+}
+
+void netlock_end(struct net *net)
+{
+	if (!net->netlock)
+		return;
+	auto_close(&net->netlock->undo);
+	free(net->netlock);
+	net->netlock = NULL;
+}

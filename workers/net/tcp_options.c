@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tcp_options.c - options of TCP sockets that have fields of their own, both directions.
+ *
+ * Rights:   CAP_NET_ADMIN: congestion control that is not for everybody.
+ * Holds:    the congestion control of fresh sockets, in struct inet_state.
+ */
+#include "workers/net/tcp_options.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "proto/control/util.h"
+#include "workers/net/inet_state.h"
+
+#define MAXSEG_DEFAULT 536
+
+/* A number or a truth; 0 is left out. */
+struct row {
+	int name;
+	const char *text;
+	size_t field, has;
+	bool truth;
+};
+
+#define TRUTH(NAME, FIELD) \
+	{ NAME, #NAME, offsetof(TcpOptsEntry, FIELD), offsetof(TcpOptsEntry, has_##FIELD), true }
+#define NUMBER(NAME, FIELD) \
+	{ NAME, #NAME, offsetof(TcpOptsEntry, FIELD), offsetof(TcpOptsEntry, has_##FIELD), false }
+
+static const struct row rows[] = {
+	TRUTH(TCP_NODELAY, nodelay),
+	TRUTH(TCP_CORK, cork),
+	NUMBER(TCP_KEEPCNT, keepcnt),
+	NUMBER(TCP_KEEPIDLE, keepidle),
+	NUMBER(TCP_KEEPINTVL, keepintvl),
+	NUMBER(TCP_MAXSEG, maxseg),
+};
+
+static int read_rows(int fd, TcpOptsEntry *e, struct fault *f)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_LEN(rows); i++) {
+		const struct row *r = &rows[i];
+		socklen_t len = sizeof(int);
+		int value = 0;
+
+		if (getsockopt(fd, IPPROTO_TCP, r->name, &value, &len) < 0)
+			return fault(f, errno, "read socket option %s", r->text);
+		*(protobuf_c_boolean *)((char *)e + r->has) = value != 0;
+		if (r->truth)
+			*(protobuf_c_boolean *)((char *)e + r->field) = value != 0;
+		else
+			*(uint32_t *)((char *)e + r->field) = value;
+	}
+	return 0;
+}
+
+static int ask_congestion(int fd, char name[16], struct fault *f)
+{
+	socklen_t len = 15;
+
+	memset(name, 0, 16);
+	if (getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &len) < 0)
+		return fault(f, errno, "read socket option TCP_CONGESTION");
+	return 0;
+}
+
+static int read_congestion(struct net *net, const struct sock *s, TcpOptsEntry *e, struct fault *f)
+{
+	char *fresh = inet_state(net)->congestion, own[16];
+
+	if (!fresh[0]) {
+		AUTO_CLOSE int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+		if (fd < 0)
+			return fault(f, errno, "create a socket to compare with");
+		if (ask_congestion(fd, fresh, f) < 0)
+			return -1;
+	}
+	if (ask_congestion(s->fd, own, f) < 0)
+		return -1;
+	if (strcmp(own, fresh))
+		e->congestion = xstrdup(own);
+	return 0;
+}
+
+/* The segment size of a connection is the kernel's affair. */
+int tcp_options_read(struct net *net, const struct sock *s, struct inet_entry *x, struct fault *f)
+{
+	x->e.tcp_opts = &x->tcp;
+	if (read_rows(s->fd, &x->tcp, f) < 0)
+		return -1;
+	if (x->e.dst_port || x->tcp.maxseg == MAXSEG_DEFAULT)
+		x->tcp.has_maxseg = false;
+	return read_congestion(net, s, &x->tcp, f);
+}
+
+static int apply_rows(int fd, const TcpOptsEntry *e, struct fault *f)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_LEN(rows); i++) {
+		const struct row *r = &rows[i];
+		const char *base = (const char *)e;
+		socklen_t len = sizeof(int);
+		int now, want;
+
+		if (!*(const protobuf_c_boolean *)(base + r->has))
+			continue;
+		want = r->truth ? *(const protobuf_c_boolean *)(base + r->field) :
+				  (int)*(const uint32_t *)(base + r->field);
+		if (!getsockopt(fd, IPPROTO_TCP, r->name, &now, &len) && now == want)
+			continue;
+		if (setsockopt(fd, IPPROTO_TCP, r->name, &want, sizeof(want)) < 0)
+			return fault(f, errno, "set socket option %s to %d", r->text, want);
+	}
+	return 0;
+}
+
+/* Before 3.17 CRIU put the keepalive numbers among the general options. */
+static void take_old(const SkOptsEntry *o, TcpOptsEntry *e)
+{
+	tcp_opts_entry__init(e);
+	e->has_keepcnt = o->has_tcp_keepcnt;
+	e->keepcnt = o->tcp_keepcnt;
+	e->has_keepidle = o->has_tcp_keepidle;
+	e->keepidle = o->tcp_keepidle;
+	e->has_keepintvl = o->has_tcp_keepintvl;
+	e->keepintvl = o->tcp_keepintvl;
+}
+
+int tcp_options_apply(struct sock *s, struct fault *f)
+{
+	const InetSkEntry *e = s->entry->isk;
+	const TcpOptsEntry *o = e->tcp_opts;
+	TcpOptsEntry old;
+
+	take_old(e->opts, &old);
+	if (apply_rows(s->fd, o ? o : &old, f) < 0)
+		return -1;
+	if (o && o->congestion && setsockopt(s->fd, IPPROTO_TCP, TCP_CONGESTION, o->congestion,
+					     strlen(o->congestion)) < 0)
+		return fault(f, errno, "use congestion control %.16s", o->congestion);
+	return 0;
+}

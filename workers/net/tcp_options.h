@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tcp_options.h - options of TCP sockets that have fields of their own, both directions.
+ */
+#ifndef STASIS_NET_TCP_OPTIONS_H
+#define STASIS_NET_TCP_OPTIONS_H
+
+#include "workers/net/inet.h"
+
+/* Into x->tcp, which x->e refers to then; inet_free releases it. */
+int tcp_options_read(struct net *net, const struct sock *s, struct inet_entry *x, struct fault *f);
+/* Also from fields of older images. */
+int tcp_options_apply(struct sock *s, struct fault *f);
+
+#endif
