@@ -296,6 +296,21 @@ static bool probe_nftables(void)
 	       answer.h.nlmsg_type == (NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWGEN);
 }
 
+static bool probe_ipv6_freebind(void)
+{
+	AUTO_CLOSE int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int on = 1;
+
+	return fd >= 0 && !setsockopt(fd, SOL_IPV6, IPV6_FREEBIND, &on, sizeof(on));
+}
+
+/* CRIU's name for: programs that speak to the packet filter of before nf_tables are installed. */
+static bool probe_ipt_legacy(void)
+{
+	return access("/usr/sbin/iptables-legacy", X_OK) == 0 &&
+	       access("/usr/sbin/ip6tables-legacy", X_OK) == 0;
+}
+
 struct feature {
 	const char *name;
 	bool (*probe)(void);
@@ -323,6 +338,8 @@ static const struct feature features[] = {
 	{ "memfd_hugetlb", probe_memfd_hugetlb, false, NULL },
 	{ "kcmp_epoll", probe_kcmp_epoll, false, NULL },
 	{ "tcp_half_closed", probe_tcp_repair, false, NULL },
+	{ "ipv6_freebind", probe_ipv6_freebind, false, NULL },
+	{ "has_ipt_legacy", probe_ipt_legacy, false, NULL },
 	{ "network_lock_nftables", probe_nftables, false, NULL },
 	{ "aio_remap", probe_aio_remap, false, NULL },
 	{ "loginuid", probe_loginuid, false, NULL },

@@ -74,7 +74,7 @@ static const struct row rows[] = {
 	{ "tcp-established", 0, K_FLAG, BOTH, AT(tcp_established), "keep established TCP connections" },
 	{ "tcp-close", 0, K_FLAG, BOTH, AT(tcp_close), "TCP connections come back closed" },
 	{ "skip-in-flight", 0, K_FLAG, BOTH, AT(skip_in_flight), "drop TCP connections not accepted yet" },
-	{ "network-lock", 0, K_STRING, BOTH, STR(network_lock), "METHOD  nftables (the default) or skip" },
+	{ "network-lock", 0, K_STRING, BOTH, STR(network_lock), "METHOD  nftables (also for iptables) or skip" },
 	{ "tcp-map", 0, K_LIST, FOR(CMD_RESTORE), LIST(tcp_map), "OLD=NEW  TCP sockets of address OLD get NEW" },
 	{ "external", 0, K_LIST, BOTH, LIST(external), "KEY  a resource that is not in the images: file[MNT:INO], tty[RDEV:DEV]" },
 	{ "inherit-fd", 0, K_INHERIT, FOR(CMD_RESTORE), 0, 0, "fd[N]:KEY  use our descriptor N for a resource" },

@@ -21,6 +21,7 @@
 #include "workers/net/net.h"
 #include "workers/net/numbers.h"
 #include "workers/net/options.h"
+#include "workers/net/sock.h"
 #include "workers/net/udp_diag.h"
 
 #ifndef SO_PEERNAME
@@ -321,24 +322,47 @@ static int apply_early(int fd, const InetSkEntry *e, struct fault *f)
 		return -1;
 	if (o->so_mark && set_int(fd, SOL_SOCKET, SO_MARK, o->so_mark, "SO_MARK", f) < 0)
 		return -1;
-	if (o->so_reuseport && set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1, "SO_REUSEPORT", f) < 0)
-		return -1;
 	if (o->so_bound_dev && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, o->so_bound_dev,
 					  strlen(o->so_bound_dev)) < 0)
 		return fault(f, errno, "bind a socket to device %s", o->so_bound_dev);
-	return set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1, "SO_REUSEADDR", f);
+	return 0;
+}
+
+/* Of several sockets on a port some may have had SO_REUSEPORT for a moment only. */
+static bool port_is_shared(struct net *net, const struct sock *s)
+{
+	const InetSkEntry *e = s->entry->isk, *other;
+	size_t i;
+
+	if (e->opts->so_reuseport || e->dst_port || !e->src_port)
+		return e->opts->so_reuseport;
+	for (i = 0; i < sock_count(net); i++) {
+		const struct sock *x = sock_at(net, i);
+
+		other = x->kind == s->kind ? x->entry->isk : NULL;
+		if (other && other->src_port == e->src_port && other->opts->so_reuseport)
+			return true;
+	}
+	return false;
+}
+
+static int share(struct net *net, struct sock *s, struct fault *f)
+{
+	if (port_is_shared(net, s) &&
+	    set_int(s->fd, SOL_SOCKET, SO_REUSEPORT, 1, "SO_REUSEPORT", f) < 0)
+		return -1;
+	return set_int(s->fd, SOL_SOCKET, SO_REUSEADDR, 1, "SO_REUSEADDR", f);
 }
 
 int inet_socket(struct net *net, struct sock *s, struct fault *f)
 {
 	const InetSkEntry *e = s->entry->isk;
 
-	(void)net;
 	s->fd = socket(e->family, e->type | SOCK_CLOEXEC, e->proto);
 	if (s->fd < 0)
 		return fault(f, errno, "create it, family %u, type %u, protocol %u", e->family, e->type,
 			     e->proto);
-	return apply_early(s->fd, e, f);
+	return apply_early(s->fd, e, f) < 0 ? -1 : share(net, s, f);
 }
 
 int inet_options(struct net *net, struct sock *s, struct fault *f)
@@ -347,7 +371,6 @@ int inet_options(struct net *net, struct sock *s, struct fault *f)
 	const IpOptsEntry *ip = e->ip_opts;
 	bool v4 = e->family == AF_INET;
 
-	(void)net;
 	if (ip && ip->pktinfo && set_int(s->fd, v4 ? SOL_IP : SOL_IPV6,
 					 v4 ? IP_PKTINFO : IPV6_RECVPKTINFO, 1, "IP_PKTINFO", f) < 0)
 		return -1;
@@ -358,7 +381,7 @@ int inet_options(struct net *net, struct sock *s, struct fault *f)
 	if (sock_opts_apply(s->fd, e->opts, f) < 0 || numbers_apply(s->fd, e, f) < 0 ||
 	    multicast_join(s->fd, e, f) < 0)
 		return -1;
-	return set_int(s->fd, SOL_SOCKET, SO_REUSEADDR, 1, "SO_REUSEADDR", f);
+	return share(net, s, f);
 }
 
 static int bind_failed(const union inet_addr *own, struct fault *f)
@@ -368,7 +391,7 @@ static int bind_failed(const union inet_addr *own, struct fault *f)
 	inet_text(own, text);
 	if (errno == EADDRNOTAVAIL)
 		return fault(f, EADDRNOTAVAIL, "its address %s is not on this machine: add it to a "
-			     "device first%s", text, ", or give --tcp-map for a TCP socket");
+			     "device first, or give --tcp-map for a TCP socket", text);
 	if (errno == EADDRINUSE)
 		return fault(f, EADDRINUSE, "another program holds %s: stop that first", text);
 	return fault(f, errno, "bind it to %s", text);
@@ -417,5 +440,8 @@ int inet_settle(struct net *net, struct sock *s, struct fault *f)
 	const SkOptsEntry *o = s->entry->isk->opts;
 
 	(void)net;
-	return o->reuseaddr ? 0 : set_int(s->fd, SOL_SOCKET, SO_REUSEADDR, 0, "SO_REUSEADDR", f);
+	if (!o->reuseaddr && set_int(s->fd, SOL_SOCKET, SO_REUSEADDR, 0, "SO_REUSEADDR", f) < 0)
+		return -1;
+	return o->so_reuseport ? 0 :
+	       set_int(s->fd, SOL_SOCKET, SO_REUSEPORT, 0, "SO_REUSEPORT", f);
 }

@@ -133,11 +133,12 @@ static int choose_method(const struct net *net, struct fault *f)
 {
 	const char *name = net_opts(net)->network_lock;
 
-	if (!name || !strcmp(name, "nftables"))
+	/* Whoever asks for iptables gets a lock too; inventory.img says what it is. */
+	if (!name || !strcmp(name, "nftables") || !strcmp(name, "iptables"))
 		return NETLOCK_NFTABLES;
 	if (!strcmp(name, "skip"))
 		return NETLOCK_SKIP;
-	return fault(f, -EOPNOTSUPP, "--network-lock %s: use nftables or skip", name);
+	return fault(f, -EOPNOTSUPP, "--network-lock %s: nftables, iptables (the same) or skip", name);
 }
 
 static int lock_failed(const struct fault *why, struct fault *f)
