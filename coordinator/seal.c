@@ -25,6 +25,7 @@
 #define INVENTORY_TEMP ".inventory.img.new"
 #define IMAGES_VERSION 2		/* every file starts with a common magic */
 #define OWN_CGROUP_SET 1
+#define NETWORK_LOCK_SKIP 2		/* nothing is locked */
 
 static int write_task(struct image *img, const struct task *t, struct fault *f)
 {
@@ -124,7 +125,8 @@ int seal_inventory(struct job *job, struct fault *f)
 	e.has_lsmtype = true;
 	e.lsmtype = labels_module();
 	e.has_network_lock_method = true;
-	e.network_lock_method = job->network_lock < 0 ? 0 : job->network_lock;
+	e.network_lock_method = job->network_lock < 0 ? NETWORK_LOCK_SKIP : job->network_lock;
+	e.has_tcp_close = e.tcp_close = job->opts->tcp_close;
 	e.has_allow_uprobes = e.allow_uprobes = job->uprobes;
 	e.plugins_entry = &plugins;
 	e.dump_criu_run_id = job->run_id;

@@ -15,6 +15,7 @@
 
 #include "coordinator/births.h"
 #include "coordinator/crew.h"
+#include "coordinator/iptables.h"
 #include "coordinator/kids.h"
 #include "coordinator/rebuild.h"
 #include "coordinator/seal.h"
@@ -349,6 +350,8 @@ int sockets_release(struct job *job, struct fault *f)
 
 	if (!births_of(job)->sockets)
 		return 0;
+	iptables_unlock("iptables-restore", births_of(job)->sockets->net_prepared->iptables);
+	iptables_unlock("ip6tables-restore", births_of(job)->sockets->net_prepared->ip6tables);
 	req.body_case = REQUEST__BODY_NET_RELEASE;
 	req.net_release = &msg;
 	return crew_ask(job->crew, ROLE_NET, STAGE__RELEASE, &req, NULL, f);

@@ -326,6 +326,8 @@ static int on_net_prepare(struct call *c, struct fault *f)
 		return -1;
 	done = xcalloc(1, sizeof(*done));
 	net_prepared__init(done);
+	done->iptables = netlock_rules(net, false);
+	done->ip6tables = netlock_rules(net, true);
 	done->n_flying = flights_needed(net, &needed);
 	done->flying = xcalloc(done->n_flying, sizeof(*needed));
 	if (done->n_flying)

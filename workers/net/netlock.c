@@ -11,6 +11,7 @@
  */
 #include "workers/net/netlock.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <linux/netlink.h>
 #include <string.h>
@@ -33,6 +34,7 @@ struct netlock {
 	int method;			/* NETLOCK_*; -1: none was needed */
 	bool blocked;			/* the table is there */
 	int undo;			/* memory file: the batch that removes it */
+	char *rules[2];			/* restore: for iptables-restore, IPv4 and IPv6 */
 };
 
 /* Both directions of the connections of one family. */
@@ -50,9 +52,10 @@ static struct netlock *netlock_of(struct net *net)
 	return net->netlock;
 }
 
+/* CRIU 4.2 has room for so much of a run's id; another version may use all of it. */
 static char *table_name(const struct net *net)
 {
-	return xasprintf("CRIU-%s", net->run_id);
+	return xasprintf("CRIU-%.21s", net->run_id);
 }
 
 /* Runs in the guard too: system calls only. No answer is asked for; there may be no table. */
@@ -186,15 +189,87 @@ int netlock_used(const struct net *net)
 	return net->netlock ? net->netlock->method : -1;
 }
 
-void netlock_lift(struct net *net)
+/* ---- what CRIU's iptables method left ---- */
+
+/* As CRIU gave it to iptables: a rule is found by its matches in their order. */
+static void put_rule(FILE *to, const char *chain, const union inet_addr *from,
+		     const union inet_addr *dest)
 {
-	AUTO_FREE char *table = table_name(net);
+	const void *a = &from->v4.sin_addr, *b = &dest->v4.sin_addr;
+	char source[INET6_ADDRSTRLEN], target[INET6_ADDRSTRLEN];
+	int family = from->sa.sa_family;
+
+	if (family == AF_INET6) {
+		a = &from->v6.sin6_addr;
+		b = &dest->v6.sin6_addr;
+	}
+	if (inet_is_mapped(from)) {
+		family = AF_INET;
+		a = &from->v6.sin6_addr.s6_addr[12];
+		b = &dest->v6.sin6_addr.s6_addr[12];
+	}
+	/* Ports lie at the same place in both kinds of address. */
+	fprintf(to, "-D %s --protocol tcp -m mark ! --mark %#x --source %s --sport %u "
+		"--destination %s --dport %u -j DROP\n", chain, TCPREPAIR_MARK,
+		inet_ntop(family, a, source, sizeof(source)), ntohs(from->v4.sin_port),
+		inet_ntop(family, b, target, sizeof(target)), ntohs(dest->v4.sin_port));
+}
+
+static char *write_rules(const struct netlock_connection *c, size_t n, bool v6)
+{
+	char *text = NULL;
+	size_t len, i, count = 0;
+	FILE *to = open_memstream(&text, &len);
+
+	if (!to)
+		die("out of memory");
+	fprintf(to, "*filter\n");
+	for (i = 0; i < n; i++) {
+		bool is_v6 = c[i].own.sa.sa_family == AF_INET6 && !inet_is_mapped(&c[i].own);
+
+		if (is_v6 != v6)
+			continue;
+		put_rule(to, "INPUT", &c[i].peer, &c[i].own);
+		put_rule(to, "OUTPUT", &c[i].own, &c[i].peer);
+		count++;
+	}
+	fprintf(to, "COMMIT\n");
+	fclose(to);
+	if (!count)
+		free(take_ptr(&text));
+	return text;
+}
+
+void netlock_expect(struct net *net, const struct netlock_connection *c, size_t n)
+{
+	struct netlock *lock = netlock_of(net);
+
+	lock->rules[0] = write_rules(c, n, false);
+	lock->rules[1] = write_rules(c, n, true);
+}
+
+char *netlock_rules(struct net *net, bool v6)
+{
+	return net->netlock ? take_ptr(&net->netlock->rules[v6]) : NULL;
+}
+
+static void delete_table(const char *table)
+{
 	AUTO_NFT struct nft *b = nft_begin();
 	struct fault f = { 0 };
 
 	nft_delete_table(b, table);
 	if (nft_commit(b, &f) < 0 && f.code != ENOENT)
 		log_warnx("the network stays locked (nft delete table inet %s): %s", table, f.text);
+}
+
+void netlock_lift(struct net *net)
+{
+	AUTO_FREE char *table = table_name(net), *whole = xasprintf("CRIU-%s", net->run_id);
+
+	delete_table(table);
+	if (net->tasks && strcmp(whole, table))
+		delete_table(whole);
 	if (net->netlock)
 		net->netlock->blocked = false;
 }
@@ -204,6 +279,8 @@ void netlock_end(struct net *net)
 	if (!net->netlock)
 		return;
 	auto_close(&net->netlock->undo);
+	free(net->netlock->rules[0]);
+	free(net->netlock->rules[1]);
 	free(net->netlock);
 	net->netlock = NULL;
 }

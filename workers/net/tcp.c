@@ -286,8 +286,25 @@ static int check_tcp(struct net *net, struct sock *s, struct fault *f)
 	return read_stream(net, s, t, f);
 }
 
+/* CRIU locks connections that are closed as well. */
+static void expect_lock(struct net *net)
+{
+	AUTO_FREE struct netlock_connection *c = xcalloc(sock_count(net), sizeof(*c));
+	size_t i, n = 0;
+
+	for (i = 0; i < sock_count(net); i++) {
+		const struct tcp *t = fresh_connection(net, i);
+
+		if (t)
+			c[n++] = (struct netlock_connection){ t->own, t->peer };
+	}
+	netlock_expect(net, c, n);
+}
+
 static int prepare_tcp(struct net *net, struct fault *f)
 {
+	if (net->lock_method == NETLOCK_IPTABLES)
+		expect_lock(net);
 	return tcp_map_check(net_opts(net), f);
 }
 
