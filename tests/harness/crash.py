@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """crash.py - kill stasis at any moment: a dumped task is never hurt, a restored one never half there.
 
-Alone:   sudo /usr/bin/python3 tests/harness/crash.py [options] [dump] [novdso] [restore]
+Alone:   sudo /usr/bin/python3 tests/harness/crash.py [options] [dump] [novdso] [tcp] [restore]
          --stasis PATH           the program under test
          --random 60             kills at random moments
          --stride 1              kill after every Nth step only
@@ -13,6 +13,8 @@ Dump:    programs/busy is dumped with --leave-running; the coordinator is killed
          makes progress, its own checks find nothing, same mappings, masks and threads, nobody
          traces it, no process of stasis is left.
 Novdso:  the same with a target that has unmapped its vDSO.
+Tcp:     the same with a target that talks over TCP connections: they go on, and the network
+         is not locked.
 Restore: a small tree is dumped, then restored with the same kills. Afterwards no task of the
          tree may exist, unless the restore was over.
 The last line is "N passed, N failed, N skipped".
@@ -168,6 +170,16 @@ class Busy:
             raise tool.Failure("mappings are not as before")
         if self.text("stat").rsplit(")", 1)[1].split()[0] in "Tt":
             raise tool.Failure("the target is stopped")
+        if not tool.wait_for(lambda: not self.is_locked(), 2):
+            raise tool.Failure("the network is locked")
+
+    def is_locked(self):
+        """Whether the packet filter has a rule for our port."""
+        port = struct.unpack_from("<Q", self.read(), 224)[0]
+        if not port:
+            return False
+        rules = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True)
+        return f". {port}" in rules.stdout
 
 
 class Score:
@@ -211,7 +223,7 @@ def judge(score, target, midway, what, ran):
 
 
 def dump_options(target):
-    return ["-t", str(target.pid), "--leave-running"]
+    return ["-t", str(target.pid), "--leave-running", "--tcp-established"]
 
 
 def measure_dump(stasis, target, images):
@@ -274,6 +286,10 @@ def test_dump(stasis, score, directory, args, options=(), what=""):
 
 def test_dump_without_vdso(stasis, score, directory, args):
     test_dump(stasis, score, directory, args, ["-v"], " without vDSO")
+
+
+def test_dump_with_connections(stasis, score, directory, args):
+    test_dump(stasis, score, directory, args, ["-c"], " with connections")
 
 
 # -- the restored tree ----------------------------------------------------------
@@ -395,7 +411,7 @@ def main():
     parser.add_argument("--random", type=int, default=60)
     parser.add_argument("--stride", type=int, default=1)
     parser.add_argument("--seed", type=int, default=int(time.time()))
-    parser.add_argument("what", nargs="*", choices=[[], "dump", "novdso", "restore"])
+    parser.add_argument("what", nargs="*", choices=[[], "dump", "novdso", "tcp", "restore"])
     args = parser.parse_args()
     if os.getuid():
         print("SKIP all: needs root")
@@ -408,6 +424,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="stasis-crash-") as directory:
         stasis = Stasis(args.stasis, directory)
         for name, test in (("dump", test_dump), ("novdso", test_dump_without_vdso),
+                           ("tcp", test_dump_with_connections),
                            ("restore", test_restore)):
             if args.what and name not in args.what:
                 continue

@@ -2,7 +2,7 @@
 /*
  * busy.c - a program that notices the least harm: the target of crash tests.
  *
- *   busy [-n THREADS] [-t] [-v] [FILE]     runs until killed
+ *   busy [-c] [-n THREADS] [-t] [-v] [FILE]     runs until killed
  *
  * THREADS (default 6, at least 6) are: nanosleep, poll, futex, signal receiver,
  * and compute threads in turn (general registers, vector registers); a sender
@@ -10,7 +10,8 @@
  * every round and publishes its progress in the page of busy.h. Any EINTR is an
  * error: a checkpoint that leaves the task running must not be seen. With -t
  * (tolerant: the task will be restored) EINTR from a relative sleep is allowed,
- * as it is after CRIU. With -v it unmaps its vDSO first.
+ * as it is after CRIU. With -v it unmaps its vDSO first. With -c one more thread talks over TCP
+ * connections whose both ends are its own.
  *
  * Alone:  build/tests/programs/busy /tmp/page &  sleep 1;  kill -9 $!
  */
@@ -19,6 +20,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -28,6 +30,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -320,6 +323,57 @@ static pthread_t launch(enum busy_kind kind, const char *name, void *(*body)(voi
 	return thread;
 }
 
+#define CONNECTIONS 8
+
+/* Ends of connections over the loopback device: [i][0] was connected, [i][1] accepted. */
+static int connection[CONNECTIONS][2];
+
+static void connect_all(void)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int i, listener = socket(AF_INET, SOCK_STREAM, 0);
+	socklen_t len = sizeof(a);
+
+	if (listener < 0 || bind(listener, (struct sockaddr *)&a, sizeof(a)) < 0 ||
+	    listen(listener, CONNECTIONS) < 0 || getsockname(listener, (struct sockaddr *)&a, &len) < 0)
+		error("listen: %s", strerror(errno));
+	for (i = 0; i < CONNECTIONS; i++) {
+		connection[i][0] = socket(AF_INET, SOCK_STREAM, 0);
+		if (connect(connection[i][0], (struct sockaddr *)&a, sizeof(a)) < 0)
+			error("connect: %s", strerror(errno));
+		connection[i][1] = accept(listener, NULL, NULL);
+	}
+	page->port = ntohs(a.sin_port);
+}
+
+/* A number from one end to the other. */
+static void pass(int from, int to, uint64_t number)
+{
+	uint64_t got = 0;
+
+	if (send(from, &number, sizeof(number), MSG_NOSIGNAL) != sizeof(number))
+		error("send: %s", strerror(errno));
+	if (recv(to, &got, sizeof(got), MSG_WAITALL) != sizeof(got))
+		error("recv: %s", strerror(errno));
+	if (got != number)
+		error("a connection carried %llx instead of %llx", (unsigned long long)got,
+		      (unsigned long long)number);
+}
+
+static void *tcp_body(void *arg)
+{
+	struct busy_worker *w = arg;
+	int i;
+
+	for (;;) {
+		i = w->rounds % CONNECTIONS;
+		pass(connection[i][0], connection[i][1], mix(w->rounds));
+		pass(connection[i][1], connection[i][0], mix(w->rounds + 1));
+		w->rounds++;
+	}
+	return NULL;
+}
+
 static void map_page(const char *path)
 {
 	int fd = -1, flags = MAP_SHARED | MAP_FIXED_NOREPLACE;
@@ -363,9 +417,12 @@ int main(int argc, char **argv)
 {
 	struct sigaction sa = { .sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART };
 	int threads = 6, opt;
+	bool talks = false;
 
-	while ((opt = getopt(argc, argv, "n:tv")) != -1) {
-		if (opt == 'n')
+	while ((opt = getopt(argc, argv, "cn:tv")) != -1) {
+		if (opt == 'c')
+			talks = true;
+		else if (opt == 'n')
 			threads = atoi(optarg);
 		else if (opt == 't')
 			tolerant = true;
@@ -390,6 +447,10 @@ int main(int argc, char **argv)
 	for (int i = 4; i < threads; i++)
 		launch(i % 2 ? BUSY_VECTOR : BUSY_GENERAL, i % 2 ? "vector" : "general",
 		       i % 2 ? vector_body : general_body);
+	if (talks) {
+		connect_all();
+		launch(BUSY_TCP, "tcp", tcp_body);
+	}
 	page->version = BUSY_VERSION;
 	__atomic_store_n(&page->magic, BUSY_MAGIC, __ATOMIC_SEQ_CST);
 	for (;;)

@@ -11,7 +11,8 @@
  *     12  u32  threads        how many entries of worker[] count
  *     16  u64  errors         must stay 0
  *     24  char error[200]     the first error, as a sentence
- *    224  u64  reserved[4]
+ *    224  u64  port        of its listening socket, with -c
+ *    232  u64  reserved[3]
  *    256  worker[BUSY_MAX], 64 bytes each:
  *           0  u64  rounds    grows for ever: progress
  *           8  u64  state     the hash chain, or the last counter received
@@ -38,6 +39,7 @@ enum busy_kind {
 	BUSY_FUTEX,
 	BUSY_SIGNAL,		/* receives queued RT signals, counts them */
 	BUSY_SENDER,		/* queues them */
+	BUSY_TCP,		/* talks to itself */
 };
 
 struct busy_worker {
@@ -55,7 +57,8 @@ struct busy_page {
 	uint32_t threads;
 	uint64_t errors;
 	char error[200];
-	uint64_t reserved[4];
+	uint64_t port;
+	uint64_t reserved[3];
 	struct busy_worker worker[BUSY_MAX];
 };
 

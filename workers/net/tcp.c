@@ -2,12 +2,14 @@
 /*
  * tcp.c - TCP sockets, both directions: without connection, listening, connected.
  *
- * Dump:     the packets of all connections are dropped from here on (netlock.c), then each is put in
- *           repair mode (tcprepair/), in which its socket can be closed without the peer's notice.
+ * Dump:     the packets of all connections are dropped from here on (netlock.c). Each is in repair mode
+ *           (tcprepair/) for the moment in which it is read: should we be killed, the task runs at once
+ *           and would fail to read and write. When the tasks are dead it goes into repair mode
+ *           again, in which the socket can be closed without the peer's notice.
  * Restore:  connections are made in repair mode; the last step lifts the lock and ends repair mode.
  *
  * Rights:   CAP_NET_ADMIN, CAP_NET_RAW.
- * Holds:    the paused connections, from collect (create) to the end.
+ * Holds:    restore: the paused connections.
  */
 #include "workers/net/tcp.h"
 
@@ -32,9 +34,8 @@ struct tcp {
 	union inet_addr own, peer;
 	bool live;			/* a connection that is not closed */
 	bool keep;			/* is to be paused and saved (restored) */
-	struct tcprepair *paused;
-	int undo;			/* dump: the guard's action */
-	int reuseaddr;			/* repair mode hides it */
+	bool locked;			/* dump: its packets are dropped */
+	struct tcprepair *paused;	/* restore: until the end */
 	struct tcprepair_state saved;	/* restore: from the image */
 };
 
@@ -69,10 +70,8 @@ static int look_at(const struct sock *s, struct tcp *t, struct fault *f)
 	socklen_t len = sizeof(t->info);
 
 	memset(t, 0, sizeof(*t));
-	t->undo = -1;
 	if (getsockopt(s->fd, IPPROTO_TCP, TCP_INFO, &t->info, &len) < 0)
 		return fault(f, errno, "read TCP_INFO");
-	t->reuseaddr = get_int(s->fd, SOL_SOCKET, SO_REUSEADDR);
 	t->live = t->info.tcpi_state != TCP_LISTEN && t->info.tcpi_state != TCP_CLOSE;
 	return inet_names(s->fd, s->family, &t->own, &t->peer, f);
 }
@@ -141,10 +140,28 @@ static int collect_tcp(struct net *net, struct sock *s, struct fault *f)
 	return 0;
 }
 
-/* Runs in the guard too. A window probe goes out: its answer sets the data in motion again. */
+/* Before any of their state is read. Closed ones have no packets. */
+static int collected_tcp(struct net *net, struct fault *f)
+{
+	AUTO_FREE struct netlock_connection *c = xcalloc(sock_count(net), sizeof(*c));
+	size_t i, n = 0;
+
+	for (i = 0; i < sock_count(net); i++) {
+		struct sock *s = sock_at(net, i);
+		struct tcp *t = s->kind == &tcp_kind ? s->priv : NULL;
+
+		if (!t || !t->keep || !t->live || t->locked)
+			continue;
+		c[n++] = (struct netlock_connection){ t->own, t->peer };
+		t->locked = true;
+	}
+	return n ? netlock_block(net, c, n, f) : 0;
+}
+
+/* Runs in the guard. */
 static void end_repair(int fd, uint64_t arg)
 {
-	int off = 0, reuse = arg & 1, peek_off = (int)(arg >> 32);
+	int off = TCP_REPAIR_OFF_NO_WP, reuse = arg & 1, peek_off = (int)(arg >> 32);
 
 	setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &off, sizeof(off));
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof(reuse));
@@ -152,56 +169,39 @@ static void end_repair(int fd, uint64_t arg)
 		setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &peek_off, sizeof(peek_off));
 }
 
-static int guard_one(struct net *net, struct sock *s, struct tcp *t, struct fault *f)
+/* Returns the guard's action. */
+static int guard_one(struct net *net, const struct sock *s, struct fault *f)
 {
 	uint32_t peek_off = get_int(s->fd, SOL_SOCKET, SO_PEEK_OFF);
+	bool reuse = get_int(s->fd, SOL_SOCKET, SO_REUSEADDR) > 0;
 
-	t->undo = guard_add(net, s->fd, end_repair, (uint64_t)peek_off << 32 | (t->reuseaddr > 0), f);
-	return t->undo < 0 ? -1 : 0;
+	return guard_add(net, s->fd, end_repair, (uint64_t)peek_off << 32 | reuse, f);
 }
 
-/* Connections to be kept that are not paused yet. */
-static struct tcp *fresh_connection(struct net *net, size_t i)
+static int read_connection(struct net *net, const struct sock *s, struct tcprepair_state *state,
+			   struct fault *f)
 {
-	struct sock *s = sock_at(net, i);
-	struct tcp *t = s->kind == &tcp_kind ? s->priv : NULL;
+	struct tcprepair *paused;
+	int action = guard_one(net, s, f), r;
 
-	return t && t->keep && !t->paused ? t : NULL;
-}
-
-/* Promise the end of repair mode, lock the network, and only then begin with it. */
-static int collected_tcp(struct net *net, struct fault *f)
-{
-	AUTO_FREE struct netlock_connection *c = xcalloc(sock_count(net), sizeof(*c));
-	struct tcp *t;
-	size_t i, n = 0;
-
-	for (i = 0; i < sock_count(net); i++) {
-		t = fresh_connection(net, i);
-		if (t && guard_one(net, sock_at(net, i), t, f) < 0)
-			return -1;
-		if (t && t->live)
-			c[n++] = (struct netlock_connection){ t->own, t->peer };
-	}
-	if (n && netlock_block(net, c, n, f) < 0)
+	if (action < 0 || tcprepair_pause(s->fd, &paused, f) < 0)
 		return -1;
-	for (i = 0; i < sock_count(net); i++) {
-		t = fresh_connection(net, i);
-		if (t && tcprepair_pause(sock_at(net, i)->fd, &t->paused, f) < 0)
-			return prefixed(sock_at(net, i), f);
-	}
-	return 0;
+	r = tcprepair_save(paused, state, f);
+	if (tcprepair_cancel(paused, f) < 0)
+		return -1;
+	guard_drop(net, action);
+	return r;
 }
 
-static int save(struct net *net, struct sock *s, struct tcp *t, InetSkEntry *e, struct fault *f)
+static int save(struct net *net, struct sock *s, InetSkEntry *e, struct fault *f)
 {
-	struct tcprepair_state state;
-	int r;
+	struct tcprepair_state state = { 0 };
+	int r = read_connection(net, s, &state, f);
 
-	if (tcprepair_save(t->paused, &state, f) < 0)
-		return -1;
-	e->state = state.state;
-	r = tcp_stream_write(net, s->ino, &state, f);
+	if (r == 0) {
+		e->state = state.state;
+		r = tcp_stream_write(net, s->ino, &state, f);
+	}
 	tcprepair_clear(&state);
 	return r;
 }
@@ -217,18 +217,17 @@ static void read_shutdown(const struct sock *s, InetSkEntry *e)
 
 static int write_tcp(struct net *net, struct sock *s, struct fault *f)
 {
-	struct tcp *t = s->priv;
+	const struct tcp *t = s->priv;
 	struct inet_entry x;
 	int r = -1;
 
 	if (inet_read(net, s, &x, f) == 0 && tcp_options_read(net, s, &x, f) == 0) {
 		x.e.state = t->info.tcpi_state;
-		x.opts.reuseaddr = t->reuseaddr > 0;
 		if (x.e.state == TCP_LISTEN)
 			x.e.backlog = t->info.tcpi_sacked;
 		else
 			read_shutdown(s, &x.e);
-		r = t->paused ? save(net, s, t, &x.e, f) : 0;
+		r = t->keep ? save(net, s, &x.e, f) : 0;
 	}
 	if (r == 0)
 		r = inet_write(net, &x, f);
@@ -269,7 +268,6 @@ static int check_tcp(struct net *net, struct sock *s, struct fault *f)
 	const InetSkEntry *e;
 
 	s->priv = t;
-	t->undo = -1;
 	if (inet_check(net, s, f) < 0)
 		return -1;
 	e = s->entry->isk;
@@ -293,9 +291,10 @@ static void expect_lock(struct net *net)
 	size_t i, n = 0;
 
 	for (i = 0; i < sock_count(net); i++) {
-		const struct tcp *t = fresh_connection(net, i);
+		const struct sock *s = sock_at(net, i);
+		const struct tcp *t = s->kind == &tcp_kind ? s->priv : NULL;
 
-		if (t)
+		if (t && t->keep)
 			c[n++] = (struct netlock_connection){ t->own, t->peer };
 	}
 	netlock_expect(net, c, n);
@@ -395,8 +394,19 @@ static int resume_one(struct net *net, struct sock *s, struct fault *f)
 	if (tcprepair_resume(take_ptr(&t->paused), &why) < 0 ||
 	    (s->entry && inet_settle(net, s, &why) < 0))
 		log_warnx("a connection may stand still: %s", why.text);
-	else if (t->undo >= 0)
-		guard_drop(net, t->undo);
+	return 0;
+}
+
+/* Dump: the tasks are dead, the socket is about to be closed by us, who hold it last. */
+static int silence_one(struct net *net, struct sock *s, struct fault *f)
+{
+	const struct tcp *t = s->priv;
+	int on = TCP_REPAIR_ON;
+
+	(void)net;
+	(void)f;
+	if (t && t->keep && setsockopt(s->fd, IPPROTO_TCP, TCP_REPAIR, &on, sizeof(on)) < 0)
+		log_warnx("a connection's peer may notice that it is closed");
 	return 0;
 }
 
@@ -411,6 +421,8 @@ static void end_tcp(struct net *net, bool run_on)
 		netlock_lift(net);
 	if (run_on)
 		net_each_sock(net, &tcp_kind, resume_one, &f);
+	else if (!net->tasks)
+		net_each_sock(net, &tcp_kind, silence_one, &f);
 	net_each_sock(net, &tcp_kind, release_one, &f);
 	netlock_end(net);
 	inet_end(net);

@@ -134,18 +134,28 @@ failed:
 	return -1;
 }
 
-int tcprepair_resume(struct tcprepair *c, struct fault *f)
+static int leave(struct tcprepair *c, int how, struct fault *f)
 {
 	int r = 0;
 
-	/* Off sends a window probe: the peer's answer sets the data in motion again. */
 	if (c->repairing)
-		r = tcprepair_switch(c, TCP_REPAIR_OFF, f);
+		r = tcprepair_switch(c, how, f);
 	if (!r)
 		r = tcprepair_set(c, SOL_SOCKET, SO_REUSEADDR, c->reuseaddr,
 				  "put SO_REUSEADDR back", f);
 	free(c);
 	return r;
+}
+
+/* Off sends a window probe: the peer's answer sets the data in motion again. */
+int tcprepair_resume(struct tcprepair *c, struct fault *f)
+{
+	return leave(c, TCP_REPAIR_OFF, f);
+}
+
+int tcprepair_cancel(struct tcprepair *c, struct fault *f)
+{
+	return leave(c, TCP_REPAIR_OFF_NO_WP, f);
 }
 
 void tcprepair_release(struct tcprepair *c)

@@ -5,7 +5,8 @@
  * A library of its own: it needs proto/control/{fault,util} and libc, nothing else of Stasis.
  *
  * Save:     tcprepair_pause, tcprepair_save, then close the socket (nothing is sent, the peer
- *           notices nothing) and tcprepair_release; or tcprepair_resume to let it run on.
+ *           notices nothing) and tcprepair_release; or tcprepair_resume to let it run on, or
+ *           tcprepair_cancel to put off the decision.
  * Restore:  socket(), tcprepair_pause, tcprepair_restore, the caller's own socket options,
  *           tcprepair_resume.
  *
@@ -93,6 +94,12 @@ int tcprepair_restore(struct tcprepair *c, const struct tcprepair_state *s,
 
 /* Let the connection run and free the handle, also after a fault. SO_REUSEADDR stays as it was. */
 int tcprepair_resume(struct tcprepair *c, struct fault *f);
+
+/*
+ * As if the connection had never been paused: no packet goes out, nothing changes. Frees the handle. For
+ * callers that pause a second time before they close the socket.
+ */
+int tcprepair_cancel(struct tcprepair *c, struct fault *f);
 
 /* Free the handle only: the socket stays in repair mode. NULL is fine. */
 void tcprepair_release(struct tcprepair *c);
