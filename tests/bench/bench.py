@@ -9,6 +9,8 @@ Loads:   minimal    a static program that sleeps
          objects    64 threads and 1000 descriptors
          threads    10,000 threads (CRIU only with --criu-threads: it takes minutes)
          memory     1 GiB of anonymous memory, no two pages alike
+         tcp        1,000 established TCP connections with unread data
+         tcp10      10,000 of them (Stasis only: growth)
 
 The programs take turns, and who is first changes each round. Images lie on a
 private tmpfs; everything runs in a mount namespace with a tmpfs on /run, so CRIU
@@ -34,7 +36,10 @@ LOADS = {
     "objects": ["threads", "64", "descriptors", "1000"],
     "threads": ["threads", "10000"],
     "memory": ["memory", "1024"],
+    "tcp": ["connections", "1000"],
+    "tcp10": ["connections", "10000"],
 }
+OPTIONS = {"tcp": ["--tcp-established"], "tcp10": ["--tcp-established"]}
 COLUMNS = ("dump", "frozen", "restore")
 
 
@@ -100,14 +105,15 @@ def measure(program, load, base, timeout):
         if not tool.wait_for(lambda: os.path.exists(ready), 60):
             raise tool.Failure("the load does not start")
         time.sleep(0.05)
-        dump = timed([program, "dump", "-t", str(pid), "-D", images, "-o", "dump.log"], images,
-                     timeout)
+        options = OPTIONS.get(load, [])
+        dump = timed([program, "dump", "-t", str(pid), "-D", images, "-o", "dump.log"] + options,
+                     images, timeout)
         frozen = frozen_ms(images)
         if not tool.wait_for(lambda: not tool.alive(pid), 10):
             raise tool.Failure("the task is still there")
         tool.reap()
-        restore = timed([program, "restore", "-d", "-D", images, "-o", "restore.log"], images,
-                        timeout)
+        restore = timed([program, "restore", "-d", "-D", images, "-o", "restore.log"] + options,
+                        images, timeout)
         if not tool.alive(pid):
             raise tool.Failure("the task did not come back")
     finally:
@@ -144,6 +150,8 @@ def run_load(load, programs, args, base):
             order.reverse()
         for name in order:
             if load == "threads" and name == "criu" and not args.criu_threads:
+                continue
+            if load == "tcp10" and name == "criu":
                 continue
             results[name].append(measure(programs[name], load, base, args.timeout))
     report(load, results)

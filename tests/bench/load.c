@@ -2,13 +2,15 @@
 /*
  * load.c - what the bench freezes: a task of a chosen size that only sleeps.
  *
- *   load READY [threads N] [descriptors N] [memory MiB]
+ *   load READY [threads N] [descriptors N] [memory MiB] [connections N]
  *
- * The descriptors are open files (half of them regular, the rest pipes' ends).
+ * The descriptors are open files (half of them regular, the rest pipes' ends). Of TCP connections N
+ * ends are here, all of them, with a line to be read in each.
  * Creates the file READY when all is in place. Linked statically, so that with
  * no further words it is about the smallest process there is.
  */
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -16,6 +18,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 static void *sleeper(void *arg)
@@ -76,6 +79,27 @@ static int make_memory(long mib)
 	return 0;
 }
 
+static int make_connections(long n)
+{
+	struct rlimit r = { n + 100, n + 100 };
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int listener = socket(AF_INET, SOCK_STREAM, 0), one, other;
+	socklen_t len = sizeof(a);
+
+	if (setrlimit(RLIMIT_NOFILE, &r) < 0 || bind(listener, (struct sockaddr *)&a, len) < 0 ||
+	    listen(listener, 100) < 0 || getsockname(listener, (struct sockaddr *)&a, &len) < 0)
+		return -1;
+	for (long i = 0; i < n / 2; i++) {
+		one = socket(AF_INET, SOCK_STREAM, 0);
+		if (connect(one, (struct sockaddr *)&a, sizeof(a)) < 0)
+			return -1;
+		other = accept(listener, NULL, NULL);
+		if (other < 0 || send(one, "to you\n", 7, 0) < 0 || send(other, "to me\n", 6, 0) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	int r = 0, fd;
@@ -87,6 +111,8 @@ int main(int argc, char **argv)
 			r = make_descriptors(atol(argv[i + 1]), argv[1]);
 		else if (!strcmp(argv[i], "memory"))
 			r = make_memory(atol(argv[i + 1]));
+		else if (!strcmp(argv[i], "connections"))
+			r = make_connections(atol(argv[i + 1]));
 		else
 			r = -1;
 	}
