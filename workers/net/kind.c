@@ -7,7 +7,9 @@
  */
 #include "workers/net/kind.h"
 
+#include <netinet/in.h>
 #include <stdio.h>
+#include <sys/socket.h>
 
 #include "workers/net/netlink.h"
 #include "workers/net/unix.h"
@@ -25,11 +27,67 @@ static const struct sock_kind unknown_kind = {
 	.refuse = "this kind of socket is not known: close it before the dump",
 };
 
+#ifndef IPPROTO_MPTCP
+#define IPPROTO_MPTCP 262
+#endif
+#ifndef AF_SMC
+#define AF_SMC 43
+#endif
+
+static bool match_mptcp(const struct sock *s)
+{
+	return s->protocol == IPPROTO_MPTCP;
+}
+
+static bool match_sctp(const struct sock *s)
+{
+	return s->protocol == IPPROTO_SCTP;
+}
+
+static bool match_dccp(const struct sock *s)
+{
+	return s->protocol == IPPROTO_DCCP && s->type == SOCK_DCCP;
+}
+
+static bool match_smc(const struct sock *s)
+{
+	return s->family == AF_SMC;
+}
+
+static const struct sock_kind mptcp_kind = {
+	.name = "MPTCP socket",
+	.match = match_mptcp,
+	.refuse = "the state of multipath TCP cannot be read: make the program use TCP (Go: "
+		  "GODEBUG=multipathtcp=0), or close it before the dump",
+};
+
+static const struct sock_kind sctp_kind = {
+	.name = "SCTP socket",
+	.match = match_sctp,
+	.refuse = "the state of SCTP cannot be read: close it before the dump",
+};
+
+static const struct sock_kind dccp_kind = {
+	.name = "DCCP socket",
+	.match = match_dccp,
+	.refuse = "the state of DCCP cannot be read: close it before the dump",
+};
+
+static const struct sock_kind smc_kind = {
+	.name = "SMC socket",
+	.match = match_smc,
+	.refuse = "the state of SMC cannot be read: make the program use TCP, or close it before the dump",
+};
+
 const struct sock_kind *const sock_kinds[] = {
 	&unix_kind,
 	&netlink_kind,
 	&udp_kind,
 	&tcp_kind,
+	&mptcp_kind,
+	&sctp_kind,
+	&dccp_kind,
+	&smc_kind,
 	&unknown_kind,
 	NULL
 };
