@@ -234,29 +234,36 @@ static int plan_run(struct net *net, struct plan *p, struct fault *f)
 	return r;
 }
 
+/* Can one pair be made of u and its peer? A peer that knows nothing of u but has no name must be. */
+static bool pairs_with_peer(const struct usk *u)
+{
+	const struct usk *p = u->peer;
+
+	return p && p != u && !p->linked &&
+	       (usk_is_mutual(u) || (p->way != WAY_CONNECTION && !p->e->name.len));
+}
+
+/* First those whose other end is there, then those that get a passing one. */
 static int make_pairs(struct net *net, struct unix_restore *r, struct fault *f)
 {
 	struct plan plan = { 0 };
 	size_t i;
 
-	for (i = 0; i < r->n; i++) {
-		struct usk *u = r->list[i], *p = u->peer;
+	for (i = 0; i < 2 * r->n; i++) {
+		struct usk *u = r->list[i % r->n], *p = u->peer;
 		const SkUcredEntry *who = u->e->peercred;
-		int *other = &u->far;
+		const bool both = i < r->n;
 
-		/* Of two that are peers the first makes both; a one-way peer without a name is an end too. */
-		if (u->way != WAY_PAIR || u->linked)
+		if (u->way != WAY_PAIR || u->linked || (both && !pairs_with_peer(u)))
 			continue;
-		if (p && (usk_is_mutual(u) || (p->way != WAY_CONNECTION && !p->linked && p != u &&
-					       !p->e->name.len))) {
-			other = &p->s->fd;
-			who = who ? who : p->e->peercred;
+		u->linked = true;
+		if (both) {
 			p->linked = true;
 			u->twin = p;
 			p->twin = u;
 		}
-		u->linked = true;
-		plan_add(&plan, DEED_PAIR, who, u->e->type, &u->s->fd, other);
+		plan_add(&plan, DEED_PAIR, both && !who ? p->e->peercred : who, u->e->type, &u->s->fd,
+			 both ? &p->s->fd : &u->far);
 	}
 	return plan_run(net, &plan, f);
 }
