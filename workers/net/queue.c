@@ -290,35 +290,24 @@ static int keep_messages(struct net *net, struct sock *s, bool ended, struct fau
 	return 0;
 }
 
-/* Do the first n bytes of a stream at off carry descriptors? */
-static bool carries(struct net *net, const struct sock *s, size_t off, void *scratch, size_t n)
-{
-	struct inbox *in = net->queues->inbox;
-
-	return peek_at(s, in, off, scratch, n) > 0 &&
-	       read_control(net, &in->head[0].msg_hdr, NULL) > 0;
-}
-
 /*
  * The kernel tells bytes before a message with descriptors together with it, but the descriptors
- * come to who reads the first byte of that message: which of n bytes is it?
+ * come to who reads the first byte of that message: which of n bytes is it? A message is copied
+ * whole or not at all: without a place for the last byte, all comes but the last message.
  */
-static size_t find_carrier(struct net *net, const struct sock *s, size_t off, size_t n)
+static size_t find_carrier(const struct sock *s, struct inbox *in, size_t off, char *data, size_t n)
 {
-	AUTO_FREE void *scratch = xcalloc(1, n);
-	size_t without = 0, with = n;
+	struct iovec iov[] = { { data, n - 1 }, { (void *)1, 1 } };
+	struct msghdr h = { .msg_iov = iov, .msg_iovlen = 2, .msg_control = in->control[0],
+			    .msg_controllen = sizeof(in->control[0]) };
+	ssize_t before;
 
-	if (carries(net, s, off, scratch, 1))
+	set_peek_off(s->fd, off);
+	before = recvmsg(s->fd, &h, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	if (before < 0)
 		return 0;
-	while (with - without > 1) {
-		const size_t middle = without + (with - without) / 2;
-
-		if (carries(net, s, off, scratch, middle))
-			with = middle;
-		else
-			without = middle;
-	}
-	return without;
+	read_control(NULL, &h, NULL);
+	return before;
 }
 
 /* A stretch of a stream as the kernel gives it: one sender, at most one set of descriptors. */
@@ -334,7 +323,7 @@ static ssize_t keep_stretch(struct net *net, struct sock *s, size_t off, char *d
 		return n < 0 && errno != EAGAIN ? unreadable(s, errno, f) : 0;
 	m = (struct message){ .id = s->id };
 	read_control(net, &in->head[0].msg_hdr, &m);
-	plain = m.nrights ? find_carrier(net, s, off, n) : 0;
+	plain = m.nrights ? find_carrier(s, in, off, data, n) : 0;
 	if (plain) {
 		before = new_message(s, data, plain);
 		before.cred = m.cred;
