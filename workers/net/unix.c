@@ -64,7 +64,9 @@ static struct unix_rec *find_rec(struct net *net, uint32_t ino, struct fault *f)
 	for (i = 0; d->diag && i < sock_count(net); i++) {
 		struct sock *s = sock_at(net, i);
 
-		r = s->family == AF_UNIX ? unix_diag_find(d->diag, s->ino) : NULL;
+		if (s->kind != &unix_kind)
+			continue;
+		r = unix_diag_find(d->diag, s->ino);
 		s->priv = r;
 		if (r)
 			r->s = s;
