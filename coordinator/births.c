@@ -24,7 +24,7 @@ static void append(struct task ***list, size_t *n, size_t *cap, struct task *t)
 
 static bool leads_session(const struct task *t)
 {
-	return t->sid == t->pid;
+	return t->sid == t->vpid;
 }
 
 /* ---- the root's session and group ---- */
@@ -35,7 +35,7 @@ static int must_be_foreign(const struct job *job, pid_t id, struct fault *f)
 	size_t i;
 
 	for (i = 0; i < job->ntasks; i++)
-		if (job->tasks[i]->pid == id || job->tasks[i]->sid == id || job->tasks[i]->pgid == id)
+		if (job->tasks[i]->vpid == id || job->tasks[i]->sid == id || job->tasks[i]->pgid == id)
 			return fault(f, -EEXIST, "our own session or group %d is also one of task %d in the "
 				     "images; restore from another terminal", id, job->tasks[i]->pid);
 	return 0;
@@ -46,8 +46,8 @@ static int adopt_root(struct job *job, struct fault *f)
 {
 	struct task *root = job->tasks[0], *t;
 	struct births *p = births_of(job);
-	pid_t sid = root->sid, group = root->pgid == root->pid ? sid : root->pgid;
-	pid_t new_group = root->pgid == root->pid ? p->our_sid : p->our_pgid;
+	pid_t sid = root->sid, group = root->pgid == root->vpid ? sid : root->pgid;
+	pid_t new_group = root->pgid == root->vpid ? p->our_sid : p->our_pgid;
 	size_t i;
 
 	if (leads_session(root))
@@ -162,10 +162,10 @@ static struct task *helper_beside(struct job *job, struct task *leader, struct f
 	size_t i;
 
 	for (i = 0; i < b->nmade; i++)
-		if (birth_of(b->made[i])->helper && b->made[i]->sid == leader->pid)
+		if (birth_of(b->made[i])->helper && b->made[i]->sid == leader->vpid)
 			return b->made[i];
 	pid = free_pid(job, f);
-	return pid < 0 ? NULL : add_helper(job, leader, pid, leader->pid, leader->pid);
+	return pid < 0 ? NULL : add_helper(job, leader, pid, leader->vpid, leader->vpid);
 }
 
 /* Will a child of `maker`, once that ends, come to `heir`: nobody between who adopts? */
@@ -274,6 +274,22 @@ static int plan_sessions(struct job *job, struct fault *f)
 	return 0;
 }
 
+/* Somebody else on the way may have become a child subreaper for another task since. */
+static int check_heirs(const struct job *job, struct fault *f)
+{
+	size_t i;
+
+	for (i = 1; i < job->ntasks; i++) {
+		const struct task *t = job->tasks[i];
+
+		if (birth_of(t)->orphan && !comes_to(birth_of(t)->maker, t->parent))
+			return fault(f, -ENOTSUP, "task %d, born in session %d, cannot be given its parent %d: "
+				     "another task would inherit it; such a tree cannot be restored",
+				     t->vpid, birth_of(t)->born_sid, t->parent->vpid);
+	}
+	return 0;
+}
+
 /* ---- groups ---- */
 
 static int plan_groups(struct job *job, struct fault *f)
@@ -284,7 +300,7 @@ static int plan_groups(struct job *job, struct fault *f)
 
 	for (i = 0; i < job->ntasks; i++) {
 		t = job->tasks[i];
-		if (t->pgid == t->pid || (t->pgid == p->our_pgid && t->sid == p->our_sid))
+		if (t->pgid == t->vpid || (t->pgid == p->our_pgid && t->sid == p->our_sid))
 			continue;
 		leader = tree_find(job, t->pgid);
 		if (!leader)
@@ -312,7 +328,7 @@ static int put_in_order(struct job *job, struct fault *f)
 	birth_of(job->tasks[0])->born_group = p->our_pgid;
 	for (i = 0; i < p->nall; i++) {
 		b = birth_of(p->all[i]);
-		b->group = leads_session(p->all[i]) ? p->all[i]->pid : b->born_group;
+		b->group = leads_session(p->all[i]) ? p->all[i]->vpid : b->born_group;
 		for (k = 0; k < b->nmade; k++) {
 			struct birth *child = birth_of(b->made[k]);
 
@@ -326,7 +342,7 @@ static int put_in_order(struct job *job, struct fault *f)
 	return 0;
 }
 
-int births_plan(struct job *job, struct fault *f)
+static struct births *begin(struct job *job)
 {
 	struct births *p = xcalloc(1, sizeof(*p));
 	struct birth *b;
@@ -334,18 +350,43 @@ int births_plan(struct job *job, struct fault *f)
 
 	job->priv = p;
 	p->memory = -1;
+	for (i = 0; i < job->ntasks; i++) {
+		b = job->tasks[i]->priv = xcalloc(1, sizeof(*b));
+		b->dumpable = -1;
+	}
+	return p;
+}
+
+static int plan(struct job *job, struct fault *f)
+{
+	if (plan_sessions(job, f) < 0 || check_heirs(job, f) < 0 || plan_groups(job, f) < 0)
+		return -1;
+	return put_in_order(job, f);
+}
+
+int births_plan(struct job *job, struct fault *f)
+{
+	struct births *p = begin(job);
+
 	p->ours = inherited_read(f);
 	if (!p->ours)
 		return -1;
 	p->our_sid = getsid(0);
 	p->our_pgid = getpgrp();
-	for (i = 0; i < job->ntasks; i++) {
-		b = job->tasks[i]->priv = xcalloc(1, sizeof(*b));
-		b->dumpable = -1;
-	}
-	if (adopt_root(job, f) < 0 || plan_sessions(job, f) < 0 || plan_groups(job, f) < 0)
-		return -1;
-	return put_in_order(job, f);
+	return adopt_root(job, f) < 0 ? -1 : plan(job, f);
+}
+
+int births_check(const struct job *job, struct fault *f)
+{
+	struct job copy = *job;
+	struct births *p = begin(&copy);
+	int r;
+
+	p->our_sid = job->tasks[0]->sid;
+	p->our_pgid = job->tasks[0]->pgid;
+	r = plan(&copy, f);
+	births_free(&copy);
+	return r;
 }
 
 static void free_birth(struct task *t)

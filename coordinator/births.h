@@ -88,4 +88,7 @@ static inline struct births *births_of(const struct job *job)
 int births_plan(struct job *job, struct fault *f);
 void births_free(struct job *job);
 
+/* Dump: the same for tasks that are still there, so that what cannot be restored is not dumped. */
+int births_check(const struct job *job, struct fault *f);
+
 #endif

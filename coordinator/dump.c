@@ -20,6 +20,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "coordinator/births.h"
 #include "coordinator/cgroup_sets.h"
 #include "coordinator/core_dump.h"
 #include "coordinator/crew.h"
@@ -357,7 +358,7 @@ static int freeze(struct job *job, struct fault *f)
 	step(job, "frozen");
 	root = job->tasks[0];
 	if (preflight_session(root->vpid, root->sid, job->opts, f) < 0 ||
-	    check_new_tasks(job, f) < 0 || kids_assign(job, f) < 0 ||
+	    check_new_tasks(job, f) < 0 || births_check(job, f) < 0 || kids_assign(job, f) < 0 ||
 	    sleepers_measure(job, f) < 0 ||
 	    /* Descriptors do not change by what comes next: files begins while agents go in. */
 	    ask_collect(job, ROLE_FILES, f) < 0) {
