@@ -154,53 +154,56 @@ static struct task *find_helper(const struct births *p, pid_t pid)
 	return NULL;
 }
 
-/* A helper in the session of a living leader. */
-static struct task *helper_beside(struct job *job, struct task *leader, struct fault *f)
+/* Is `above` an ancestor of t? Who ends below it, with nobody else adopting, leaves it the children. */
+static bool is_below(const struct task *t, const struct task *above)
+{
+	do
+		t = t->parent;
+	while (t && t != above);
+	return t;
+}
+
+/* A helper in the session of a leader, whose children heir is to inherit. */
+static struct task *helper_beside(struct job *job, struct task *leader, struct task *heir,
+				  struct fault *f)
 {
 	struct birth *b = birth_of(leader);
+	struct task *h;
 	pid_t pid;
 	size_t i;
 
 	for (i = 0; i < b->nmade; i++)
-		if (birth_of(b->made[i])->helper && b->made[i]->sid == leader->vpid)
+		if (birth_of(b->made[i])->heir == heir && b->made[i]->sid == leader->vpid)
 			return b->made[i];
 	pid = free_pid(job, f);
-	return pid < 0 ? NULL : add_helper(job, leader, pid, leader->vpid, leader->vpid);
-}
-
-/* Will a child of `maker`, once that ends, come to `heir`: nobody between who adopts? */
-static bool comes_to(const struct task *maker, const struct task *heir)
-{
-	const struct task *q = maker->parent;
-
-	while (q && q != heir && !birth_of(q)->adopts)
-		q = q->parent;
-	return q == heir;
-}
-
-/* Who can fork a task in this session and end, so that t's parent inherits it. NULL: nobody. */
-static struct task *find_maker(struct job *job, const struct task *t, pid_t sid, struct fault *f)
-{
-	struct task *leader = tree_find(job, sid), *helper;
-
-	if (!leader) {
-		helper = find_helper(births_of(job), sid);
-		if (!helper)
-			return add_helper(job, t->parent, sid, sid, sid);
-		return comes_to(helper, t->parent) ? helper : NULL;
-	}
-	if (leader->state == TASK_ZOMBIE)
-		return comes_to(leader, t->parent) ? leader : NULL;
-	/* Its helper would be one below: the leader is the first who could be between. */
-	if (leader == t->parent || birth_of(leader)->adopts || !comes_to(leader, t->parent))
+	if (pid < 0)
 		return NULL;
-	return helper_beside(job, leader, f);
+	h = add_helper(job, leader, pid, leader->vpid, leader->vpid);
+	birth_of(h)->heir = heir;
+	return h;
+}
+
+/* Who can fork a task in this session and end, so that heir inherits it. NULL: nobody. */
+static struct task *find_maker(struct job *job, struct task *heir, pid_t sid, struct fault *f)
+{
+	struct task *leader = tree_find(job, sid);
+
+	if (!leader)
+		leader = find_helper(births_of(job), sid);
+	if (!leader) {
+		leader = add_helper(job, heir, sid, sid, sid);
+		birth_of(leader)->heir = heir;
+		return leader;
+	}
+	if (birth_of(leader)->heir == heir)
+		return leader;
+	return is_below(leader, heir) ? helper_beside(job, leader, heir, f) : NULL;
 }
 
 /*
  * The creator of t is gone, the session it was born in remains: let somebody of that session
- * fork it and end, so that its parent, as child subreaper, becomes its parent again. False when that
- * is not possible.
+ * fork it and end, so that its parent, as the only child subreaper, becomes its parent again. False
+ * when that is not possible.
  */
 static bool plan_orphan(struct job *job, struct task *t, pid_t sid, struct fault *f)
 {
@@ -208,10 +211,9 @@ static bool plan_orphan(struct job *job, struct task *t, pid_t sid, struct fault
 
 	if (!t->parent || birth_of(t)->maker)
 		return false;
-	maker = find_maker(job, t, sid, f);
+	maker = find_maker(job, t->parent, sid, f);
 	if (!maker)
 		return false;
-	birth_of(t->parent)->adopts = true;
 	birth_of(t)->orphan = true;
 	birth_of(t)->born_sid = sid;
 	set_maker(t, maker);
@@ -263,7 +265,8 @@ static int plan_sessions(struct job *job, struct fault *f)
 	struct task *t;
 	size_t i;
 
-	for (i = 1; i < job->ntasks; i++) {
+	/* The deepest first: the helper for a dead leader goes below the deepest heir, others below it. */
+	for (i = job->ntasks; i-- > 1;) {
 		t = job->tasks[i];
 		if (!leads_session(t) && t->sid != t->parent->sid && plan_stranger(job, t, f) < 0)
 			return -1;
@@ -271,22 +274,6 @@ static int plan_sessions(struct job *job, struct fault *f)
 	for (i = 1; i < job->ntasks; i++)
 		if (!birth_of(job->tasks[i])->maker)
 			set_maker(job->tasks[i], job->tasks[i]->parent);
-	return 0;
-}
-
-/* Somebody else on the way may have become a child subreaper for another task since. */
-static int check_heirs(const struct job *job, struct fault *f)
-{
-	size_t i;
-
-	for (i = 1; i < job->ntasks; i++) {
-		const struct task *t = job->tasks[i];
-
-		if (birth_of(t)->orphan && !comes_to(birth_of(t)->maker, t->parent))
-			return fault(f, -ENOTSUP, "task %d, born in session %d, cannot be given its parent %d: "
-				     "another task would inherit it; such a tree cannot be restored",
-				     t->vpid, birth_of(t)->born_sid, t->parent->vpid);
-	}
 	return 0;
 }
 
@@ -359,7 +346,7 @@ static struct births *begin(struct job *job)
 
 static int plan(struct job *job, struct fault *f)
 {
-	if (plan_sessions(job, f) < 0 || check_heirs(job, f) < 0 || plan_groups(job, f) < 0)
+	if (plan_sessions(job, f) < 0 || plan_groups(job, f) < 0)
 		return -1;
 	return put_in_order(job, f);
 }

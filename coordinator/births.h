@@ -21,7 +21,7 @@ struct birth {
 	size_t nmade, made_cap;
 	bool helper;
 	bool orphan;			/* becomes its parent's child when its maker ends */
-	bool adopts;			/* must be child subreaper for an orphan */
+	struct task *heir;		/* of a helper: who inherits its children; NULL: it has none */
 	bool early;			/* forked before its maker calls setsid */
 	bool founds;			/* a process group of its number is needed */
 	pid_t born_sid;			/* the session it must be born in; 0: any */

@@ -235,13 +235,7 @@ static int add_unmap(struct job *job, struct ops *o, struct task *t, struct faul
 /* A task's part of the forking: children of its old session, its own session, the others. */
 static int add_family(struct job *job, struct ops *o, struct task *t, struct fault *f)
 {
-	struct birth *b = birth_of(t);
-
-	if (add_unmap(job, o, t, f) < 0 || ops_reserve(o, 1, 0, f) < 0)
-		return -1;
-	if (b->adopts)
-		ops_add(o, 0, "become child subreaper", SYS_prctl, 2, gc(PR_SET_CHILD_SUBREAPER), gc(1));
-	if (add_forks(job, o, t, true, f) < 0 || ops_reserve(o, 1, 0, f) < 0)
+	if (add_unmap(job, o, t, f) < 0 || add_forks(job, o, t, true, f) < 0 || ops_reserve(o, 1, 0, f) < 0)
 		return -1;
 	if (t->sid == t->pid)
 		ops_add(o, 0, "begin its session", SYS_setsid, 0);
@@ -364,23 +358,55 @@ static void end_helper(struct task *h)
 	batch_start(b);
 }
 
-static int add_reaping(struct job *job, struct ops *o, struct task *t, struct fault *f)
+static int reap_helper(struct task *h, struct fault *f)
 {
-	struct birth *b = birth_of(t);
-	size_t i;
+	AUTO_OPS struct ops *o = ops_begin(birth_of(h)->maker);
 
-	(void)job;
-	for (i = 0; i < b->nmade; i++) {
-		if (!birth_of(b->made[i])->helper)
-			continue;
-		if (ops_reserve(o, 1, 0, f) < 0)
-			return -1;
-		ops_add(o, 0, "reap a helper", SYS_wait4, 4, gc(b->made[i]->pid), gc(0), gc(0), gc(0));
-		ops_expect(o, b->made[i]->pid);
-	}
+	if (ops_reserve(o, 1, 0, f) < 0)
+		return -1;
+	ops_add(o, 0, "reap a helper", SYS_wait4, 4, gc(h->pid), gc(0), gc(0), gc(0));
+	ops_expect(o, h->pid);
+	if (ops_run(o, f) < 0)
+		return -1;
+	birth_of(h)->exists = false;
+	window_close(h);
 	return 0;
 }
 
+static int set_subreaper(struct task *t, bool on, struct fault *f)
+{
+	AUTO_OPS struct ops *o = ops_begin(t);
+
+	if (ops_reserve(o, 1, 0, f) < 0)
+		return -1;
+	ops_add(o, 0, "be child subreaper", SYS_prctl, 2, gc(PR_SET_CHILD_SUBREAPER), gc(on));
+	return ops_run(o, f);
+}
+
+/* The helpers of one heir end; meanwhile it is the only child subreaper. */
+static int end_helpers_of(struct births *p, struct task *heir, struct fault *f)
+{
+	size_t i, n = 0;
+
+	for (i = 0; i < p->nhelpers; i++)
+		n += birth_of(p->helpers[i])->heir == heir;
+	if (!n)
+		return 0;
+	if (heir && set_subreaper(heir, true, f) < 0)
+		return -1;
+	for (i = 0; i < p->nhelpers; i++)
+		if (birth_of(p->helpers[i])->heir == heir)
+			end_helper(p->helpers[i]);
+	for (i = 0; i < p->nhelpers; i++)
+		if (birth_of(p->helpers[i])->heir == heir && reap_helper(p->helpers[i], f) < 0)
+			return -1;
+	return heir ? set_subreaper(heir, false, f) : 0;
+}
+
+/*
+ * Heirs from the root on: a helper below another one has an heir further up, so that the one which
+ * made it is still there to reap it.
+ */
 static int end_helpers(struct job *job, struct fault *f)
 {
 	struct births *p = births_of(job);
@@ -388,18 +414,14 @@ static int end_helpers(struct job *job, struct fault *f)
 
 	if (!p->nhelpers)
 		return 0;
-	for (i = 0; i < p->nhelpers; i++)
-		end_helper(p->helpers[i]);
-	if (ops_all(job, job->tasks, job->ntasks, add_reaping, f) < 0)
+	if (end_helpers_of(p, NULL, f) < 0)
 		return -1;
-	for (i = 0; i < p->nhelpers; i++) {
-		birth_of(p->helpers[i])->exists = false;
-		window_close(p->helpers[i]);
-	}
+	for (i = 0; i < p->nall; i++)
+		if (!birth_of(p->all[i])->helper && end_helpers_of(p, p->all[i], f) < 0)
+			return -1;
 	return 0;
 }
 
-/* Orphans of a dead leader (a zombie to be) come later: see zombies.c. */
 int fork_check_orphans(struct job *job, struct fault *f)
 {
 	struct proc_stat st;

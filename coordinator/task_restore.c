@@ -121,11 +121,11 @@ static int add_subreaper(struct ops *o, struct task *t, struct fault *f)
 	const TaskCoreEntry *tc = t->threads[0].core->tc;
 	bool want = tc->has_child_subreaper && tc->child_subreaper;
 
-	if (want == birth_of(t)->adopts)
+	if (!want)
 		return 0;
 	if (ops_reserve(o, 1, 0, f) < 0)
 		return -1;
-	ops_add(o, 0, "set child subreaper", SYS_prctl, 2, gc(PR_SET_CHILD_SUBREAPER), gc(want));
+	ops_add(o, 0, "set child subreaper", SYS_prctl, 2, gc(PR_SET_CHILD_SUBREAPER), gc(1));
 	return 0;
 }
 

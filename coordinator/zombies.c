@@ -58,7 +58,7 @@ static bool lost_children(const struct task *t)
 	for (i = 0; i < t->nchildren; i++)
 		if (t->children[i]->state == TASK_ZOMBIE)
 			return true;
-	return b->adopts;
+	return false;
 }
 
 static int add_look(struct job *job, struct ops *o, struct task *t, struct fault *f)

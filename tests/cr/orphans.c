@@ -13,14 +13,14 @@
 
 #include "../case.h"
 
-enum { STAYS = 13 };			/* tasks that live on */
+enum { STAYS = 19 };			/* tasks that live on */
 
 struct ids {
 	pid_t pid, parent, group, session;
 };
 
 static struct shared {
-	atomic_int here, settled, noted;
+	atomic_int here, settled, noted, step;
 	struct ids ids[STAYS];
 } *shared;
 
@@ -142,6 +142,53 @@ static void new_session(void)
 	stay();
 }
 
+/* ---- born as an orphan of a sibling's session, its own begun later ---- */
+
+static void stranger(void)
+{
+	child(stay);				/* in the sibling's session */
+	case_sleep_ms(50);
+	CHECK(setsid() == getpid());
+	stay();
+}
+
+static void leave_stranger(void)
+{
+	child(stranger);
+}
+
+static void sibling(void)
+{
+	CHECK(setsid() == getpid());
+	passing(leave_stranger);
+	stay();
+}
+
+/* ---- members of one dead session with two heirs, one below the other ---- */
+
+static void leader_of_two(void)
+{
+	CHECK(setsid() == getpid());
+	passing(leave_one);			/* comes to the task at the top */
+	atomic_store(&shared->step, 1);
+	while (atomic_load(&shared->step) != 2)
+		case_sleep_ms(1);
+	child(stay);				/* comes to the parent of the leader */
+}
+
+static void late_reaper(void)
+{
+	pid_t leader = child(leader_of_two);
+	int status;
+
+	while (atomic_load(&shared->step) != 1)
+		case_sleep_ms(1);
+	CHECK(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
+	atomic_store(&shared->step, 2);
+	CHECK(waitpid(leader, &status, 0) == leader && status == 0);
+	stay();
+}
+
 /* ---- a session led by a zombie, which nobody waits for until the end ---- */
 
 static void dead_leader(void)
@@ -162,6 +209,8 @@ static void before(void)
 	child(outer_reaper);
 	passing(session_of_dead);
 	child(living_leader);
+	child(sibling);
+	child(late_reaper);
 	zombie = child(dead_leader);
 	CHECK(waitid(P_PID, zombie, &info, WEXITED | WNOWAIT) == 0);
 	while (atomic_load(&shared->here) != STAYS)

@@ -286,7 +286,7 @@ static void look_helpers(struct job *job)
 	CHECK(p->nhelpers == 2);
 	CHECK(p->helpers[0]->pid == 30500 && p->helpers[0]->sid == 30500);
 	CHECK(birth_of(job->tasks[2])->orphan && birth_of(job->tasks[2])->maker == p->helpers[0]);
-	CHECK(birth_of(job->tasks[0])->adopts);
+	CHECK(birth_of(p->helpers[0])->heir == job->tasks[0]);
 	CHECK(p->helpers[1]->pid == 30501 && p->helpers[1]->sid == ROOT);
 	CHECK(birth_of(p->helpers[1])->founds);
 }
