@@ -66,6 +66,7 @@ given=tests/harness/given.py
 bad=tests/harness/badimages.py
 part "cases, two cycles, as root" 900 $cr --stasis "$stasis"
 part "programs, two cycles, as root" 900 $apps --stasis "$stasis"
+part "servers with clients, two cycles, as root" 600 tests/harness/servers.py --stasis "$stasis"
 part "options about cgroups" 300 tests/harness/cgroups.py --stasis "$stasis"
 if [ "$mode" != asan ]; then
 	part "cases, two cycles, as another uid" 900 $cr --stasis "$stasis" --uid 12345
