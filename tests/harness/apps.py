@@ -51,7 +51,6 @@ class App:
 
     options = []
     criu_fails = None		# why CRIU 4.2 cannot restore it
-    later = None		# why this version refuses it, as it then must
 
     def __init__(self, directory, plan):
         self.dir = directory
@@ -81,13 +80,9 @@ class App:
     def run(self):
         if self.criu_fails and self.plan.uses_criu:
             raise tool.Skip(self.criu_fails)
-        if self.later and self.plan.uses_criu:
-            raise tool.Skip(self.later)
         pid = self.start()
         self.wait_progress(pid, 0, "does not start")
-        if self.later:
-            self.check_refusal(pid)
-        for number in range(0 if self.later else self.plan.cycles):
+        for number in range(self.plan.cycles):
             time.sleep(0.2)
             self.cycle(pid, number)
             self.wait_progress(pid, self.progress(), f"stands still after thaw {number + 1}")
@@ -97,18 +92,6 @@ class App:
 
     def cycle(self, pid, number):
         self.plan.cycle(pid, self.dir, number, self.options)
-
-    def check_refusal(self, pid):
-        """The dump must say what it cannot do, and the program must go on."""
-        images = os.path.join(self.dir, "images-0")
-        os.mkdir(images)
-        if self.plan.dumper.verdict(pid, images, self.options) != 1:
-            raise tool.Failure("check says that it can be dumped")
-        status = self.plan.dumper.run("dump", images, "dump.log", ["-t", str(pid)] + self.options)
-        words = (lines_of(os.path.join(images, "dump.out")) or [""])[-1]
-        if status != 1 or "task " not in words or "descriptor" not in words:
-            raise tool.Failure(f"not refused as it must be: status {status}, {words!r}")
-        self.wait_progress(pid, self.progress(), "stands still after a refused dump")
 
     def wait_progress(self, pid, beyond, complaint):
         def moved():
@@ -476,8 +459,6 @@ class Node(App):
 
 
 class Listener(App):
-    later = "sockets: refused by this version"
-
     def argv(self):
         self.need("perl")
         return ["perl", "-MIO::Socket::INET", "-e", "my $s = IO::Socket::INET->new(Listen => 1, "

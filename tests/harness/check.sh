@@ -93,6 +93,7 @@ if [ -n "$CRIU" ] && [ "$mode" != asan ]; then
 	for mixed in stasis-criu criu-stasis; do
 		part "cases, $mixed" 900 $cr --stasis "$stasis" --criu "$CRIU" --mode $mixed
 		part "programs, $mixed" 900 $apps --stasis "$stasis" --criu "$CRIU" --mode $mixed
+		part "servers, $mixed" 600 tests/harness/servers.py --stasis "$stasis" --criu "$CRIU" --mode $mixed
 		part "files given, $mixed" 300 $given --stasis "$stasis" --criu "$CRIU" --mode $mixed
 		part "options about cgroups, $mixed" 300 tests/harness/cgroups.py \
 			--stasis "$stasis" --criu "$CRIU" --mode $mixed

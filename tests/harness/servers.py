@@ -218,9 +218,11 @@ class Nginx(Http):
         with open(os.path.join(self.dir, "data"), "wb") as data:
             data.write(self.body)
         os.chmod(self.dir, 0o777)
+        # CRIU without CAP_SYS_RESOURCE cannot dump tasks of another uid.
+        user = "user root;" if self.plan.uses_criu and self.plan.uid is None else ""
         with open(os.path.join(self.dir, "conf"), "w", encoding="ascii") as conf:
             conf.write(f"""
-daemon off; worker_processes 2; pid {self.dir}/pid; error_log stderr;
+{user} daemon off; worker_processes 2; pid {self.dir}/pid; error_log stderr;
 events {{ worker_connections 64; }}
 http {{
 	access_log off; keepalive_requests 1000000;
@@ -244,6 +246,8 @@ class NodeHttp(Http):
 
 class Postgres(Server):
     """Several backends, each in the middle of a transaction."""
+
+    criu_fails = "it has a System V segment of the host's IPC namespace"
 
     def __init__(self, directory, plan):
         super().__init__(directory, plan)

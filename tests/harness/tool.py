@@ -192,7 +192,9 @@ def first_error(images, action, status):
             with open(os.path.join(images, name), errors="replace") as log:
                 for line in log:
                     # CRIU without CAP_SYS_RESOURCE prints this first, every time
-                    if ("rror" in line or "OBSTACLE" in line) and "RLIMIT_NOFILE for self" not in line:
+                    if "RLIMIT_NOFILE for self" in line:
+                        continue
+                    if "Error (" in line or "OBSTACLE" in line or line.startswith("stasis "):
                         return line.strip()
         except OSError:
             pass
