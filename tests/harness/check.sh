@@ -62,15 +62,17 @@ for t in "$build"/tests/unit/*_test; do
 done
 cr=tests/harness/cr.py
 apps=tests/harness/apps.py
+servers=tests/harness/servers.py
 given=tests/harness/given.py
 bad=tests/harness/badimages.py
 part "cases, two cycles, as root" 900 $cr --stasis "$stasis"
 part "programs, two cycles, as root" 900 $apps --stasis "$stasis"
-part "servers with clients, two cycles, as root" 600 tests/harness/servers.py --stasis "$stasis"
 part "options about cgroups" 300 tests/harness/cgroups.py --stasis "$stasis"
 if [ "$mode" != asan ]; then
 	part "cases, two cycles, as another uid" 900 $cr --stasis "$stasis" --uid 12345
 	part "programs, two cycles, as another uid" 900 $apps --stasis "$stasis" --uid 12345
+	part "servers with clients, two cycles" 900 $servers --stasis "$stasis"
+	part "locked networks" 200 tests/harness/netlock.py --stasis "$stasis"
 	part "files given by the user" 300 $given --stasis "$stasis"
 	part "files given by the user, another uid" 300 $given --stasis "$stasis" --uid 12345
 	part "workers that fail" 400 tests/harness/workers.py --stasis "$stasis"
@@ -93,7 +95,9 @@ if [ -n "$CRIU" ] && [ "$mode" != asan ]; then
 	for mixed in stasis-criu criu-stasis; do
 		part "cases, $mixed" 900 $cr --stasis "$stasis" --criu "$CRIU" --mode $mixed
 		part "programs, $mixed" 900 $apps --stasis "$stasis" --criu "$CRIU" --mode $mixed
-		part "servers, $mixed" 600 tests/harness/servers.py --stasis "$stasis" --criu "$CRIU" --mode $mixed
+		part "servers, $mixed" 900 $servers --stasis "$stasis" --criu "$CRIU" --mode $mixed
+		part "locked networks, $mixed" 200 tests/harness/netlock.py --stasis "$stasis" \
+			--criu "$CRIU" --mode $mixed
 		part "files given, $mixed" 300 $given --stasis "$stasis" --criu "$CRIU" --mode $mixed
 		part "options about cgroups, $mixed" 300 tests/harness/cgroups.py \
 			--stasis "$stasis" --criu "$CRIU" --mode $mixed

@@ -4,7 +4,7 @@
 set -e
 build="gcc make pkg-config binutils protobuf-c-compiler protobuf-compiler libprotobuf-c-dev libnanomsg-dev libcap-dev libc6-dev linux-libc-dev"
 demo="python3"
-check="python3 procps util-linux perl sqlite3 redis-server memcached nginx-light postgresql tmux openssh-server openssh-client rsync nodejs"
+check="python3 procps util-linux perl sqlite3 nftables redis-server memcached nginx-light postgresql openssh-server openssh-client rsync nodejs tmux"
 case "$1" in
 build) want=$build ;;
 demo) want="$build $demo" ;;

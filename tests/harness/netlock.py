@@ -1,0 +1,228 @@
+#!/usr/bin/python3 -B
+# SPDX-License-Identifier: MIT
+"""netlock.py - the network of a dumped connection is locked just as long as it must be.
+
+Alone:   sudo /usr/bin/python3 tests/harness/netlock.py [options] [test...]
+         options as cr.py's
+
+A server has a connection to a client that lives here. The client writes while there is no
+server: it must not be refused, and be answered after the restore. The last line is "N passed, N
+failed, N skipped".
+"""
+import argparse
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import tool
+
+SERVER = """
+import socket, sys
+listener = socket.create_server((sys.argv[1], int(sys.argv[2])),
+                                family=socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET)
+client = listener.accept()[0]
+open("ready", "w").close()
+while True:
+    client.sendall(client.recv(100).upper())
+"""
+KEEP = ["--tcp-established"]
+
+
+class Scene:
+    """A server and its client."""
+
+    def __init__(self, plan, directory, address="127.0.0.1"):
+        self.plan = plan
+        self.dir = directory
+        self.number = 0
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with socket.create_server((address, 0), family=family) as s:
+            self.address = s.getsockname()[:2]
+        self.pid = tool.start(["/usr/bin/python3", "-BES", "-c", SERVER, address,
+                               str(self.address[1])], directory, plan.uid)
+        if not tool.wait_for(self.connect, 20, 0.05):
+            raise tool.Failure("the server does not start")
+        tool.wait_for(lambda: os.path.exists(os.path.join(directory, "ready")), 20)
+        self.talk(b"hello")
+
+    def connect(self):
+        try:
+            self.client = socket.create_connection(self.address, 20)
+        except OSError:
+            return False
+        return True
+
+    def say(self, words):
+        self.client.sendall(words)
+
+    def hear(self, words):
+        answer = b""
+        while len(answer) < len(words):
+            data = self.client.recv(100)
+            if not data:
+                raise tool.Failure("the server hung up")
+            answer += data
+        if answer != words.upper():
+            raise tool.Failure(f"the answer to {words} is {answer}")
+
+    def talk(self, words):
+        self.say(words)
+        self.hear(words)
+
+    def new_images(self):
+        self.number += 1
+        self.images = os.path.join(self.dir, f"images-{self.number}")
+        os.mkdir(self.images)
+
+    def dump(self, *options):
+        self.new_images()
+        self.plan.dumper.dump(self.pid, self.images, KEEP + list(options))
+
+    def dump_running(self):
+        self.new_images()
+        status = self.plan.dumper.run("dump", self.images, "dump.log",
+                                      KEEP + ["-t", str(self.pid), "--leave-running"])
+        if status:
+            raise tool.Failure(tool.first_error(self.images, "dump", status))
+
+    def restore(self):
+        self.plan.restorer.restore(self.pid, self.images, KEEP)
+
+    def locked(self):
+        """Whether the packet filter knows our port."""
+        port = self.address[1]
+        lists = [["nft", "list", "ruleset"], ["iptables-save"], ["ip6tables-save"]]
+        text = "".join(subprocess.run(argv, capture_output=True, text=True).stdout for argv in lists)
+        return f". {port}" in text or f"port {port}" in text
+
+    def must_be_locked(self, wanted, when):
+        if self.locked() != wanted:
+            raise tool.Failure(f"the network is {'not ' if wanted else ''}locked {when}")
+
+    def end(self):
+        self.client.close()
+        tool.kill_tree(self.pid)
+        tool.reap()
+
+
+def through(scene, *options):
+    scene.dump(*options)
+    scene.must_be_locked(True, "after the dump")
+    scene.say(b"while you were away")
+    time.sleep(0.1)
+    scene.restore()
+    scene.must_be_locked(False, "after the restore")
+    scene.hear(b"while you were away")
+
+
+def test_kept(plan, directory):
+    scene = Scene(plan, directory)
+    try:
+        through(scene)
+        through(scene)
+    finally:
+        scene.end()
+
+
+def test_kept_v6(plan, directory):
+    scene = Scene(plan, directory, "::1")
+    try:
+        through(scene)
+    finally:
+        scene.end()
+
+
+def test_nftables(plan, directory):
+    """Also what CRIU locked so."""
+    scene = Scene(plan, directory)
+    try:
+        through(scene, "--network-lock", "nftables")
+    finally:
+        scene.end()
+
+
+def test_running_on(plan, directory):
+    """The dump lifts its own lock."""
+    scene = Scene(plan, directory)
+    try:
+        scene.dump_running()
+        scene.must_be_locked(False, "after a dump that leaves the task running")
+        scene.talk(b"still here")
+    finally:
+        scene.end()
+
+
+def test_failed_restore(plan, directory):
+    """It can be tried again: the lock stays until then."""
+    scene = Scene(plan, directory)
+    try:
+        scene.dump()
+        with socket.create_server(scene.address):
+            try:
+                scene.restore()
+            except tool.Failure:
+                pass
+            else:
+                raise tool.Failure("the restore succeeds while somebody holds the port")
+        scene.must_be_locked(True, "after a restore that failed")
+        scene.say(b"second try")
+        scene.restore()
+        scene.must_be_locked(False, "after the restore")
+        scene.hear(b"second try")
+    finally:
+        scene.end()
+
+
+def test_refused_dump(plan, directory):
+    """A dump that fails leaves nothing locked."""
+    scene = Scene(plan, directory)
+    try:
+        waiting = socket.create_connection(scene.address)
+        time.sleep(0.05)
+        try:
+            scene.dump()
+        except tool.Failure:
+            pass
+        else:
+            raise tool.Failure("a connection that is not accepted is lost without a word")
+        scene.must_be_locked(False, "after a dump that failed")
+        scene.talk(b"unharmed")
+        scene.dump("--skip-in-flight")
+        scene.restore()
+        scene.talk(b"and back")
+        waiting.close()
+    finally:
+        scene.end()
+
+
+TESTS = {
+    "kept": test_kept,
+    "kept_v6": test_kept_v6,
+    "nftables": test_nftables,
+    "running_on": test_running_on,
+    "failed_restore": test_failed_restore,
+    "refused_dump": test_refused_dump,
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    tool.add_options(parser)
+    args = parser.parse_args()
+    names = args.names or list(TESTS)
+    unknown = [name for name in names if name not in TESTS]
+    if unknown:
+        parser.error(f"no such test: {unknown[0]}; there are {' '.join(TESTS)}")
+    if args.list:
+        print("\n".join(names))
+        return 0
+    if not args.no_unshare and os.getuid() == 0:
+        tool.enter_private_namespaces([os.path.abspath(sys.argv[0])] + sys.argv[1:])
+    return tool.run_all([(name, TESTS[name]) for name in names], args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
