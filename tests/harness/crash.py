@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """crash.py - kill stasis at any moment: a dumped task is never hurt, a restored one never half there.
 
-Alone:   sudo /usr/bin/python3 tests/harness/crash.py [options] [dump] [novdso] [tcp] [restore]
+Alone:   sudo /usr/bin/python3 tests/harness/crash.py [options] [dump] [novdso] [tcp] [redis] [restore]
          --stasis PATH           the program under test
          --random 60             kills at random moments
          --stride 1              kill after every Nth step only
@@ -15,6 +15,7 @@ Dump:    programs/busy is dumped with --leave-running; the coordinator is killed
 Novdso:  the same with a target that has unmapped its vDSO.
 Tcp:     the same with a target that talks over TCP connections: they go on, and the network
          is not locked.
+Redis:   the same with a Redis of 100 MB under load; its clients get the right answers.
 Restore: a small tree is dumped, then restored with the same kills. Afterwards no task of the
          tree may exist, unless the restore was over.
 The last line is "N passed, N failed, N skipped".
@@ -30,6 +31,7 @@ import sys
 import tempfile
 import time
 
+import servers
 import tool
 
 PROGRAMS = "tests/programs"
@@ -178,8 +180,41 @@ class Busy:
         port = struct.unpack_from("<Q", self.read(), 224)[0]
         if not port:
             return False
-        rules = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True)
-        return f". {port}" in rules.stdout
+        return f". {port}" in ruleset()
+
+
+class LoadedRedis:
+    """A Redis with 100 MB whose clients never stop asking."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.start()
+
+    def start(self):
+        plan = argparse.Namespace(uid=None, uses_criu=False)
+        self.server = servers.Redis(self.directory, plan)
+        self.pid = self.server.start()
+
+    def stop(self):
+        for client in self.server.running:
+            client.stopping = True
+        tool.kill_tree(self.pid)
+        tool.reap()
+
+    def check(self):
+        """Raise when a client was disturbed."""
+        if not tool.alive(self.pid):
+            raise tool.Failure("the target died")
+        before = self.server.progress()
+        if not tool.wait_for(lambda: self.server.progress() > before, 10, 0.002):
+            raise tool.Failure("a client gets no answer")
+        if not tool.wait_for(lambda: f". {self.server.port}" not in ruleset(), 2):
+            raise tool.Failure("the network is locked")
+
+
+def ruleset():
+    return subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True,
+                          check=False).stdout
 
 
 class Score:
@@ -273,8 +308,11 @@ def kill_dump_anywhere(stasis, target, score, images, duration, args, what):
 
 
 def test_dump(stasis, score, directory, args, options=(), what=""):
+    test_dump_of(Busy(directory, options), stasis, score, directory, args, what)
+
+
+def test_dump_of(target, stasis, score, directory, args, what):
     images = os.path.join(directory, "images")
-    target = Busy(directory, options)
     try:
         names, duration = measure_dump(stasis, target, images)
         print(f"a dump{what} has {len(names)} steps and takes {duration * 1000:.1f} ms", flush=True)
@@ -290,6 +328,12 @@ def test_dump_without_vdso(stasis, score, directory, args):
 
 def test_dump_with_connections(stasis, score, directory, args):
     test_dump(stasis, score, directory, args, ["-c"], " with connections")
+
+
+def test_dump_of_redis(stasis, score, directory, args):
+    if not shutil.which("redis-server"):
+        raise tool.Failure("no redis-server here")
+    test_dump_of(LoadedRedis(directory), stasis, score, directory, args, " of a loaded Redis")
 
 
 # -- the restored tree ----------------------------------------------------------
@@ -411,7 +455,7 @@ def main():
     parser.add_argument("--random", type=int, default=60)
     parser.add_argument("--stride", type=int, default=1)
     parser.add_argument("--seed", type=int, default=int(time.time()))
-    parser.add_argument("what", nargs="*", choices=[[], "dump", "novdso", "tcp", "restore"])
+    parser.add_argument("what", nargs="*", choices=[[], "dump", "novdso", "tcp", "redis", "restore"])
     args = parser.parse_args()
     if os.getuid():
         print("SKIP all: needs root")
@@ -425,6 +469,7 @@ def main():
         stasis = Stasis(args.stasis, directory)
         for name, test in (("dump", test_dump), ("novdso", test_dump_without_vdso),
                            ("tcp", test_dump_with_connections),
+                           ("redis", test_dump_of_redis),
                            ("restore", test_restore)):
             if args.what and name not in args.what:
                 continue
