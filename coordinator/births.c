@@ -14,6 +14,8 @@
 #include "proto/control/util.h"
 #include "workers/common/log.h"
 
+#define ATTEMPTS 300		/* at an order in which a tree can be planned */
+
 static void append(struct task ***list, size_t *n, size_t *cap, struct task *t)
 {
 	struct task **slot = grow(list, *n, cap, sizeof(*slot));
@@ -154,11 +156,14 @@ static struct task *find_helper(const struct births *p, pid_t pid)
 	return NULL;
 }
 
-/* Is `above` an ancestor of t? Who ends below it, with nobody else adopting, leaves it the children. */
+/*
+ * Is t to be forked below `above`? If it ends there, with nobody else adopting, that one gets its
+ * children. A maker found later is below the parent too, so the answer stays.
+ */
 static bool is_below(const struct task *t, const struct task *above)
 {
 	do
-		t = t->parent;
+		t = birth_of(t)->maker ? birth_of(t)->maker : t->parent;
 	while (t && t != above);
 	return t;
 }
@@ -237,8 +242,11 @@ static bool born_of_orphan(struct job *job, struct task *t, pid_t sid, struct fa
 	return true;
 }
 
-/* A task in another session than its parent: an orphan, or born before the parent began its own. */
-static int plan_stranger(struct job *job, struct task *t, struct fault *f)
+/*
+ * A task in another session than its parent: born before the parent began its own, or an orphan; elder:
+ * rather the child of one that was.
+ */
+static int plan_stranger(struct job *job, struct task *t, bool elder, struct fault *f)
 {
 	const struct task *leader = tree_find(job, t->sid);
 
@@ -249,28 +257,51 @@ static int plan_stranger(struct job *job, struct task *t, struct fault *f)
 		birth_of(t)->early = true;
 		return 0;
 	}
-	if (plan_orphan(job, t, t->sid, f))
+	if (!elder && plan_orphan(job, t, t->sid, f))
 		return 0;
 	if (!f->code && born_of_orphan(job, t->parent, t->sid, f)) {
 		birth_of(t)->early = true;
 		return 0;
 	}
+	if (!f->code && elder && plan_orphan(job, t, t->sid, f))
+		return 0;
 	return f->code ? -1 : fault(f, -ENOTSUP, "task %d is in session %d of a leader that is not below "
 				    "its parent %d; such a tree cannot be restored", t->pid, t->sid,
 				    t->parent->pid);
 }
 
-static int plan_sessions(struct job *job, struct fault *f)
+static void shuffle(struct task **list, size_t n, uint32_t seed)
 {
-	struct task *t;
-	size_t i;
+	for (; n > 1; n--) {
+		struct task *last = list[n - 1];
 
-	/* The deepest first: the helper for a dead leader goes below the deepest heir, others below it. */
+		seed = seed * 1103515245 + 12345;
+		list[n - 1] = list[(seed >> 16) % n];
+		list[(seed >> 16) % n] = last;
+	}
+}
+
+/*
+ * Which choices fit together depends on the history of the tree, which is lost. At first the deepest
+ * tasks are planned first: the helper for a dead leader goes below the deepest heir, others below it. If
+ * that fails, other orders are tried.
+ */
+static int plan_sessions(struct job *job, unsigned attempt, struct fault *f)
+{
+	AUTO_FREE struct task **strangers = xcalloc(job->ntasks, sizeof(*strangers));
+	size_t i, n = 0;
+	struct task *t;
+
 	for (i = job->ntasks; i-- > 1;) {
 		t = job->tasks[i];
-		if (!leads_session(t) && t->sid != t->parent->sid && plan_stranger(job, t, f) < 0)
-			return -1;
+		if (!leads_session(t) && t->sid != t->parent->sid)
+			strangers[n++] = t;
 	}
+	if (attempt)
+		shuffle(strangers, n, attempt);
+	for (i = 0; i < n; i++)
+		if (plan_stranger(job, strangers[i], attempt % 2, f) < 0)
+			return -1;
 	for (i = 1; i < job->ntasks; i++)
 		if (!birth_of(job->tasks[i])->maker)
 			set_maker(job->tasks[i], job->tasks[i]->parent);
@@ -329,6 +360,17 @@ static int put_in_order(struct job *job, struct fault *f)
 	return 0;
 }
 
+static void free_birth(struct task *t)
+{
+	struct birth *b = birth_of(t);
+
+	if (!b)
+		return;
+	free(b->made);
+	free(b);
+	t->priv = NULL;
+}
+
 static struct births *begin(struct job *job)
 {
 	struct births *p = xcalloc(1, sizeof(*p));
@@ -344,11 +386,42 @@ static struct births *begin(struct job *job)
 	return p;
 }
 
+static void free_helper(struct task *h)
+{
+	free_birth(h);
+	free(h->threads);
+	free(h);
+}
+
+static void forget(struct job *job)
+{
+	struct births *p = births_of(job);
+	size_t i;
+
+	for (i = 0; i < job->ntasks; i++) {
+		free(birth_of(job->tasks[i])->made);
+		*birth_of(job->tasks[i]) = (struct birth){ .dumpable = -1 };
+	}
+	while (p->nhelpers)
+		free_helper(p->helpers[--p->nhelpers]);
+	p->nall = 0;
+}
+
 static int plan(struct job *job, struct fault *f)
 {
-	if (plan_sessions(job, f) < 0 || plan_groups(job, f) < 0)
-		return -1;
-	return put_in_order(job, f);
+	unsigned attempt;
+
+	for (attempt = 0; attempt < ATTEMPTS; attempt++) {
+		if (attempt)
+			forget(job);
+		*f = (struct fault){ 0 };
+		if (plan_sessions(job, attempt, f) == 0 && plan_groups(job, f) == 0 &&
+		    put_in_order(job, f) == 0)
+			return 0;
+		if (f->code != ENOTSUP)
+			return -1;
+	}
+	return -1;
 }
 
 int births_plan(struct job *job, struct fault *f)
@@ -376,17 +449,6 @@ int births_check(const struct job *job, struct fault *f)
 	return r;
 }
 
-static void free_birth(struct task *t)
-{
-	struct birth *b = birth_of(t);
-
-	if (!b)
-		return;
-	free(b->made);
-	free(b);
-	t->priv = NULL;
-}
-
 void births_free(struct job *job)
 {
 	struct births *p = births_of(job);
@@ -396,11 +458,8 @@ void births_free(struct job *job)
 		return;
 	for (i = 0; i < job->ntasks; i++)
 		free_birth(job->tasks[i]);
-	for (i = 0; i < p->nhelpers; i++) {
-		free_birth(p->helpers[i]);
-		free(p->helpers[i]->threads);
-		free(p->helpers[i]);
-	}
+	for (i = 0; i < p->nhelpers; i++)
+		free_helper(p->helpers[i]);
 	if (p->sockets)
 		reply__free_unpacked(p->sockets, NULL);
 	if (p->prepared)

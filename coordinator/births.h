@@ -22,6 +22,7 @@ struct birth {
 	bool helper;
 	bool orphan;			/* becomes its parent's child when its maker ends */
 	struct task *heir;		/* of a helper: who inherits its children; NULL: it has none */
+	bool reaped;			/* a helper: it has a SIGCHLD of it */
 	bool early;			/* forked before its maker calls setsid */
 	bool founds;			/* a process group of its number is needed */
 	pid_t born_sid;			/* the session it must be born in; 0: any */

@@ -358,10 +358,16 @@ static void end_helper(struct task *h)
 	batch_start(b);
 }
 
+/* By its maker, or by who inherited it when that one ended. */
 static int reap_helper(struct task *h, struct fault *f)
 {
-	AUTO_OPS struct ops *o = ops_begin(birth_of(h)->maker);
+	struct task *parent = birth_of(h)->maker;
+	AUTO_OPS struct ops *o = NULL;
 
+	while (birth_of(parent)->helper && !birth_of(parent)->exists)
+		parent = birth_of(parent)->heir;
+	birth_of(parent)->reaped = true;
+	o = ops_begin(parent);
 	if (ops_reserve(o, 1, 0, f) < 0)
 		return -1;
 	ops_add(o, 0, "reap a helper", SYS_wait4, 4, gc(h->pid), gc(0), gc(0), gc(0));
@@ -404,8 +410,8 @@ static int end_helpers_of(struct births *p, struct task *heir, struct fault *f)
 }
 
 /*
- * Heirs from the root on: a helper below another one has an heir further up, so that the one which
- * made it is still there to reap it.
+ * The deepest heirs first: what goes to one further up may have taken with it tasks that an heir
+ * below was to inherit from.
  */
 static int end_helpers(struct job *job, struct fault *f)
 {
@@ -416,7 +422,7 @@ static int end_helpers(struct job *job, struct fault *f)
 		return 0;
 	if (end_helpers_of(p, NULL, f) < 0)
 		return -1;
-	for (i = 0; i < p->nall; i++)
+	for (i = p->nall; i-- > 0;)
 		if (!birth_of(p->all[i])->helper && end_helpers_of(p, p->all[i], f) < 0)
 			return -1;
 	return 0;

@@ -52,13 +52,10 @@ static bool lost_children(const struct task *t)
 	const struct birth *b = birth_of(t);
 	size_t i;
 
-	for (i = 0; i < b->nmade; i++)
-		if (birth_of(b->made[i])->helper)
-			return true;
 	for (i = 0; i < t->nchildren; i++)
 		if (t->children[i]->state == TASK_ZOMBIE)
 			return true;
-	return false;
+	return b->reaped;
 }
 
 static int add_look(struct job *job, struct ops *o, struct task *t, struct fault *f)

@@ -384,7 +384,7 @@ static void nice_range(struct fixture *x)
 static void policy_unknown(struct fixture *x)
 {
 	x->thread[2].has_sched_policy = true;
-	x->thread[2].sched_policy = 6;
+	x->thread[2].sched_policy = 4;
 }
 
 static void old_seccomp(struct fixture *x)
