@@ -93,7 +93,7 @@ def restore(stasis, directory):
         pass
     try:
         run = subprocess.run([stasis, "restore", "-D", directory, "-d", "-o", "restore.log",
-                              "--file-locks"],
+                              "--file-locks", "--tcp-established"],
                              stdin=subprocess.DEVNULL, capture_output=True, timeout=40)
     except subprocess.TimeoutExpired:
         return True, "does not end"
@@ -106,7 +106,8 @@ def dump_bundle(stasis, home, images):
     pid = tool.start([tool.build("programs/bundle", ["programs/bundle.c"]), home], home)
     if not tool.wait_for(lambda: os.path.exists(os.path.join(home, "ready")), 10):
         raise tool.Failure("bundle does not start")
-    run = subprocess.run([stasis, "dump", "-t", str(pid), "-D", images, "--file-locks"],
+    run = subprocess.run([stasis, "dump", "-t", str(pid), "-D", images, "--file-locks",
+                          "--tcp-established"],
                          stdin=subprocess.DEVNULL, capture_output=True)
     if run.returncode:
         raise tool.Failure("dump: " + run.stderr.decode(errors="replace"))

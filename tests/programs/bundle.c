@@ -12,6 +12,7 @@
  * Alone:  mkdir /tmp/d; build/tests/programs/bundle /tmp/d & ls /proc/$!/fd
  */
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -19,6 +20,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <termios.h>
@@ -81,6 +83,23 @@ static void make_queues(void)
 	need(slave >= 0 && write(master, "typed\n", 6) == 6 && write(slave, "shown", 5) == 5, "pty");
 }
 
+/* With data that nobody reads: at the end both ends are reset and leave no trace. */
+static void make_connections(void)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int listener = socket(AF_INET, SOCK_STREAM, 0), client = socket(AF_INET, SOCK_STREAM, 0);
+	int udp = socket(AF_INET6, SOCK_DGRAM, 0), server, on = 1;
+	socklen_t len = sizeof(a);
+
+	need(bind(listener, (struct sockaddr *)&a, len) == 0 && listen(listener, 3) == 0 &&
+	     getsockname(listener, (struct sockaddr *)&a, &len) == 0 &&
+	     connect(client, (struct sockaddr *)&a, len) == 0, "listen");
+	server = accept(listener, NULL, NULL);
+	need(server >= 0 && write(client, "to the server", 13) == 13 &&
+	     write(server, "to the client", 13) == 13, "accept");
+	need(setsockopt(udp, IPPROTO_IPV6, IPV6_RECVTCLASS, &on, sizeof(on)) == 0, "udp");
+}
+
 static void make_memory(void)
 {
 	const int prot = PROT_READ | PROT_WRITE;
@@ -125,6 +144,7 @@ int main(int argc, char **argv)
 	need(argc == 2 && chdir(argv[1]) == 0, "usage: bundle DIR");
 	make_files();
 	make_queues();
+	make_connections();
 	make_memory();
 	child = fork();
 	need(child >= 0, "fork");
