@@ -191,7 +191,8 @@ int numbers_read(struct numbers **known, const struct sock *s, InetSkEntry *e, s
 	if (!n)
 		return -1;
 	for (i = 0; i < ARRAY_LEN(rows); i++)
-		if (n->of[i].known && !(rows[i].idle && e->dst_port) && ask(s->fd, &rows[i], &value) && value != n->of[i].value)
+		if (n->of[i].known && !(rows[i].idle && e->dst_port) &&
+		    ask(s->fd, &rows[i], &value) && value != n->of[i].value)
 			add(e, &rows[i], value);
 	return 0;
 }
