@@ -19,7 +19,6 @@
 
 #include "coordinator/freeze.h"
 #include "coordinator/kids.h"
-#include "coordinator/parallel.h"
 #include "coordinator/seccomp.h"
 #include "coordinator/signals_dump.h"
 #include "coordinator/switches.h"
@@ -27,6 +26,7 @@
 #include "coordinator/timers_dump.h"
 #include "proto/control/util.h"
 #include "proto/images/image.h"
+#include "workers/common/parallel.h"
 
 #define DEADLINE_MS 10000
 #ifndef PR_GET_MDWE			/* absent from Debian 12's headers */

@@ -13,11 +13,11 @@
 #include <string.h>
 
 #include "coordinator/core_check.h"
-#include "coordinator/parallel.h"
 #include "coordinator/task_image.h"
 #include "proto/control/util.h"
 #include "proto/images/image.h"
 #include "proto/images/inventory.pb-c.h"
+#include "workers/common/parallel.h"
 #include "workers/common/procfs.h"
 
 #define MAX_PID (1 << 22)	/* PID_MAX_LIMIT */

@@ -2,7 +2,7 @@
 /*
  * parallel_test.c - every item is done once, whatever their number; a fault comes back.
  */
-#include "coordinator/parallel.h"
+#include "workers/common/parallel.h"
 
 #include <errno.h>
 #include <string.h>

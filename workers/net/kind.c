@@ -92,6 +92,16 @@ const struct sock_kind *const sock_kinds[] = {
 	NULL
 };
 
+const struct sock_kind *kind_of_known(struct net *net, struct sock *s)
+{
+	size_t i;
+
+	for (i = 0; sock_kinds[i]; i++)
+		if (sock_kinds[i]->knows && sock_kinds[i]->knows(net, s))
+			return sock_kinds[i];
+	return NULL;
+}
+
 const struct sock_kind *kind_of_socket(const struct sock *s)
 {
 	size_t i = 0;

@@ -26,7 +26,8 @@ struct gate;
 struct sock {
 	uint32_t id;			/* of its entry in files.img; 0 before the freeze */
 	const struct sock_kind *kind;
-	int fd;				/* ours: a duplicate (dump), the socket itself (restore); -1: none */
+	int fd;				/* ours: a duplicate (dump), the socket itself (restore); -1: none,
+					   as in preflight() of what knows() told */
 	void *priv;			/* the kind's own, released by its end() */
 
 	/* dump */
@@ -54,7 +55,12 @@ struct sock_kind {
 	/* What a dump and a restore do with it, for "stasis check PID". NULL: create it again. */
 	const char *deed;
 
-	/* Dump. Is it ours? family, type and protocol are known. */
+	/*
+	 * Dump. Is the socket s->ino ours? One that can be told without a descriptor spares its
+	 * questions; family, type and protocol are then to be set. Before match.
+	 */
+	bool (*knows)(struct net *net, struct sock *s);
+	/* Is it ours? family, type and protocol are known. */
 	bool (*match)(const struct sock *s);
 	/* Why such a socket cannot be dumped and what to do about it. NULL: it can. */
 	const char *refuse;
@@ -101,6 +107,7 @@ struct sock_kind {
 
 /* The table, ended by NULL; the last row matches everything and refuses. */
 extern const struct sock_kind *const sock_kinds[];
+const struct sock_kind *kind_of_known(struct net *net, struct sock *s);	/* NULL: ask the socket */
 const struct sock_kind *kind_of_socket(const struct sock *s);	/* never NULL */
 const struct sock_kind *kind_of_entry(const FileEntry *e);	/* NULL: not a socket we know */
 

@@ -102,7 +102,7 @@ static void glance_at(struct net *net, const SocketRef *ref)
 	struct fault gone = { 0 };
 
 	if (!net_sock_by_ino(net, ref->ino))
-		sock_add(net, ref, &gone);
+		sock_add(net, ref, true, &gone);
 }
 
 /* An obstacle, or nothing. */
@@ -176,7 +176,7 @@ static int collect_one(struct net *net, const SocketRef *ref, struct fault *f)
 
 	if (net_sock(net, ref->id))
 		return fault(f, -EPROTO, "socket %u is collected twice", ref->id);
-	s = sock_add(net, ref, f);
+	s = sock_add(net, ref, false, f);
 	if (!s)
 		return -1;
 	if (s->kind->refuse)

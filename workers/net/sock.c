@@ -120,27 +120,32 @@ static FownEntry *copy_fown(const FownEntry *from)
 	return e;
 }
 
-struct sock *sock_add(struct net *net, const SocketRef *ref, struct fault *f)
+/* Ask the socket itself what it is. */
+static int ask_kind(struct sock *s, struct fault *f)
 {
-	AUTO_CLOSE int fd = duplicate(socks_of(net), ref->pid, ref->fd, f);
-	struct sock *s;
-	int family, type, protocol;
-
-	if (fd < 0)
-		return NULL;
-	if (ask_number(fd, SO_DOMAIN, &family) < 0 || ask_number(fd, SO_TYPE, &type) < 0 ||
-	    ask_number(fd, SO_PROTOCOL, &protocol) < 0) {
-		fault(f, errno, "task %d, descriptor %d is not the socket it was", ref->pid, ref->fd);
-		return NULL;
-	}
-	s = xcalloc(1, sizeof(*s));
-	*s = (struct sock){
-		.id = ref->id, .fd = take_fd(&fd), .ino = ref->ino, .pid = ref->pid, .pfd = ref->fd,
-		.family = family, .type = type, .protocol = protocol, .flags = ref->flags,
-		.fown = copy_fown(ref->fown),
-	};
+	if (ask_number(s->fd, SO_DOMAIN, &s->family) < 0 || ask_number(s->fd, SO_TYPE, &s->type) < 0 ||
+	    ask_number(s->fd, SO_PROTOCOL, &s->protocol) < 0)
+		return fault(f, errno, "task %d, descriptor %d is not the socket it was", s->pid, s->pfd);
 	s->kind = kind_of_socket(s);
-	return add(net, s);
+	return 0;
+}
+
+struct sock *sock_add(struct net *net, const SocketRef *ref, bool running, struct fault *f)
+{
+	struct sock *s = xcalloc(1, sizeof(*s));
+
+	*s = (struct sock){ .id = ref->id, .fd = -1, .ino = ref->ino, .pid = ref->pid, .pfd = ref->fd,
+			    .flags = ref->flags };
+	s->kind = kind_of_known(net, s);
+	if (!running || !s->kind)
+		s->fd = duplicate(socks_of(net), ref->pid, ref->fd, f);
+	if ((s->fd >= 0 || (running && s->kind)) && (s->kind || ask_kind(s, f) == 0)) {
+		s->fown = copy_fown(ref->fown);
+		return add(net, s);
+	}
+	auto_close(&s->fd);
+	free(s);
+	return NULL;
 }
 
 int sock_add_entry(struct net *net, FileEntry *e, const struct sock_kind *kind, struct fault *f)

@@ -10,9 +10,10 @@
 
 /*
  * Dump: take a duplicate of a socket and learn what it is. NULL with f set; f->code is ESRCH or EBADF
- * when it is gone. The socket belongs to net.
+ * when it is gone. The socket belongs to net. running: the task runs, no duplicate is taken of what is
+ * known without.
  */
-struct sock *sock_add(struct net *net, const SocketRef *ref, struct fault *f);
+struct sock *sock_add(struct net *net, const SocketRef *ref, bool running, struct fault *f);
 
 /* Restore: add the socket of an entry, which is taken over. -1: the id is taken. */
 int sock_add_entry(struct net *net, FileEntry *e, const struct sock_kind *kind, struct fault *f);

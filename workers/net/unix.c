@@ -18,6 +18,7 @@
 
 #include "proto/control/util.h"
 #include "workers/common/log.h"
+#include "workers/common/parallel.h"
 #include "workers/common/procfs.h"
 #include "workers/net/net.h"
 #include "workers/net/options.h"
@@ -34,6 +35,13 @@
 #define SO_PASSRIGHTS 83		/* Linux 6.16 */
 #endif
 
+/* What a socket itself tells; read by several threads. */
+struct unix_facts {
+	SkOptsEntry opts;
+	struct ucred cred;		/* SO_PEERCRED */
+	bool passpidfd, refuses_rights;
+};
+
 struct unix_dump {
 	struct unix_diag *diag;
 	size_t seen;			/* sockets of the worker whose queues are known */
@@ -47,10 +55,23 @@ static bool match_unix(const struct sock *s)
 	return s->family == AF_UNIX;
 }
 
+/* Attach a socket to its record in a newer list; a preflight's may be gone. */
+static void move_rec(const struct unix_diag *d, struct sock *s)
+{
+	struct unix_rec *old = s->priv, *r = unix_diag_find(d, s->ino);
+
+	s->priv = r;
+	if (!r)
+		return;
+	r->facts = old ? take_ptr(&old->facts) : NULL;
+	r->s = s;
+}
+
 /* The kernel's record of a socket. The list is read when one is not in it; then once again. */
 static struct unix_rec *find_rec(struct net *net, uint32_t ino, struct fault *f)
 {
 	struct unix_dump *d = net->unix_dump;
+	struct unix_diag *old;
 	struct unix_rec *r;
 	size_t i;
 
@@ -59,19 +80,31 @@ static struct unix_rec *find_rec(struct net *net, uint32_t ino, struct fault *f)
 	r = d->diag ? unix_diag_find(d->diag, ino) : NULL;
 	if (r)
 		return r;
-	unix_diag_free(d->diag);
+	old = d->diag;
 	d->diag = unix_diag_read(f);
-	for (i = 0; d->diag && i < sock_count(net); i++) {
-		struct sock *s = sock_at(net, i);
-
-		if (s->kind != &unix_kind)
-			continue;
-		r = unix_diag_find(d->diag, s->ino);
-		s->priv = r;
-		if (r)
-			r->s = s;
+	if (!d->diag) {
+		d->diag = old;
+		return NULL;
 	}
-	return d->diag ? unix_diag_find(d->diag, ino) : NULL;
+	for (i = 0; i < sock_count(net); i++)
+		if (sock_at(net, i)->kind == &unix_kind)
+			move_rec(d->diag, sock_at(net, i));
+	unix_diag_free(old);
+	return unix_diag_find(d->diag, ino);
+}
+
+static bool know_unix(struct net *net, struct sock *s)
+{
+	struct fault none = { 0 };
+	const struct unix_dump *d = net->unix_dump;
+	const struct unix_rec *r = d && d->diag ? unix_diag_find(d->diag, s->ino) :
+						  find_rec(net, s->ino, &none);
+
+	if (!r)
+		return false;
+	s->family = AF_UNIX;
+	s->type = r->type;
+	return true;
 }
 
 /* ---- peers outside the tree ---- */
@@ -189,16 +222,42 @@ static int collect_unix(struct net *net, struct sock *s, struct fault *f)
 			     "namespace?", sock_name(s, who, sizeof(who)));
 	r->s = s;
 	s->priv = r;
+	r->facts = xcalloc(1, sizeof(*r->facts));
+	sk_opts_entry__init(&r->facts->opts);
 	return 0;
 }
 
-/* The queues of the sockets of this round. */
-static int collected_unix(struct net *net, struct fault *f)
+static int ask(int fd, int option, int *value)
 {
-	struct unix_dump *d = net->unix_dump;
+	socklen_t len = sizeof(*value);
 
-	for (; d && d->seen < sock_count(net); d->seen++) {
-		struct sock *s = sock_at(net, d->seen);
+	return getsockopt(fd, SOL_SOCKET, option, value, &len);
+}
+
+/* Options that this kernel lacks are as they were. */
+static int read_facts(void *ctx, size_t i, struct fault *f)
+{
+	struct net *net = ctx;
+	const struct sock *s = sock_at(net, net->unix_dump->seen + i);
+	const struct unix_rec *r = s->priv;
+	socklen_t len = sizeof(struct ucred);
+	int value;
+
+	if (s->kind != &unix_kind)
+		return 0;
+	if (getsockopt(s->fd, SOL_SOCKET, SO_PEERCRED, &r->facts->cred, &len) < 0)
+		return fault(f, errno, "read who made the peer of a socket");
+	r->facts->passpidfd = ask(s->fd, SO_PASSPIDFD, &value) == 0 && value;
+	r->facts->refuses_rights = ask(s->fd, SO_PASSRIGHTS, &value) == 0 && !value;
+	return sock_opts_read(s->fd, &r->facts->opts, f);
+}
+
+static int collect_queues(struct net *net, struct fault *f)
+{
+	size_t i;
+
+	for (i = net->unix_dump->seen; i < sock_count(net); i++) {
+		struct sock *s = sock_at(net, i);
 		const struct unix_rec *r = s->priv;
 
 		if (s->kind == &unix_kind && r->state != UNIX_LISTEN &&
@@ -207,6 +266,23 @@ static int collected_unix(struct net *net, struct fault *f)
 			return -1;
 	}
 	return 0;
+}
+
+/* The sockets of this round: their queues; others read options meanwhile. */
+static int collected_unix(struct net *net, struct fault *f)
+{
+	struct unix_dump *d = net->unix_dump;
+	struct parallel *p;
+	int r;
+
+	if (!d)
+		return 0;
+	p = parallel_start(sock_count(net) - d->seen, read_facts, net);
+	r = collect_queues(net, f);
+	if (parallel_join(p, f) < 0)
+		r = -1;
+	d->seen = sock_count(net);
+	return r;
 }
 
 static SkUcredEntry *new_cred(pid_t pid, uid_t uid, gid_t gid)
@@ -284,30 +360,19 @@ static int describe_peer(const struct net *net, const struct sock *s, const stru
 	return 0;
 }
 
-static int ask(int fd, int option, int *value)
+/* What CRIU's entry has no place for. */
+static void describe_rest(const struct sock *s, const struct unix_facts *facts, UnixSkEntry *e)
 {
-	socklen_t len = sizeof(*value);
-
-	return getsockopt(fd, SOL_SOCKET, option, value, &len);
-}
-
-/* What CRIU's entry has no place for. Options that this kernel lacks are as they were. */
-static void describe_rest(const struct sock *s, UnixSkEntry *e)
-{
-	struct ucred cred;
-	socklen_t len = sizeof(cred);
 	int value;
 
-	if (getsockopt(s->fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 && cred.pid > 0)
-		e->peercred = new_cred(cred.pid, cred.uid, cred.gid);
+	if (facts->cred.pid > 0)
+		e->peercred = new_cred(facts->cred.pid, facts->cred.uid, facts->cred.gid);
 	if (ask(s->fd, SO_PEEK_OFF, &value) == 0 && value >= 0) {
 		e->has_peek_off = true;
 		e->peek_off = value;
 	}
-	if (ask(s->fd, SO_PASSPIDFD, &value) == 0 && value)
-		e->has_passpidfd = e->passpidfd = true;
-	if (ask(s->fd, SO_PASSRIGHTS, &value) == 0 && !value)
-		e->has_refuses_rights = e->refuses_rights = true;
+	e->has_passpidfd = e->passpidfd = facts->passpidfd;
+	e->has_refuses_rights = e->refuses_rights = facts->refuses_rights;
 }
 
 static int write_entry(struct net *net, UnixSkEntry *e, struct fault *f)
@@ -345,7 +410,6 @@ static int write_unix(struct net *net, struct sock *s, struct fault *f)
 {
 	struct unix_rec *r = s->priv;
 	UnixSkEntry e = UNIX_SK_ENTRY__INIT;
-	SkOptsEntry opts = SK_OPTS_ENTRY__INIT;
 	int ok;
 
 	e.id = s->id;
@@ -355,7 +419,7 @@ static int write_unix(struct net *net, struct sock *s, struct fault *f)
 	e.flags = s->flags;
 	e.backlog = r->room;
 	e.fown = s->fown;
-	e.opts = &opts;
+	e.opts = &r->facts->opts;
 	e.name.data = (uint8_t *)r->name;
 	e.name.len = r->name_len;
 	e.has_shutdown = r->shutdown != 0;
@@ -363,15 +427,14 @@ static int write_unix(struct net *net, struct sock *s, struct fault *f)
 	e.has_ns_id = true;
 	e.ns_id = net->ns_id;
 	ok = (unix_name_is_path(&e) ? unix_name_read(s, &e, f) : 0) == 0 &&
-	     describe_peer(net, s, r, &e, f) == 0 && sock_opts_read(s->fd, &opts, f) == 0;
+	     describe_peer(net, s, r, &e, f) == 0;
 	if (ok) {
-		describe_rest(s, &e);
+		describe_rest(s, r->facts, &e);
 		ok = write_entry(net, &e, f) == 0 &&
 		     (!r->peer || write_outside(net, unix_diag_find(net->unix_dump->diag, r->peer),
 						f) == 0);
 	}
 	unix_name_free(&e);
-	sock_opts_free(&opts);
 	free(e.peercred);
 	free(e.connector);
 	free(e.pending);
@@ -381,12 +444,22 @@ static int write_unix(struct net *net, struct sock *s, struct fault *f)
 static void end_unix(struct net *net, bool run_on)
 {
 	struct unix_dump *d = net->unix_dump;
+	size_t i;
 
 	(void)run_on;
 	queue_end(net);
 	unix_restore_end(net);
 	if (!d)
 		return;
+	for (i = 0; i < sock_count(net); i++) {
+		const struct sock *s = sock_at(net, i);
+		const struct unix_rec *r = s->kind == &unix_kind ? s->priv : NULL;
+
+		if (r && r->facts) {
+			sock_opts_free(&r->facts->opts);
+			free(r->facts);
+		}
+	}
 	unix_diag_free(d->diag);
 	free(d->elsewhere);
 	free(d);
@@ -396,6 +469,7 @@ static void end_unix(struct net *net, bool run_on)
 const struct sock_kind unix_kind = {
 	.name = "unix socket",
 	.type = FD_TYPES__UNIXSK,
+	.knows = know_unix,
 	.match = match_unix,
 	.preflight = preflight_unix,
 	.collect = collect_unix,

@@ -28,6 +28,7 @@ struct unix_rec {
 	struct unix_rec *listener;	/* at which it waits to be accepted */
 	struct sock *s;			/* in the tree; NULL: outside */
 	uint32_t outside_id;		/* of its entry, when it is an outside peer; 0: none yet */
+	struct unix_facts *facts;	/* unix.c's */
 	struct unix_rec *next;		/* in its bucket */
 };
 

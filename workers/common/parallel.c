@@ -8,7 +8,7 @@
  * Rights:   none.
  * Holds:    the threads from parallel_start to parallel_join.
  */
-#include "coordinator/parallel.h"
+#include "workers/common/parallel.h"
 
 #include <pthread.h>
 #include <sched.h>
