@@ -240,9 +240,12 @@ static int make_directory(struct crew *c, struct fault *f)
 	return fault(f, errno, "private directory for the bus in /tmp");
 }
 
+/* files has the most to do at first, net is not needed by most. */
+static const enum role start_order[ROLE_COUNT] = { ROLE_FILES, ROLE_MEM, ROLE_NET, ROLE_GPU };
+
 int crew_start(struct job *job, unsigned roles, unsigned spare, struct fault *f)
 {
-	struct member *m;
+	enum role role;
 	int i;
 
 	if (job->crew)
@@ -251,16 +254,21 @@ int crew_start(struct job *job, unsigned roles, unsigned spare, struct fault *f)
 	if (make_directory(job->crew, f) < 0)
 		return -1;
 	for (i = 0; i < ROLE_COUNT; i++) {
-		m = &job->crew->member[i];
-		if (((roles | spare) & (1u << i)) && spawn(job, m, spare & (1u << i), f) < 0)
+		role = start_order[i];
+		if (((roles | spare) & (1u << role)) &&
+		    spawn(job, &job->crew->member[role], spare & (1u << role), f) < 0)
 			return -1;
 	}
-	for (i = 0; i < ROLE_COUNT; i++)
-		if ((roles & (1u << i)) && open_bus(job, &job->crew->member[i], f) < 0)
+	for (i = 0; i < ROLE_COUNT; i++) {
+		role = start_order[i];
+		if ((roles & (1u << role)) && open_bus(job, &job->crew->member[role], f) < 0)
 			return -1;
-	for (i = 0; i < ROLE_COUNT; i++)
-		if ((roles & (1u << i)) && send_setup(job, i, f) < 0)
+	}
+	for (i = 0; i < ROLE_COUNT; i++) {
+		role = start_order[i];
+		if ((roles & (1u << role)) && send_setup(job, role, f) < 0)
 			return -1;
+	}
 	return 0;
 }
 

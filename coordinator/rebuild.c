@@ -53,13 +53,13 @@ int rebuild_ask(struct job *job, struct fault *f)
 	}
 	mem.task = files.task = list;
 	mem.n_task = files.n_task = job->ntasks;
-	req.body_case = REQUEST__BODY_MEM_PREPARE;
-	req.mem_prepare = &mem;
-	if (crew_send(job->crew, ROLE_MEM, STAGE__PREPARE, &req, NULL, 0, f) < 0)
-		return -1;
 	req.body_case = REQUEST__BODY_FILES_PREPARE;
 	req.files_prepare = &files;
-	return crew_send(job->crew, ROLE_FILES, STAGE__PREPARE, &req, NULL, 0, f);
+	if (crew_send(job->crew, ROLE_FILES, STAGE__PREPARE, &req, NULL, 0, f) < 0)
+		return -1;
+	req.body_case = REQUEST__BODY_MEM_PREPARE;
+	req.mem_prepare = &mem;
+	return crew_send(job->crew, ROLE_MEM, STAGE__PREPARE, &req, NULL, 0, f);
 }
 
 static struct birth *birth_by_pid(struct job *job, size_t i, pid_t pid)
