@@ -79,7 +79,6 @@ static void report_steps(const char *path, unsigned steps, const char *what)
 		dprintf(fd, "%u %s\n", steps, what);
 }
 
-/* Looked up once: a dump of 10,000 threads takes some 80,000 steps. */
 /* Each worker in turn. */
 static void kill_a_worker(struct job *job)
 {
@@ -89,6 +88,7 @@ static void kill_a_worker(struct job *job)
 	crew_kill(job->crew, roles[job->steps % n]);
 }
 
+/* Looked up once: a dump of 10,000 threads takes some 80,000 steps. */
 static void read_step_orders(struct job *job)
 {
 	const char *at = getenv("STASIS_KILL_AT"), *worker_at = getenv("STASIS_KILL_WORKER_AT");
