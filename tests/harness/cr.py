@@ -99,6 +99,10 @@ def refused(tool_run, images, action, wanted):
         raise tool.Failure(f"{action} refused without naming {missing}: {words!r}")
 
 
+# Only a stopped task tells, so "check PID" cannot know.
+UNSEEN = {"dispatch"}
+
+
 def check_refusal(plan, pid, directory, facts):
     """What this version cannot do must be refused in a sentence, and harm nobody."""
     images = os.path.join(directory, "images-0")
@@ -110,9 +114,12 @@ def check_refusal(plan, pid, directory, facts):
         if tool.alive(pid):
             raise tool.Failure("a refused restore left a task behind")
         return
+    if os.path.basename(directory) not in UNSEEN and \
+            plan.dumper.verdict(pid, images, facts["options"]) != 1:
+        raise tool.Failure("check does not say that a dump would fail")
     refused(lambda: plan.dumper.run("dump", images, "dump.log",
                                     ["-t", str(pid)] + facts["options"]),
-            images, "dump", [f"task {pid}", facts["later"].split(":")[0]])
+            images, "dump", ["task ", facts["later"].split(":")[0]])
     if os.path.exists(os.path.join(images, "inventory.img")):
         raise tool.Failure("a refused dump left an inventory.img")
     finish(pid, directory)
