@@ -653,7 +653,7 @@ static void hundred(void)
 }
 
 /* A dump that leaves the program running: nothing is lost, no option has changed. */
-static void run_on_after_save(void)
+static void after_save(int (*leave)(struct tcprepair *c, struct fault *f))
 {
 	struct pair p = connected(V4);
 	struct tcprepair_state s;
@@ -668,12 +668,22 @@ static void run_on_after_save(void)
 	poll(NULL, 0, 20);
 	CHECK(!tcprepair_pause(p.a, &c, &f) && !tcprepair_save(c, &s, &f));
 	CHECK(s.inq_len == 500 && s.inq && s.inq[0] == byte_at(0) && s.inq[499] == byte_at(499));
-	CHECK(!tcprepair_resume(c, &f));
+	CHECK(!leave(c, &f));
 	CHECK(!getsockopt(p.a, SOL_SOCKET, SO_REUSEADDR, &value, &len) && value == 1);
 	CHECK(reads(p.a, 0, 500) && says(p.b, p.a, 100) && says(p.a, p.b, 100));
 	fault_text(&f);
 	tcprepair_clear(&s);
 	hang_up(&p);
+}
+
+static void run_on_after_save(void)
+{
+	after_save(tcprepair_resume);
+}
+
+static void cancel_after_save(void)
+{
+	after_save(tcprepair_cancel);
 }
 
 static bool refused(int fd, const char *word)
@@ -869,6 +879,7 @@ int main(void)
 	check_run("both ends move to other addresses and ports", moved);
 	check_run("a hundred connections at once", hundred);
 	check_run("a connection that was only saved runs on unchanged", run_on_after_save);
+	check_run("so does one whose pause was cancelled", cancel_after_save);
 	check_run("what cannot be saved is refused by name", refuses_by_name);
 	check_run("damaged state is refused and hurts nothing", refuses_damage);
 	check_run("a fault names the connection, the reason and the remedy", names_the_remedy);
