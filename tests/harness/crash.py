@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 """crash.py - kill stasis at any moment: a dumped task is never hurt, a restored one never half there.
 
-Alone:   sudo /usr/bin/python3 tests/harness/crash.py [options] [dump] [novdso] [tcp] [redis] [restore]
+Alone:   sudo /usr/bin/python3 tests/harness/crash.py [options] [dump] [novdso] [tcp]
+         [unix] [redis] [restore]
          --stasis PATH           the program under test
          --random 60             kills at random moments
          --stride 1              kill after every Nth step only
@@ -16,6 +17,7 @@ Novdso:  the same with a target that has unmapped its vDSO.
 Tcp:     the same with a target that talks over TCP connections: they go on, and the network
          is not locked.
 Redis:   the same with a Redis of 100 MB under load; its clients get the right answers.
+Unix:    the same with a target that has datagrams in sockets: it peeks from where it did.
 Restore: a small tree is dumped, then restored with the same kills. Afterwards no task of the
          tree may exist, unless the restore was over.
 The last line is "N passed, N failed, N skipped".
@@ -336,6 +338,10 @@ def test_dump_of_redis(stasis, score, directory, args):
     test_dump_of(LoadedRedis(directory), stasis, score, directory, args, " of a loaded Redis")
 
 
+def test_dump_with_datagrams(stasis, score, directory, args):
+    test_dump(stasis, score, directory, args, ["-u"], " with datagrams in sockets")
+
+
 # -- the restored tree ----------------------------------------------------------
 
 def nobody_left(pids):
@@ -455,7 +461,8 @@ def main():
     parser.add_argument("--random", type=int, default=60)
     parser.add_argument("--stride", type=int, default=1)
     parser.add_argument("--seed", type=int, default=int(time.time()))
-    parser.add_argument("what", nargs="*", choices=[[], "dump", "novdso", "tcp", "redis", "restore"])
+    parser.add_argument("what", nargs="*",
+                        choices=[[], "dump", "novdso", "tcp", "unix", "redis", "restore"])
     args = parser.parse_args()
     if os.getuid():
         print("SKIP all: needs root")
@@ -469,6 +476,7 @@ def main():
         stasis = Stasis(args.stasis, directory)
         for name, test in (("dump", test_dump), ("novdso", test_dump_without_vdso),
                            ("tcp", test_dump_with_connections),
+                           ("unix", test_dump_with_datagrams),
                            ("redis", test_dump_of_redis),
                            ("restore", test_restore)):
             if args.what and name not in args.what:

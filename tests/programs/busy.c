@@ -2,7 +2,7 @@
 /*
  * busy.c - a program that notices the least harm: the target of crash tests.
  *
- *   busy [-c] [-n THREADS] [-t] [-v] [FILE]     runs until killed
+ *   busy [-c] [-n THREADS] [-t] [-u] [-v] [FILE]     runs until killed
  *
  * THREADS (default 6, at least 6) are: nanosleep, poll, futex, signal receiver,
  * and compute threads in turn (general registers, vector registers); a sender
@@ -11,7 +11,8 @@
  * error: a checkpoint that leaves the task running must not be seen. With -t
  * (tolerant: the task will be restored) EINTR from a relative sleep is allowed,
  * as it is after CRIU. With -v it unmaps its vDSO first. With -c one more thread talks over TCP
- * connections whose both ends are its own.
+ * connections whose both ends are its own. With -u one more looks after datagrams that wait in unix
+ * sockets, and after the offsets at which it peeks at them.
  *
  * Alone:  build/tests/programs/busy /tmp/page &  sleep 1;  kill -9 $!
  */
@@ -374,6 +375,50 @@ static void *tcp_body(void *arg)
 	return NULL;
 }
 
+#define QUEUES 300
+
+/* The ends with messages in them; every other one peeks from an offset. */
+static int queue[QUEUES];
+
+static void queue_all(void)
+{
+	const int off = 2;
+	int i, pair[2];
+
+	for (i = 0; i < QUEUES; i++) {
+		if (socketpair(AF_UNIX, SOCK_DGRAM, 0, pair) < 0)
+			error("socketpair: %s", strerror(errno));
+		queue[i] = pair[1];
+		send(pair[0], "first", 5, 0);
+		send(pair[0], "second", 6, 0);
+		if (i % 2)
+			setsockopt(queue[i], SOL_SOCKET, SO_PEEK_OFF, &off, sizeof(off));
+	}
+}
+
+static void check_queue(int i)
+{
+	const int expected = i % 2 ? 2 : -1;
+	socklen_t len = sizeof(int);
+	char text[16] = "";
+	int off = -3;
+
+	if (getsockopt(queue[i], SOL_SOCKET, SO_PEEK_OFF, &off, &len) < 0 || off != expected)
+		error("socket %d peeks from %d", queue[i], off);
+	else if (off < 0 && (recv(queue[i], text, sizeof(text), MSG_PEEK | MSG_DONTWAIT) != 5 ||
+			     memcmp(text, "first", 5) != 0))
+		error("socket %d holds %s first", queue[i], text);
+}
+
+static void *unix_body(void *arg)
+{
+	struct busy_worker *w = arg;
+
+	for (;;)
+		check_queue(w->rounds++ % QUEUES);
+	return NULL;
+}
+
 static void map_page(const char *path)
 {
 	int fd = -1, flags = MAP_SHARED | MAP_FIXED_NOREPLACE;
@@ -417,15 +462,17 @@ int main(int argc, char **argv)
 {
 	struct sigaction sa = { .sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART };
 	int threads = 6, opt;
-	bool talks = false;
+	bool talks = false, queues = false;
 
-	while ((opt = getopt(argc, argv, "cn:tv")) != -1) {
+	while ((opt = getopt(argc, argv, "cn:tuv")) != -1) {
 		if (opt == 'c')
 			talks = true;
 		else if (opt == 'n')
 			threads = atoi(optarg);
 		else if (opt == 't')
 			tolerant = true;
+		else if (opt == 'u')
+			queues = true;
 		else if (opt == 'v')
 			unmap_vdso();
 		else
@@ -450,6 +497,10 @@ int main(int argc, char **argv)
 	if (talks) {
 		connect_all();
 		launch(BUSY_TCP, "tcp", tcp_body);
+	}
+	if (queues) {
+		queue_all();
+		launch(BUSY_UNIX, "unix", unix_body);
 	}
 	page->version = BUSY_VERSION;
 	__atomic_store_n(&page->magic, BUSY_MAGIC, __ATOMIC_SEQ_CST);

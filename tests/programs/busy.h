@@ -40,6 +40,7 @@ enum busy_kind {
 	BUSY_SIGNAL,		/* receives queued RT signals, counts them */
 	BUSY_SENDER,		/* queues them */
 	BUSY_TCP,		/* talks to itself */
+	BUSY_UNIX,		/* looks at what waits in sockets */
 };
 
 struct busy_worker {

@@ -169,7 +169,7 @@ static bool has(const struct epolls *s, pid_t pid, int fd, uint32_t id)
 	return false;
 }
 
-/* It waits in a socket's queue: no table has it. Its numbers are those of the first table that has them. */
+/* It waits in a socket's queue, no table has it: its numbers are those of the first that has them. */
 static bool is_flying(const struct epolls *s, const struct set *t)
 {
 	return !has(s, t->pid, -1, 0);

@@ -128,15 +128,17 @@ static int allow_outside(const struct net *net, const struct sock *s, const stru
 {
 	const struct unix_rec *peer = unix_diag_find(net->unix_dump->diag, r->peer);
 	char who[SOCK_NAME_MAX];
+	bool named;
 
 	if (is_external(net, r->ino) || is_external(net, r->peer))
 		return 0;
-	if (net_opts(net)->ext_unix_sk && peer && peer->type == SOCK_DGRAM && peer->name_len)
+	named = peer && peer->type == SOCK_DGRAM && peer->name_len;
+	if (net_opts(net)->ext_unix_sk && named)
 		return 0;
-	return fault(f, -ENOTSUP, "%s: its peer, socket %u, is held by no task of the tree: dump the tree "
-		     "that holds it, or give --external unix[%u]%s",
+	return fault(f, -ENOTSUP, "%s: its peer, socket %u, is held by no task of the tree: dump the "
+		     "tree that holds it, or give --external unix[%u]%s",
 		     sock_name(s, who, sizeof(who)), r->peer, r->ino,
-		     peer && peer->type == SOCK_DGRAM && peer->name_len ? ", or --ext-unix-sk" : "");
+		     named ? ", or --ext-unix-sk" : "");
 }
 
 static int by_number(const void *a, const void *b)

@@ -3,7 +3,8 @@
  * unix_name.c - names of unix sockets: where they are in the file system, both directions.
  *
  * Dump:     SIOCUNIXFILE opens the file of a bound socket, wherever it is now. What is before the
- *           name in its path is the directory (relative name) or the root (absolute name) it was bound in.
+ *           name in its path is the directory (relative name) or the root (absolute name) in which
+ *           it was bound.
  * Restore:  the name is bound from there. Names that are gone are bound in an empty file system that
  *           only this worker sees: nothing that exists now is touched, and nothing is left.
  * Rights:   CAP_NET_ADMIN for SIOCUNIXFILE; CAP_SYS_CHROOT; CAP_SYS_ADMIN for the empty file system;
