@@ -45,6 +45,7 @@ struct dump_state {
 	unsigned asked[ROLE_COUNT];	/* replies outstanding */
 	struct cgroup_sets *sets;
 	struct core_dump *cores;
+	Reply *found;		/* files' answer to FilesCollect; owned */
 	Reply *collected;		/* mem's MemCollected */
 	uint64_t frozen_at;		/* job_elapsed_us */
 };
@@ -440,12 +441,19 @@ static int collect(struct job *job, struct fault *f)
 static int ask_mem_write(struct job *job, struct fault *f)
 {
 	MemWrite *msg = core_dump_memory(state(job)->cores);
+	const Reply *found = state(job)->found;
 	Request req = REQUEST__INIT;
 	int r;
 
+	if (found) {
+		msg->socket = found->files_collected->socket;
+		msg->n_socket = found->files_collected->n_socket;
+	}
 	req.body_case = REQUEST__BODY_MEM_WRITE;
 	req.mem_write = msg;
 	r = ask(job, ROLE_MEM, STAGE__WRITE, &req, f);
+	msg->socket = NULL;
+	msg->n_socket = 0;
 	mem_write__free_unpacked(msg, NULL);
 	return r;
 }
@@ -532,15 +540,26 @@ static int take_collected(struct job *job, struct fault *f)
 		r = fault(f, -EPROTO, "the files worker's answer is not the one expected");
 	else if (files->files_collected->n_socket)
 		r = sockets_dump(job, files->files_collected, f);
-	reply__free_unpacked(files, NULL);
+	if (r == 0)
+		state(job)->found = take_ptr(&files);
+	if (files)
+		reply__free_unpacked(files, NULL);
 	return r;
+}
+
+/* A mapping of a socket is described by the id files gave the socket; else memory need not wait. */
+static int take_collected_early(struct job *job, struct fault *f)
+{
+	const MemCollected *m = state(job)->collected->mem_collected;
+
+	return m->has_sockets && m->sockets ? take_collected(job, f) : 0;
 }
 
 static int write_images(struct job *job, struct fault *f)
 {
 	struct dump_state *d = state(job);
 
-	if (ask_mem_write(job, f) < 0)
+	if (take_collected_early(job, f) < 0 || ask_mem_write(job, f) < 0)
 		return -1;
 	step(job, "writing");
 	/* Many descriptors take longer to collect than our part takes. */
@@ -548,7 +567,7 @@ static int write_images(struct job *job, struct fault *f)
 	    seal_tree(job, f) < 0 || clocks_write(job, core_dump_clocks(d->cores), f) < 0 ||
 	    cgroup_sets_write(d->sets, job->image_dir, f) < 0)
 		return -1;
-	if (take_collected(job, f) < 0 || ask_files_write(job, f) < 0)
+	if ((!d->found && take_collected(job, f) < 0) || ask_files_write(job, f) < 0)
 		return -1;
 	return take_written(job, f);
 }
@@ -651,6 +670,8 @@ int dump(struct job *job, struct fault *f)
 	free(d.walked);
 	if (d.collected)
 		reply__free_unpacked(d.collected, NULL);
+	if (d.found)
+		reply__free_unpacked(d.found, NULL);
 	job->priv = NULL;
 	return r;
 }

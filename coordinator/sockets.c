@@ -275,6 +275,8 @@ int sockets_create(struct job *job, struct fault *f)
 		list[msg.n_spare++]->fd = rebuild_spare_fd(t);
 	}
 	msg.spare = list;
+	msg.map = births_of(job)->prepared->mem_prepared->socket_map;
+	msg.n_map = births_of(job)->prepared->mem_prepared->n_socket_map;
 	req.body_case = REQUEST__BODY_NET_CREATE;
 	req.net_create = &msg;
 	return crew_send(job->crew, ROLE_NET, STAGE__RESTORE, &req, NULL, 0, f);
@@ -315,6 +317,12 @@ static Reply *borrow(struct job *job, struct fault *f)
 	return ask(job, ROLE_FILES, STAGE__RESTORE, &req, REPLY__BODY_FILES_LENT, f);
 }
 
+/* Do tasks have sockets mapped? Net then needs the descriptor numbers that files takes next. */
+static bool are_mapped(const struct job *job)
+{
+	return births_of(job)->prepared->mem_prepared->n_socket_map;
+}
+
 int sockets_pass(struct job *job, struct fault *f)
 {
 	NetFill msg = NET_FILL__INIT;
@@ -335,12 +343,12 @@ int sockets_pass(struct job *job, struct fault *f)
 	r = crew_send(job->crew, ROLE_NET, STAGE__RESTORE, &req, NULL, 0, f);
 	if (lent)
 		reply__free_unpacked(lent, NULL);
-	return r;
+	return r == 0 && are_mapped(job) ? crew_wait(job->crew, ROLE_NET, NULL, f) : r;
 }
 
 int sockets_fill(struct job *job, struct fault *f)
 {
-	return births_of(job)->sockets ? crew_wait(job->crew, ROLE_NET, NULL, f) : 0;
+	return births_of(job)->sockets && !are_mapped(job) ? crew_wait(job->crew, ROLE_NET, NULL, f) : 0;
 }
 
 int sockets_release(struct job *job, struct fault *f)

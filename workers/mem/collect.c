@@ -75,6 +75,7 @@ void space_free(struct space *s)
 }
 
 #define RING_NAME "/[aio]"		/* of io_setup */
+#define SOCKET_NAME "socket:["
 
 static int refuse(const struct view *v, const struct map *m, struct fault *f, const char *what)
 {
@@ -184,8 +185,6 @@ static int check_file(const struct view *v, const struct map *m, const char *lin
 			     m->name, m->start);
 	if (S_ISREG(st.st_mode) || (S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 5)))
 		return 0;
-	if (S_ISSOCK(st.st_mode))
-		return refuse(v, m, f, "the ring of a packet socket, which cannot be dumped yet");
 	if (S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode))
 		return refuse(v, m, f, "the memory of a device, which only a plugin could dump");
 	return refuse(v, m, f,
@@ -215,6 +214,12 @@ static int classify_file(struct view *v, const struct map *m, VmaEntry *e, struc
 
 	if (starts_with(m->name, RING_NAME)) {
 		e->status = VMA_AIORING;
+		return 0;
+	}
+	if (starts_with(m->name, SOCKET_NAME)) {
+		e->status = VMA_REGULAR | VMA_SOCKET;
+		e->shmid = m->ino;
+		v->all->sockets = true;
 		return 0;
 	}
 	if (check_name(v, m, f) < 0)
@@ -479,7 +484,8 @@ static int preflight_map(struct view *v, const struct map *m, struct fault *f)
 	size_t known = v->all->mapped.n;
 	char link[40];
 
-	if ((!m->ino && !m->dev) || m->dev == v->all->shmem_dev || starts_with(m->name, RING_NAME))
+	if ((!m->ino && !m->dev) || m->dev == v->all->shmem_dev ||
+	    starts_with(m->name, RING_NAME) || starts_with(m->name, SOCKET_NAME))
 		return 0;
 	if (check_name(v, m, f) < 0)
 		return -1;

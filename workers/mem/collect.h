@@ -38,6 +38,7 @@ struct collection {
 	struct shmems shmems;
 	struct shmems segments;		/* of System V */
 	bool allow_uprobes, uprobes;	/* may be left out; were */
+	bool sockets;			/* some are mapped */
 	dev_t shmem_dev;		/* where all shared memory without a name lives; 0: not known */
 };
 

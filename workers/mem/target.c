@@ -37,7 +37,6 @@ static const struct {
 	uint32_t status;
 	const char *what;
 } refused[] = {
-	{ VMA_SOCKET, "the ring of a packet socket" },
 	{ VMA_SHADOW_STACK, "a shadow stack" },
 	{ VMA_PLUGIN, "the memory of a device" },
 };
@@ -114,6 +113,8 @@ static int check_vma(const struct target *t, const VmaEntry *e, struct fault *f)
 		return bad(t, e, f, "pkey is out of range");
 	if (e->fdflags & ~O_ACCMODE)
 		return bad(t, e, f, "unknown fdflags");
+	if (e->status == (VMA_REGULAR | VMA_SOCKET))
+		return e->shmid && e->shmid <= UINT32_MAX ? 0 : bad(t, e, f, "shmid is out of range");
 	if (vma_is_ring(e))
 		return e->flags & MAP_SHARED ? 0 : bad(t, e, f, "a private ring of asynchronous I/O");
 	return check_kind(t, e, f);

@@ -87,6 +87,12 @@ static inline bool vma_is_ring(const VmaEntry *e)
 	return e->status == VMA_AIORING;
 }
 
+/* The rings of a packet socket, which net maps. Its shmid is the socket's id; during a dump, its inode. */
+static inline bool vma_is_socket(const VmaEntry *e)
+{
+	return vma_is(e, VMA_REGULAR | VMA_SOCKET);
+}
+
 /* One of the areas that every kernel provides itself. */
 static inline bool vma_is_special(const VmaEntry *e)
 {

@@ -45,7 +45,6 @@ void inet_end(struct net *net)
 {
 	if (!net->inet)
 		return;
-	numbers_end(net->inet->numbers);
 	multicast_end(net->inet->groups);
 	udp_diag_end(net->inet->diag);
 	free(net->inet);
@@ -233,7 +232,7 @@ int inet_read(struct net *net, struct sock *s, struct inet_entry *x, struct faul
 	e->ip_opts = &x->ip;
 	if (read_names(s, x, f) < 0 || read_owner(s->fd, e, f) < 0 ||
 	    read_ip(s->fd, s->family, &x->ip, e, f) < 0 || sock_opts_read(s->fd, &x->opts, f) < 0 ||
-	    numbers_read(&state->numbers, s, e, f) < 0)
+	    numbers_read(net, s, e->dst_port != 0, NUMBERS(e), f) < 0)
 		return -1;
 	return s->protocol == IPPROTO_TCP && s->type == SOCK_STREAM ? 0 :
 	       multicast_read(&state->groups, s, e, f);
@@ -253,11 +252,9 @@ void inet_free(struct inet_entry *x)
 {
 	size_t i;
 
-	for (i = 0; i < x->e.n_number; i++)
-		socket_number__free_unpacked(x->e.number[i], NULL);
+	numbers_free(NUMBERS(&x->e));
 	for (i = 0; i < x->e.n_member; i++)
 		multicast_member__free_unpacked(x->e.member[i], NULL);
-	free(x->e.number);
 	free(x->e.member);
 	free(x->tcp.congestion);
 	sock_opts_free(&x->opts);
@@ -295,7 +292,7 @@ int inet_check(struct net *net, struct sock *s, struct fault *f)
 	s->family = e->family;
 	s->type = e->type;
 	s->protocol = e->proto;
-	if (numbers_check(e, f) < 0)
+	if (numbers_check(e->id, e->number, e->n_number, f) < 0)
 		return -1;
 	return multicast_check(e, f);
 }
@@ -378,7 +375,7 @@ int inet_options(struct net *net, struct sock *s, struct fault *f)
 		return -1;
 	if (ip && ip->has_ttl && v4 && set_int(s->fd, SOL_IP, IP_TTL, ip->ttl, "IP_TTL", f) < 0)
 		return -1;
-	if (sock_opts_apply(s->fd, e->opts, f) < 0 || numbers_apply(s->fd, e, f) < 0 ||
+	if (sock_opts_apply(s->fd, e->opts, f) < 0 || numbers_apply(s->fd, e->number, e->n_number, f) < 0 ||
 	    multicast_join(s->fd, e, f) < 0)
 		return -1;
 	return share(net, s, f);

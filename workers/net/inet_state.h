@@ -8,7 +8,6 @@
 struct net;
 
 struct inet_state {
-	struct numbers *numbers;
 	struct groups *groups;
 	struct udp_diag *diag;
 	char congestion[16];		/* of fresh TCP sockets */

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 
 #include "workers/net/netlink.h"
+#include "workers/net/packet.h"
 #include "workers/net/unix.h"
 #include "workers/net/tcp.h"
 #include "workers/net/udp.h"
@@ -88,6 +89,7 @@ const struct sock_kind *const sock_kinds[] = {
 	&sctp_kind,
 	&dccp_kind,
 	&smc_kind,
+	&packet_kind,
 	&unknown_kind,
 	NULL
 };

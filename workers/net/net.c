@@ -20,7 +20,10 @@
 #include "workers/net/flights.h"
 #include "workers/net/guard.h"
 #include "workers/net/kind.h"
+#include "workers/net/numbers.h"
 #include "workers/net/netlock.h"
+#include "workers/net/options.h"
+#include "workers/net/packet_ring.h"
 #include "workers/net/sock.h"
 #include "workers/net/tasks.h"
 
@@ -78,6 +81,7 @@ static void end(struct net *net, bool run_on)
 	for (i = 0; sock_kinds[i]; i++)
 		if (sock_kinds[i]->end)
 			sock_kinds[i]->end(net, run_on);
+	numbers_end(net);
 	guard_end(net, run_on);
 	flights_end(net);
 	sock_end(net);
@@ -108,8 +112,12 @@ static void glance_at(struct net *net, const SocketRef *ref)
 /* An obstacle, or nothing. */
 static void judge(struct net *net, struct sock *s, struct fault *why)
 {
+	char who[SOCK_NAME_MAX];
+
 	if (s->kind->refuse)
 		refuse(s, why);
+	else if (sock_opts_preflight(s->fd, why) < 0)
+		fault_prefix(why, "%s", sock_name(s, who, sizeof(who)));
 	else if (s->kind->preflight)
 		s->kind->preflight(net, s, why);
 }
@@ -394,7 +402,9 @@ static int on_net_create(struct call *c, struct fault *f)
 
 	if (!net->tasks)
 		return fault(f, -EPROTO, "nothing is prepared to be restored");
-	if (tasks_spare(net, c->req->net_create, f) < 0 || create_all(net, f) < 0)
+	if (tasks_spare(net, c->req->net_create, f) < 0 ||
+	    packet_ring_places(net, c->req->net_create->map, c->req->net_create->n_map, f) < 0 ||
+	    create_all(net, f) < 0)
 		return -1;
 	done = xcalloc(1, sizeof(*done));
 	made_files__init(done);

@@ -30,6 +30,10 @@ struct net {
 	struct unix_restore *unix_restore;	/* unix_restore.c */
 	struct guard *guard;		/* guard.c: changes to undo */
 	struct inet_state *inet;	/* inet.c */
+	struct numbers *numbers;	/* numbers.c: what fresh sockets have */
+	struct packets *packets;	/* packet_diag.c */
+	struct ring_places *ring_places; /* packet_ring.c */
+	struct netlinks *netlinks;	/* netlink.c */
 	struct netlock *netlock;	/* netlock.c */
 	char *run_id;			/* of the dump: names the table that locks its network */
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * numbers.c - options of internet sockets that are one int and have no field of CRIU's, both
+ * numbers.c - options of sockets that are one int or two and have no field of CRIU's, both
  * directions. Only what differs from a fresh socket is kept: most sockets have none.
  *
  * Rights:   CAP_NET_ADMIN, CAP_NET_RAW for some.
@@ -9,6 +9,8 @@
 #include "workers/net/numbers.h"
 
 #include <errno.h>
+#include <linux/if_packet.h>
+#include <linux/netlink.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
@@ -16,13 +18,20 @@
 #include <sys/socket.h>
 
 #include "proto/control/util.h"
+#include "workers/net/net.h"
 
 /* Linux UAPI; the headers of older libcs lack them. */
 #ifndef SO_ZEROCOPY
 #define SO_ZEROCOPY 60
 #endif
+#ifndef SO_TXREHASH
+#define SO_TXREHASH 74
+#endif
 #ifndef SO_RCVMARK
 #define SO_RCVMARK 75
+#endif
+#ifndef SOL_NETLINK
+#define SOL_NETLINK 270
 #endif
 #ifndef IP_LOCAL_PORT_RANGE
 #define IP_LOCAL_PORT_RANGE 51
@@ -34,24 +43,34 @@
 struct row {
 	int level, name;
 	const char *text;
-	bool idle;			/* has a meaning for sockets without a connection only */
+	bool idle;			/* has a meaning for streams without a connection only */
+	bool pair;			/* two ints */
 };
 
-#define ROW(LEVEL, NAME) { LEVEL, NAME, #NAME, false }
-#define IDLE(LEVEL, NAME) { LEVEL, NAME, #NAME, true }
+#define ROW(LEVEL, NAME) { LEVEL, NAME, #NAME, false, false }
+#define IDLE(LEVEL, NAME) { LEVEL, NAME, #NAME, true, false }
+#define PAIR(LEVEL, NAME) { LEVEL, NAME, #NAME, false, true }
 
 static const struct row rows[] = {
 	ROW(SOL_SOCKET, SO_TIMESTAMP_OLD),
 	ROW(SOL_SOCKET, SO_TIMESTAMPNS_OLD),
 	ROW(SOL_SOCKET, SO_TIMESTAMP_NEW),
 	ROW(SOL_SOCKET, SO_TIMESTAMPNS_NEW),
-	ROW(SOL_SOCKET, SO_TIMESTAMPING_OLD),
+	PAIR(SOL_SOCKET, SO_TIMESTAMPING_OLD),
+	PAIR(SOL_SOCKET, SO_TIMESTAMPING_NEW),
+	PAIR(SOL_SOCKET, SO_TXTIME),
 	ROW(SOL_SOCKET, SO_RXQ_OVFL),
 	ROW(SOL_SOCKET, SO_PEEK_OFF),
 	ROW(SOL_SOCKET, SO_BUSY_POLL),
 	ROW(SOL_SOCKET, SO_MAX_PACING_RATE),
 	ROW(SOL_SOCKET, SO_ZEROCOPY),
 	ROW(SOL_SOCKET, SO_RCVMARK),
+	ROW(SOL_SOCKET, SO_LOCK_FILTER),
+	ROW(SOL_SOCKET, SO_SELECT_ERR_QUEUE),
+	ROW(SOL_SOCKET, SO_PREFER_BUSY_POLL),
+	ROW(SOL_SOCKET, SO_BUSY_POLL_BUDGET),
+	ROW(SOL_SOCKET, SO_TXREHASH),
+	IDLE(SOL_SOCKET, SO_INCOMING_CPU),
 	ROW(SOL_IP, IP_TOS),
 	ROW(SOL_IP, IP_TTL),
 	ROW(SOL_IP, IP_PKTINFO),
@@ -96,6 +115,7 @@ static const struct row rows[] = {
 	ROW(SOL_IPV6, IPV6_AUTOFLOWLABEL),
 	ROW(SOL_IPV6, IPV6_ADDR_PREFERENCES),
 	ROW(SOL_IPV6, IPV6_MINHOPCOUNT),
+	ROW(SOL_IPV6, IPV6_CHECKSUM),
 	ROW(SOL_UDP, UDP_CORK),
 	ROW(SOL_UDP, UDP_NO_CHECK6_TX),
 	ROW(SOL_UDP, UDP_NO_CHECK6_RX),
@@ -115,20 +135,45 @@ static const struct row rows[] = {
 	ROW(SOL_TCP, TCP_THIN_LINEAR_TIMEOUTS),
 	ROW(SOL_TCP, TCP_INQ),
 	ROW(SOL_TCP, TCP_TX_DELAY),
+	ROW(SOL_PACKET, PACKET_IGNORE_OUTGOING),
+	ROW(SOL_PACKET, PACKET_TX_HAS_OFF),
+	ROW(SOL_PACKET, PACKET_QDISC_BYPASS),
+	ROW(SOL_NETLINK, NETLINK_PKTINFO),
+	ROW(SOL_NETLINK, NETLINK_BROADCAST_ERROR),
+	ROW(SOL_NETLINK, NETLINK_NO_ENOBUFS),
+	ROW(SOL_NETLINK, NETLINK_LISTEN_ALL_NSID),
+	ROW(SOL_NETLINK, NETLINK_CAP_ACK),
+	ROW(SOL_NETLINK, NETLINK_EXT_ACK),
+	ROW(SOL_NETLINK, NETLINK_GET_STRICT_CHK),
+};
+
+/* As the kernel has it; of most options only the first. */
+struct value {
+	int word[2];
 };
 
 struct numbers {
 	int family, type, protocol;
-	struct { int value; bool known; } of[ARRAY_LEN(rows)];	/* known: such sockets have it */
+	struct { struct value value; bool known; } of[ARRAY_LEN(rows)];	/* known: such sockets have it */
 	struct numbers *next;
 };
 
-static bool ask(int fd, const struct row *r, int *value)
+static size_t size_of(const struct row *r)
 {
-	socklen_t len = sizeof(*value);
+	return r->pair ? sizeof(struct value) : sizeof(int);
+}
 
-	*value = 0;
-	return getsockopt(fd, r->level, r->name, value, &len) == 0;
+static bool ask(int fd, const struct row *r, struct value *v)
+{
+	socklen_t len = size_of(r);
+
+	*v = (struct value){ { 0, 0 } };
+	return getsockopt(fd, r->level, r->name, v, &len) == 0;
+}
+
+static bool same(const struct value *a, const struct value *b)
+{
+	return a->word[0] == b->word[0] && a->word[1] == b->word[1];
 }
 
 /* Those that CRIU has a field for are in it. */
@@ -139,9 +184,10 @@ static bool has_field(const struct row *r, int family)
 }
 
 /* Some can be read of sockets that do not let them be set: multicast options of a stream. */
-static bool can_have(int fd, const struct row *r, int *value)
+static bool can_have(int fd, const struct row *r, int type, struct value *v)
 {
-	return ask(fd, r, value) && setsockopt(fd, r->level, r->name, value, sizeof(*value)) == 0;
+	return ask(fd, r, v) && (!r->idle || type == SOCK_STREAM) &&
+	       setsockopt(fd, r->level, r->name, v, size_of(r)) == 0;
 }
 
 static const struct numbers *fresh(struct numbers **known, const struct sock *s, struct fault *f)
@@ -164,36 +210,39 @@ static const struct numbers *fresh(struct numbers **known, const struct sock *s,
 	n->protocol = s->protocol;
 	for (i = 0; i < ARRAY_LEN(rows); i++)
 		n->of[i].known = !has_field(&rows[i], s->family) &&
-				 can_have(fd, &rows[i], &n->of[i].value);
+				 can_have(fd, &rows[i], s->type, &n->of[i].value);
 	n->next = *known;
 	*known = n;
 	return n;
 }
 
-static void add(InetSkEntry *e, const struct row *r, int value)
+static void add(struct number_list *list, const struct row *r, const struct value *v)
 {
 	SocketNumber *n = xcalloc(1, sizeof(*n));
 
 	socket_number__init(n);
 	n->level = r->level;
 	n->name = r->name;
-	n->value = value;
-	e->number = xrealloc(e->number, e->n_number + 1, sizeof(*e->number));
-	e->number[e->n_number++] = n;
+	n->value = v->word[0];
+	n->has_second = r->pair && v->word[1];
+	n->second = v->word[1];
+	*list->at = xrealloc(*list->at, *list->n + 1, sizeof(**list->at));
+	(*list->at)[(*list->n)++] = n;
 }
 
-int numbers_read(struct numbers **known, const struct sock *s, InetSkEntry *e, struct fault *f)
+int numbers_read(struct net *net, const struct sock *s, bool connected, struct number_list list,
+		 struct fault *f)
 {
-	const struct numbers *n = fresh(known, s, f);
+	const struct numbers *n = fresh(&net->numbers, s, f);
+	struct value v;
 	size_t i;
-	int value;
 
 	if (!n)
 		return -1;
 	for (i = 0; i < ARRAY_LEN(rows); i++)
-		if (n->of[i].known && !(rows[i].idle && e->dst_port) &&
-		    ask(s->fd, &rows[i], &value) && value != n->of[i].value)
-			add(e, &rows[i], value);
+		if (n->of[i].known && !(rows[i].idle && connected) && ask(s->fd, &rows[i], &v) &&
+		    !same(&v, &n->of[i].value))
+			add(&list, &rows[i], &v);
 	return 0;
 }
 
@@ -207,40 +256,52 @@ static const struct row *find(const SocketNumber *n)
 	return NULL;
 }
 
-int numbers_check(const InetSkEntry *e, struct fault *f)
+int numbers_check(uint32_t id, SocketNumber *const *list, size_t n, struct fault *f)
 {
 	size_t i;
 
-	for (i = 0; i < e->n_number; i++)
-		if (!find(e->number[i]))
+	for (i = 0; i < n; i++)
+		if (!find(list[i]))
 			return fault(f, -EBADMSG, "files.img: socket %u has the unknown option %u of "
-				     "level %u", e->id, e->number[i]->name, e->number[i]->level);
+				     "level %u", id, list[i]->name, list[i]->level);
 	return 0;
 }
 
-int numbers_apply(int fd, const InetSkEntry *e, struct fault *f)
+int numbers_apply(int fd, SocketNumber *const *list, size_t n, struct fault *f)
+{
+	struct value now;
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		const struct value v = { { list[i]->value, list[i]->second } };
+		const struct row *r = find(list[i]);
+
+		if (ask(fd, r, &now) && same(&now, &v))
+			continue;
+		if (setsockopt(fd, r->level, r->name, &v, size_of(r)) < 0)
+			return fault(f, errno, "set socket option %s to %d", r->text, v.word[0]);
+	}
+	return 0;
+}
+
+void numbers_free(struct number_list list)
 {
 	size_t i;
 
-	for (i = 0; i < e->n_number; i++) {
-		const SocketNumber *n = e->number[i];
-		const struct row *r = find(n);
-		int value = n->value, now;
-
-		if (ask(fd, r, &now) && now == value)
-			continue;
-		if (setsockopt(fd, r->level, r->name, &value, sizeof(value)) < 0)
-			return fault(f, errno, "set socket option %s to %d", r->text, value);
-	}
-	return 0;
+	for (i = 0; i < *list.n; i++)
+		socket_number__free_unpacked((*list.at)[i], NULL);
+	free(*list.at);
+	*list.at = NULL;
+	*list.n = 0;
 }
 
-void numbers_end(struct numbers *known)
+void numbers_end(struct net *net)
 {
-	struct numbers *next;
+	struct numbers *n, *next;
 
-	for (; known; known = next) {
-		next = known->next;
-		free(known);
+	for (n = net->numbers; n; n = next) {
+		next = n->next;
+		free(n);
 	}
+	net->numbers = NULL;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * numbers.h - options of internet sockets that are one int and have no field of CRIU's.
+ * numbers.h - options of sockets that are one int or two and have no field of CRIU's.
  */
 #ifndef STASIS_NET_NUMBERS_H
 #define STASIS_NET_NUMBERS_H
@@ -8,14 +8,24 @@
 #include "proto/images/sockets.pb-c.h"
 #include "workers/net/kind.h"
 
-/* What a fresh socket of some family, type and protocol has. */
-struct numbers;
+/* The list of an entry that is being made: NUMBERS(e) names its field "number". */
+struct number_list {
+	SocketNumber ***at;
+	size_t *n;
+};
 
-/* Read those of a socket that are not as in a fresh one into e->number; inet_free frees them. */
-int numbers_read(struct numbers **known, const struct sock *s, InetSkEntry *e, struct fault *f);
-/* Are they options we know? */
-int numbers_check(const InetSkEntry *e, struct fault *f);
-int numbers_apply(int fd, const InetSkEntry *e, struct fault *f);
-void numbers_end(struct numbers *known);
+#define NUMBERS(e) ((struct number_list){ &(e)->number, &(e)->n_number })
+
+/* Read those of a socket that are not as in a fresh one; numbers_free frees the list. */
+int numbers_read(struct net *net, const struct sock *s, bool connected, struct number_list list,
+		 struct fault *f);
+void numbers_free(struct number_list list);
+
+/* Restore: are they options we know? Then: set them, the filter (SO_LOCK_FILTER) before. */
+int numbers_check(uint32_t id, SocketNumber *const *list, size_t n, struct fault *f);
+int numbers_apply(int fd, SocketNumber *const *list, size_t n, struct fault *f);
+
+/* Forget what fresh sockets have: net->numbers. */
+void numbers_end(struct net *net);
 
 #endif

@@ -135,22 +135,43 @@ static int read_linger(int fd, SkOptsEntry *e, struct fault *f)
 	return 0;
 }
 
-/* The length is in instructions, and so is the answer. */
+/* Its length in instructions, 0: none. */
+static int filter_length(int fd, socklen_t *n, struct fault *f)
+{
+	*n = 0;
+	if (getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, NULL, n) == 0)
+		return 0;
+	if (errno == EACCES)
+		return fault(f, EACCES, "the socket's filter is an eBPF program, which cannot be read: "
+			     "detach it before the dump");
+	return is_foreign(errno) ? 0 : fault(f, errno, "read a socket's filter");
+}
+
+int sock_opts_preflight(int fd, struct fault *f)
+{
+	socklen_t n;
+
+	return filter_length(fd, &n, f);
+}
+
+/* An instruction is one word of an entry, its code in the highest bits. */
 static int read_filter(int fd, SkOptsEntry *e, struct fault *f)
 {
-	socklen_t n = 0;
+	AUTO_FREE struct sock_filter *filter = NULL;
+	socklen_t n, i;
 
-	if (getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, NULL, &n) < 0)
-		return errno == EACCES ? fault(f, EACCES, "the socket's filter is an eBPF program, which "
-					       "cannot be read: detach it before the dump") :
-		       is_foreign(errno) ? 0 : fault(f, errno, "read a socket's filter");
+	if (filter_length(fd, &n, f) < 0)
+		return -1;
 	if (!n)
 		return 0;
-	_Static_assert(sizeof(*e->so_filter) == sizeof(struct sock_filter), "one word each");
+	filter = xcalloc(n, sizeof(*filter));
+	if (getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, filter, &n) < 0)
+		return fault(f, errno, "read a socket's filter");
 	e->so_filter = xcalloc(n, sizeof(*e->so_filter));
 	e->n_so_filter = n;
-	if (getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, e->so_filter, &n) < 0)
-		return fault(f, errno, "read a socket's filter");
+	for (i = 0; i < n; i++)
+		e->so_filter[i] = (uint64_t)filter[i].code << 48 | (uint64_t)filter[i].jt << 40 |
+				  (uint64_t)filter[i].jf << 32 | filter[i].k;
 	return 0;
 }
 
@@ -205,21 +226,38 @@ static int apply_time(int fd, int name, uint64_t sec, uint64_t usec, struct faul
 	return 0;
 }
 
+static int apply_filter(int fd, const SkOptsEntry *e, struct fault *f)
+{
+	AUTO_FREE struct sock_filter *filter = NULL;
+	struct sock_fprog prog;
+	size_t i;
+
+	if (!e->n_so_filter)
+		return 0;
+	if (e->n_so_filter > BPF_MAXINSNS)
+		return fault(f, -EBADMSG, "a socket filter of %zu instructions", e->n_so_filter);
+	filter = xcalloc(e->n_so_filter, sizeof(*filter));
+	for (i = 0; i < e->n_so_filter; i++)
+		filter[i] = (struct sock_filter){
+			.code = e->so_filter[i] >> 48, .jt = e->so_filter[i] >> 40,
+			.jf = e->so_filter[i] >> 32, .k = e->so_filter[i],
+		};
+	prog = (struct sock_fprog){ e->n_so_filter, filter };
+	if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof(prog)) < 0)
+		return fault(f, errno, "attach a socket's filter");
+	return 0;
+}
+
 static int apply_rest(int fd, const SkOptsEntry *e, struct fault *f)
 {
 	const struct linger linger = { e->has_so_linger, e->so_linger };
-	const struct sock_fprog prog = { e->n_so_filter, (struct sock_filter *)e->so_filter };
 
 	if (e->so_bound_dev && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, e->so_bound_dev,
 					  strlen(e->so_bound_dev)) < 0)
 		return fault(f, errno, "bind a socket to device %s", e->so_bound_dev);
 	if (e->has_so_linger && setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)) < 0)
 		return fault(f, errno, "set socket option SO_LINGER");
-	if (e->n_so_filter > BPF_MAXINSNS)
-		return fault(f, -EBADMSG, "a socket filter of %zu instructions", e->n_so_filter);
-	if (e->n_so_filter && setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof(prog)) < 0)
-		return fault(f, errno, "attach a socket's filter");
-	return 0;
+	return apply_filter(fd, e, f);
 }
 
 int sock_opts_apply(int fd, const SkOptsEntry *e, struct fault *f)

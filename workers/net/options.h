@@ -8,6 +8,9 @@
 #include "proto/control/fault.h"
 #include "proto/images/sockets.pb-c.h"
 
+/* Before the freeze: is there one that cannot be read? */
+int sock_opts_preflight(int fd, struct fault *f);
+
 /* Read all of them. *e is initialised here; release with sock_opts_free. */
 int sock_opts_read(int fd, SkOptsEntry *e, struct fault *f);
 void sock_opts_free(SkOptsEntry *e);
