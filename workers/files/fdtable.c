@@ -48,7 +48,7 @@ struct survey {
 	size_t n;
 };
 
-/* The first descriptors are looked at while the kernel makes the list. To be ended after a fault too. */
+/* The first are looked at while the kernel makes the list. To be ended after a fault too. */
 static int survey_begin(struct survey *s, struct probe *p, enum ahead_kind kind, struct fault *f)
 {
 	const struct ahead_place place = { p->pidfd, p->fd_dir, p->info_dir };
