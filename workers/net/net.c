@@ -116,7 +116,7 @@ static void judge(struct net *net, struct sock *s, struct fault *why)
 
 	if (s->kind->refuse)
 		refuse(s, why);
-	else if (sock_opts_preflight(s->fd, why) < 0)
+	else if (s->fd >= 0 && sock_opts_preflight(s->fd, why) < 0)
 		fault_prefix(why, "%s", sock_name(s, who, sizeof(who)));
 	else if (s->kind->preflight)
 		s->kind->preflight(net, s, why);
