@@ -403,6 +403,59 @@ class Pool(App):
         check_sequence(self.out, lambda n: f"{n} {n * n}")
 
 
+class Manager(App):
+    """A manager behind a unix socket, descriptors in flight between its clients."""
+
+    def argv(self):
+        return [PYTHON, os.path.join(APPS, "manager.py"), self.out]
+
+    def finish(self, pid):
+        check_sequence(self.out, lambda n: f"{n} {n * n}")
+
+
+class Tmux(App):
+    """A tmux server with shells; new clients find it by its socket, and see what was typed."""
+
+    shells = 3
+
+    def tmux(self, *words):
+        done = subprocess.run(
+            ["tmux", "-S", os.path.join(self.dir, "socket"), "-f", "/dev/null", *words],
+            cwd=self.dir, user=self.plan.uid, group=self.plan.uid, check=False,
+            extra_groups=None if self.plan.uid is None else [], env=tool.clean_env(),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if done.returncode:
+            raise tool.Failure(f"tmux {words[0]}: {done.stdout.strip()}")
+        return done.stdout
+
+    def start(self):
+        self.need("tmux", "bash")
+        loop = "for ((i = 1; ; i++)); do echo $i >>out.%d; sleep 0.01; done"
+        shell = "exec bash --norc --noprofile -i"
+        self.tmux("new-session", "-d", "-s", "s", "-x", "80", "-y", "24", shell)
+        for number in range(1, self.shells):
+            self.tmux("split-window", "-t", "s", shell)
+        for number in range(self.shells):
+            self.tmux("send-keys", "-t", f"s:0.{number}", loop % number, "Enter")
+        return int(self.tmux("display-message", "-p", "#{pid}"))
+
+    def outs(self):
+        return [os.path.join(self.dir, f"out.{number}") for number in range(self.shells)]
+
+    def progress(self):
+        return min(len(lines_of(out)) for out in self.outs())
+
+    def finish(self, pid):
+        for out in self.outs():
+            check_sequence(out, str)
+        self.tmux("send-keys", "-t", "s:0.0", "C-c", "")
+        self.tmux("send-keys", "-t", "s:0.0", "echo $((6 * 7)) >answer", "Enter")
+        if not tool.wait_for(lambda: lines_of(os.path.join(self.dir, "answer")) == ["42"], 10):
+            raise tool.Failure("a shell does not hear what a new client types")
+        if "6 * 7" not in self.tmux("capture-pane", "-p", "-t", "s:0.0"):
+            raise tool.Failure("a new client does not see what was typed")
+
+
 class SqliteWal(App):
     """Two tasks write one database, whose index of the log is shared memory with locks."""
 
@@ -564,6 +617,8 @@ APP_TABLE = {
     "perl_fork": PerlFork,
     "make": Make,
     "pool": Pool,
+    "manager": Manager,
+    "tmux": Tmux,
     "sqlite_wal": SqliteWal,
     "vim": Vim,
     "top": Top,
