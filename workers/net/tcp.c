@@ -431,6 +431,7 @@ static void end_tcp(struct net *net, bool run_on)
 const struct sock_kind tcp_kind = {
 	.name = "TCP socket",
 	.type = FD_TYPES__INETSK,
+	.deed = "created again; a connection goes on",
 	.match = match_tcp,
 	.preflight = preflight_tcp,
 	.collect = collect_tcp,

@@ -106,6 +106,7 @@ static void end_udp(struct net *net, bool run_on)
 const struct sock_kind udp_kind = {
 	.name = "UDP socket",
 	.type = FD_TYPES__INETSK,
+	.deed = "created again, without datagrams that are not read",
 	.match = match_udp,
 	.preflight = check_corked,
 	.write = write_udp,
