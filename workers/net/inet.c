@@ -312,7 +312,8 @@ static int apply_early(int fd, const InetSkEntry *e, struct fault *f)
 
 	if (e->has_uid && fchown(fd, e->uid, -1) < 0)
 		return fault(f, errno, "give a socket to uid %u", e->uid);
-	if (e->has_v6only && set_int(fd, SOL_IPV6, IPV6_V6ONLY, e->v6only, "IPV6_V6ONLY", f) < 0)
+	if (e->has_v6only && e->type != SOCK_RAW &&
+	    set_int(fd, SOL_IPV6, IPV6_V6ONLY, e->v6only, "IPV6_V6ONLY", f) < 0)
 		return -1;
 	if (ip && ip->freebind && set_int(fd, v4 ? SOL_IP : SOL_IPV6, v4 ? IP_FREEBIND : IPV6_FREEBIND,
 					  1, "IP_FREEBIND", f) < 0)
@@ -355,7 +356,7 @@ int inet_socket(struct net *net, struct sock *s, struct fault *f)
 {
 	const InetSkEntry *e = s->entry->isk;
 
-	s->fd = socket(e->family, e->type | SOCK_CLOEXEC, e->proto);
+	s->fd = sock_open(e->family, e->type, e->proto);
 	if (s->fd < 0)
 		return fault(f, errno, "create it, family %u, type %u, protocol %u", e->family, e->type,
 			     e->proto);

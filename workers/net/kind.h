@@ -50,7 +50,7 @@ enum sock_created { SOCK_FAILED = -1, SOCK_CREATED = 0, SOCK_LATER = 1 };
 /* NULL functions mean "nothing to do" except where said. */
 struct sock_kind {
 	const char *name;	/* "unix socket", for faults */
-	FdTypes type;		/* of its entries; FD_TYPES__UND: a row that only refuses */
+	FdTypes type;		/* of its entries; FD_TYPES__UND: it only refuses (other.c) */
 
 	/* What a dump and a restore do with it, for "stasis check PID". NULL: create it again. */
 	const char *deed;
@@ -105,7 +105,7 @@ struct sock_kind {
 	void (*end)(struct net *net, bool run_on);
 };
 
-/* The table, ended by NULL; the last row matches everything and refuses. */
+/* The table, ended by NULL. What matches no row is refused by other.c. */
 extern const struct sock_kind *const sock_kinds[];
 const struct sock_kind *kind_of_known(struct net *net, struct sock *s);	/* NULL: ask the socket */
 const struct sock_kind *kind_of_socket(const struct sock *s);	/* never NULL */

@@ -33,6 +33,7 @@ struct net {
 	struct numbers *numbers;	/* numbers.c: what fresh sockets have */
 	struct packets *packets;	/* packet_diag.c */
 	struct ring_places *ring_places; /* packet_ring.c */
+	struct raw_peers *raw_peers;	/* raw_peers.c */
 	struct netlinks *netlinks;	/* netlink.c */
 	struct netlock *netlock;	/* netlock.c */
 	char *run_id;			/* of the dump: names the table that locks its network */

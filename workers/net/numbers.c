@@ -19,6 +19,7 @@
 
 #include "proto/control/util.h"
 #include "workers/net/net.h"
+#include "workers/net/sock.h"
 
 /* Linux UAPI; the headers of older libcs lack them. */
 #ifndef SO_ZEROCOPY
@@ -199,7 +200,7 @@ static const struct numbers *fresh(struct numbers **known, const struct sock *s,
 	for (n = *known; n; n = n->next)
 		if (n->family == s->family && n->type == s->type && n->protocol == s->protocol)
 			return n;
-	fd = socket(s->family, s->type | SOCK_CLOEXEC, s->protocol);
+	fd = sock_open(s->family, s->type, s->protocol);
 	if (fd < 0) {
 		fault(f, errno, "create a socket to compare with");
 		return NULL;

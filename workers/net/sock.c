@@ -2,16 +2,19 @@
 /*
  * sock.c - the sockets known to the worker.
  *
- * Rights:   ptrace access to the tasks (pidfd_getfd).
+ * Rights:   ptrace access to the tasks (pidfd_getfd); CAP_SETGID (sock_open).
  * Holds:    a duplicate of every socket of a dump; every socket of a restore.
  */
 #include "workers/net/sock.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include "proto/control/util.h"
 
@@ -161,6 +164,37 @@ int sock_add_entry(struct net *net, FileEntry *e, const struct sock_kind *kind, 
 	*s = (struct sock){ .id = e->id, .kind = kind, .fd = -1, .entry = e };
 	add(net, s);
 	return 0;
+}
+
+/* Who may ping: any group from first to last. */
+static bool ping_group(gid_t *first)
+{
+	AUTO_FCLOSE FILE *file = fopen("/proc/sys/net/ipv4/ping_group_range", "re");
+	unsigned long low, high;
+
+	if (!file || fscanf(file, "%lu %lu", &low, &high) != 2 || low > high)
+		return false;
+	*first = low;
+	return true;
+}
+
+int sock_open(int family, int type, int protocol)
+{
+	int fd = socket(family, type | SOCK_CLOEXEC, protocol), err;
+	const gid_t own = getegid();
+	gid_t first;
+
+	if (fd >= 0 || errno != EACCES || type != SOCK_DGRAM || !ping_group(&first))
+		return fd;
+	/* This thread only: the system call itself, not libc's. */
+	if (syscall(SYS_setresgid, -1, first, -1) < 0)
+		return -1;
+	fd = socket(family, type | SOCK_CLOEXEC, protocol);
+	err = errno;
+	if (syscall(SYS_setresgid, -1, own, -1) < 0)
+		die("cannot be of group %u again", own);
+	errno = err;
+	return fd;
 }
 
 size_t sock_count(const struct net *net)

@@ -18,6 +18,9 @@ struct sock *sock_add(struct net *net, const SocketRef *ref, bool running, struc
 /* Restore: add the socket of an entry, which is taken over. -1: the id is taken. */
 int sock_add_entry(struct net *net, FileEntry *e, const struct sock_kind *kind, struct fault *f);
 
+/* socket(2), close on exec. Of those that ping also when we are of no group that may. */
+int sock_open(int family, int type, int protocol);
+
 size_t sock_count(const struct net *net);
 struct sock *sock_at(const struct net *net, size_t i);
 
