@@ -15,6 +15,7 @@ import fcntl
 import os
 import pty
 import re
+import socket
 import struct
 import sys
 import termios
@@ -137,6 +138,42 @@ def pipe_outside(plan, directory):
     drain(new, b"again")
     os.close(old)
     os.close(new)
+
+
+def socket_outside(plan, directory):
+    """A connected socket whose peer is not in the tree: the user gives another."""
+    old, end = socket.socketpair()
+    target = Target(plan, directory, "", "os.write(1, b'again')", stdout=end)
+    ino = os.fstat(end.fileno()).st_ino
+    end.close()
+    target.refused("dump", "its peer, socket [0-9]+, is held by no task of the tree")
+    target.dump("--external", f"unix[{ino}]")
+    new, end = socket.socketpair()
+    target.restore(given=[(end.fileno(), f"socket:[{ino}]")])
+    end.close()
+    target.finish()
+    drain(new.fileno(), b"again")
+    old.close()
+    new.close()
+
+
+def datagrams_outside(plan, directory):
+    """A datagram socket that is connected to a server outside the tree: it finds it again by name."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(os.path.join(directory, "server"))
+        os.chmod(os.path.join(directory, "server"), 0o777)
+        target = Target(plan, directory, "import socket; "
+                        "s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); "
+                        "s.connect(os.path.join(directory, 'server')); s.send(b'before')",
+                        "s.send(b'again')")
+        drain(server.fileno(), b"before")
+        target.refused("dump", "or --ext-unix-sk")
+        target.dump("--ext-unix-sk")
+        if not plan.restorer.is_criu:
+            target.refused("restore", "--ext-unix-sk")
+        target.restore("--ext-unix-sk")
+        target.finish()
+        drain(server.fileno(), b"again")
 
 
 def file_by_path(plan, directory):
@@ -349,8 +386,8 @@ def irmap_cache(plan, directory):
     target.finish()
 
 
-TESTS = [pipe_outside, file_by_path, file_external, memory_file, fifo_by_path, terminal, ghost_limit,
-         link_remap, file_locks, changed_size, changed_mode, build_id, irmap_cache]
+TESTS = [pipe_outside, socket_outside, datagrams_outside, file_by_path, file_external, memory_file,
+         fifo_by_path, terminal, ghost_limit, link_remap, file_locks, changed_size, changed_mode, build_id, irmap_cache]
 
 
 def main():

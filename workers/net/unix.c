@@ -387,6 +387,8 @@ static int write_entry(struct net *net, UnixSkEntry *e, struct fault *f)
 	return net_write_entry(net, &file, f);
 }
 
+static int write_unix(struct net *net, struct sock *s, struct fault *f);
+
 /* The peer outside, once: what a restore connects to. */
 static int write_outside(struct net *net, struct unix_rec *r, struct fault *f)
 {
@@ -394,7 +396,7 @@ static int write_outside(struct net *net, struct unix_rec *r, struct fault *f)
 	SkOptsEntry opts = SK_OPTS_ENTRY__INIT;
 	FownEntry fown = FOWN_ENTRY__INIT;
 
-	if (!r || r->s || r->outside_id)
+	if (r->outside_id)
 		return 0;
 	e.id = r->outside_id = net_new_id(net);
 	e.ino = r->ino;
@@ -408,12 +410,28 @@ static int write_outside(struct net *net, struct unix_rec *r, struct fault *f)
 	return write_entry(net, &e, f);
 }
 
+/* CRIU finds a peer only when it comes first. */
+static int write_peer(struct net *net, const struct unix_rec *r, struct fault *f)
+{
+	struct unix_rec *peer = r->listener ? r->listener :
+				r->peer ? unix_diag_find(net->unix_dump->diag, r->peer) : NULL;
+
+	if (!peer)
+		return 0;
+	return peer->s ? write_unix(net, peer->s, f) : write_outside(net, peer, f);
+}
+
 static int write_unix(struct net *net, struct sock *s, struct fault *f)
 {
 	struct unix_rec *r = s->priv;
 	UnixSkEntry e = UNIX_SK_ENTRY__INIT;
 	int ok;
 
+	if (s->written)
+		return 0;
+	s->written = true;
+	if (write_peer(net, r, f) < 0)
+		return -1;
 	e.id = s->id;
 	e.ino = s->ino;
 	e.type = r->type;
@@ -432,9 +450,7 @@ static int write_unix(struct net *net, struct sock *s, struct fault *f)
 	     describe_peer(net, s, r, &e, f) == 0;
 	if (ok) {
 		describe_rest(s, r->facts, &e);
-		ok = write_entry(net, &e, f) == 0 &&
-		     (!r->peer || write_outside(net, unix_diag_find(net->unix_dump->diag, r->peer),
-						f) == 0);
+		ok = write_entry(net, &e, f) == 0;
 	}
 	unix_name_free(&e);
 	free(e.peercred);

@@ -146,7 +146,7 @@ static int choose_way(struct net *net, const struct unix_restore *r, struct usk 
 	if (!u->peer && e->peer && u->way != WAY_INHERITED)
 		return fault(f, -EBADMSG, "files.img: unix socket %u has peer %u, which is not there",
 			     u->s->id, e->peer);
-	if (u->peer && u->peer->e->type != e->type && u->way != WAY_OUTSIDE)
+	if (u->peer && u->peer->e->type != e->type && !(u->peer->e->uflags & UNIX_EXTERNAL))
 		return fault(f, -EBADMSG, "files.img: unix socket %u has a peer of another type", u->s->id);
 	if (u->way == WAY_ALONE && usk_is_dgram(u) && u->peer && u->peer != u &&
 	    !u->peer->e->name.len)
