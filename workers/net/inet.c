@@ -209,6 +209,12 @@ static int read_owner(int fd, InetSkEntry *e, struct fault *f)
 	return 0;
 }
 
+int inet_learn(struct net *net, const struct sock *s, struct fault *f)
+{
+	inet_state(net);
+	return numbers_learn(net, s, f);
+}
+
 int inet_read(struct net *net, struct sock *s, struct inet_entry *x, struct fault *f)
 {
 	struct inet_state *state = inet_state(net);

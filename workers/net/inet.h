@@ -43,6 +43,8 @@ bool inet_family(const struct sock *s);		/* AF_INET or AF_INET6 */
  * inet_free, also after a fault.
  */
 int inet_read(struct net *net, struct sock *s, struct inet_entry *x, struct fault *f);
+/* Learn what inet_read will need: after it, several threads may read sockets like s at once. */
+int inet_learn(struct net *net, const struct sock *s, struct fault *f);
 int inet_write(struct net *net, struct inet_entry *x, struct fault *f);
 void inet_free(struct inet_entry *x);
 

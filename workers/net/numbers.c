@@ -231,6 +231,11 @@ static void add(struct number_list *list, const struct row *r, const struct valu
 	(*list->at)[(*list->n)++] = n;
 }
 
+int numbers_learn(struct net *net, const struct sock *s, struct fault *f)
+{
+	return fresh(&net->numbers, s, f) ? 0 : -1;
+}
+
 int numbers_read(struct net *net, const struct sock *s, bool connected, struct number_list list,
 		 struct fault *f)
 {

@@ -16,6 +16,8 @@ struct number_list {
 
 #define NUMBERS(e) ((struct number_list){ &(e)->number, &(e)->n_number })
 
+/* Look at a fresh socket like s; numbers_read does so too, but not while several threads read. */
+int numbers_learn(struct net *net, const struct sock *s, struct fault *f);
 /* Read those of a socket that are not as in a fresh one; numbers_free frees the list. */
 int numbers_read(struct net *net, const struct sock *s, bool connected, struct number_list list,
 		 struct fault *f);

@@ -20,6 +20,7 @@
 
 #include "proto/control/util.h"
 #include "workers/common/log.h"
+#include "workers/common/parallel.h"
 #include "workers/net/guard.h"
 #include "workers/net/inet.h"
 #include "workers/net/net.h"
@@ -35,6 +36,7 @@ struct tcp {
 	bool live;			/* a connection that is not closed */
 	bool keep;			/* is to be paused and saved (restored) */
 	bool locked;			/* dump: its packets are dropped */
+	int undo;			/* dump: the guard's action */
 	struct tcprepair *paused;	/* restore: until the end */
 	struct tcprepair_state saved;	/* restore: from the image */
 };
@@ -170,33 +172,43 @@ static void end_repair(int fd, uint64_t arg)
 }
 
 /* Returns the guard's action. */
-static int guard_one(struct net *net, const struct sock *s, struct fault *f)
+static int guard_one(struct net *net, struct sock *s, struct fault *f)
 {
 	uint32_t peek_off = get_int(s->fd, SOL_SOCKET, SO_PEEK_OFF);
 	bool reuse = get_int(s->fd, SOL_SOCKET, SO_REUSEADDR) > 0;
+	struct tcp *t = s->priv;
 
-	return guard_add(net, s->fd, end_repair, (uint64_t)peek_off << 32 | reuse, f);
+	if (!t->keep)
+		return 0;
+	t->undo = guard_add(net, s->fd, end_repair, (uint64_t)peek_off << 32 | reuse, f);
+	return t->undo < 0 ? -1 : 0;
 }
 
-static int read_connection(struct net *net, const struct sock *s, struct tcprepair_state *state,
-			   struct fault *f)
+static int unguard_one(struct net *net, struct sock *s, struct fault *f)
+{
+	const struct tcp *t = s->priv;
+
+	(void)f;
+	if (t->keep)
+		guard_drop(net, t->undo);
+	return 0;
+}
+
+static int read_connection(const struct sock *s, struct tcprepair_state *state, struct fault *f)
 {
 	struct tcprepair *paused;
-	int action = guard_one(net, s, f), r;
+	int r;
 
-	if (action < 0 || tcprepair_pause(s->fd, &paused, f) < 0)
+	if (tcprepair_pause(s->fd, &paused, f) < 0)
 		return -1;
 	r = tcprepair_save(paused, state, f);
-	if (tcprepair_cancel(paused, f) < 0)
-		return -1;
-	guard_drop(net, action);
-	return r;
+	return tcprepair_cancel(paused, f) < 0 ? -1 : r;
 }
 
-static int save(struct net *net, struct sock *s, InetSkEntry *e, struct fault *f)
+static int save(struct net *net, const struct sock *s, InetSkEntry *e, struct fault *f)
 {
 	struct tcprepair_state state = { 0 };
-	int r = read_connection(net, s, &state, f);
+	int r = read_connection(s, &state, f);
 
 	if (r == 0) {
 		e->state = state.state;
@@ -215,24 +227,73 @@ static void read_shutdown(const struct sock *s, InetSkEntry *e)
 	e->shutdown = e->has_shutdown ? SK_SHUTDOWN__READ : SK_SHUTDOWN__NONE;
 }
 
-static int write_tcp(struct net *net, struct sock *s, struct fault *f)
-{
-	const struct tcp *t = s->priv;
-	struct inet_entry x;
-	int r = -1;
+/* What is read by several threads. */
+struct reading {
+	struct net *net;
+	struct sock **sock;
+	struct inet_entry *entry;
+	size_t n;
+};
 
-	if (inet_read(net, s, &x, f) == 0 && tcp_options_read(net, s, &x, f) == 0) {
-		x.e.state = t->info.tcpi_state;
-		if (x.e.state == TCP_LISTEN)
-			x.e.backlog = t->info.tcpi_sacked;
-		else
-			read_shutdown(s, &x.e);
-		r = t->keep ? save(net, s, &x.e, f) : 0;
+static int read_one(void *ctx, size_t i, struct fault *f)
+{
+	const struct reading *all = ctx;
+	struct sock *s = all->sock[i];
+	struct inet_entry *x = &all->entry[i];
+	const struct tcp *t = s->priv;
+
+	if (inet_read(all->net, s, x, f) < 0 || tcp_options_read(all->net, s, x, f) < 0)
+		return prefixed(s, f);
+	x->e.state = t->info.tcpi_state;
+	if (x->e.state == TCP_LISTEN)
+		x->e.backlog = t->info.tcpi_sacked;
+	else
+		read_shutdown(s, &x->e);
+	if (t->keep && save(all->net, s, &x->e, f) < 0)
+		return prefixed(s, f);
+	return 0;
+}
+
+/* What threads share is learnt before. */
+static int list_all(struct reading *all, struct fault *f)
+{
+	struct net *net = all->net;
+	size_t i;
+
+	all->sock = xcalloc(sock_count(net), sizeof(*all->sock));
+	all->entry = xcalloc(sock_count(net), sizeof(*all->entry));
+	for (i = 0; i < sock_count(net); i++) {
+		struct sock *s = sock_at(net, i);
+
+		if (s->kind != &tcp_kind)
+			continue;
+		all->sock[all->n++] = s;
+		if (inet_learn(net, s, f) < 0 || tcp_options_learn(net, f) < 0 ||
+		    guard_one(net, s, f) < 0)
+			return prefixed(s, f);
 	}
+	return 0;
+}
+
+/* A connection takes a hundred system calls, most of them cheap; each is of its own socket. */
+static int write_all_tcp(struct net *net, struct fault *f)
+{
+	struct reading all = { .net = net };
+	int r = list_all(&all, f);
+	size_t i;
+
 	if (r == 0)
-		r = inet_write(net, &x, f);
-	inet_free(&x);
-	return r < 0 ? prefixed(s, f) : 0;
+		r = parallel_join(parallel_start(all.n, read_one, &all), f);
+	for (i = 0; i < all.n; i++) {
+		if (r == 0)
+			r = unguard_one(net, all.sock[i], f);
+		if (r == 0)
+			r = inet_write(net, &all.entry[i], f);
+		inet_free(&all.entry[i]);
+	}
+	free(all.sock);
+	free(all.entry);
+	return r;
 }
 
 /* ---- restore ---- */
@@ -436,7 +497,7 @@ const struct sock_kind tcp_kind = {
 	.preflight = preflight_tcp,
 	.collect = collect_tcp,
 	.collected = collected_tcp,
-	.write = write_tcp,
+	.written = write_all_tcp,
 	.match_entry = match_entry,
 	.check = check_tcp,
 	.prepare = prepare_tcp,

@@ -69,21 +69,26 @@ static int ask_congestion(int fd, char name[16], struct fault *f)
 	return 0;
 }
 
+int tcp_options_learn(struct net *net, struct fault *f)
+{
+	char *fresh = inet_state(net)->congestion;
+	AUTO_CLOSE int fd = -1;
+
+	if (fresh[0])
+		return 0;
+	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return fault(f, errno, "create a socket to compare with");
+	return ask_congestion(fd, fresh, f);
+}
+
 static int read_congestion(struct net *net, const struct sock *s, TcpOptsEntry *e, struct fault *f)
 {
-	char *fresh = inet_state(net)->congestion, own[16];
+	char own[16];
 
-	if (!fresh[0]) {
-		AUTO_CLOSE int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-		if (fd < 0)
-			return fault(f, errno, "create a socket to compare with");
-		if (ask_congestion(fd, fresh, f) < 0)
-			return -1;
-	}
 	if (ask_congestion(s->fd, own, f) < 0)
 		return -1;
-	if (strcmp(own, fresh))
+	if (strcmp(own, inet_state(net)->congestion))
 		e->congestion = xstrdup(own);
 	return 0;
 }

@@ -7,6 +7,8 @@
 
 #include "workers/net/inet.h"
 
+/* Learn what tcp_options_read needs; after it, several threads may read at once. */
+int tcp_options_learn(struct net *net, struct fault *f);
 /* Into x->tcp, which x->e refers to then; inet_free releases it. */
 int tcp_options_read(struct net *net, const struct sock *s, struct inet_entry *x, struct fault *f);
 /* Also from fields of older images. */
