@@ -371,7 +371,9 @@ def dump_tree(stasis, directory, images):
     root = tool.start([program, "-p", "4", "-t", "3", home], home)
     if not tool.wait_for(lambda: os.path.exists(os.path.join(home, "ready")), 10):
         raise tool.Failure("tree does not start")
-    pids = [pid for pid in tool.tree(root) if tool.alive(pid)]		# there may be a zombie
+    # Who wrote "ready" is about to be the tree's zombie.
+    tool.wait_for(lambda: not all(tool.alive(pid) for pid in tool.tree(root)), 10)
+    pids = [pid for pid in tool.tree(root) if tool.alive(pid)]
     status = stasis.run("dump", fresh(images), ["-t", str(root)])
     if status:
         raise tool.Failure("dump: " + tool.first_error(images, "dump", status))
