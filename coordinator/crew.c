@@ -48,7 +48,7 @@ struct pending {
 struct member {
 	struct worker *worker;	/* NULL: no such role here */
 	bool running;
-	bool waiting;		/* started, but nobody needed it yet */
+	bool started;		/* its process exists */
 	bool foreign;		/* not our child */
 	bool unlinked;		/* its socket's path is gone */
 	bool retired;
@@ -120,9 +120,9 @@ static int connect_foreign(struct member *m, const char *url, struct fault *f)
 }
 
 /* In the child: become the worker's program, beside our own. */
-static _Noreturn void exec_worker(const struct member *m, int fd_plane)
+static _Noreturn void exec_program(const struct member *m, const char *fd_plane)
 {
-	char self[PATH_MAX], path[PATH_MAX + 16], num[16];
+	char self[PATH_MAX], path[PATH_MAX + 16];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 	char *slash;
 
@@ -131,10 +131,35 @@ static _Noreturn void exec_worker(const struct member *m, int fd_plane)
 	self[n] = '\0';
 	slash = strrchr(self, '/');
 	snprintf(path, sizeof(path), "%.*s/stasis-%s", (int)(slash - self), self, m->worker->name);
+	execl(path, path, "--forked", fd_plane, (char *)NULL);
+	log_error("cannot run %s: %s", path, strerror(errno));
+	_exit(127);
+}
+
+/*
+ * In the child: start anew, as a program of its own or as ourselves in another role. The child may
+ * share our memory (vfork): it changes nothing there.
+ */
+static _Noreturn void exec_worker(const struct job *job, const struct member *m, int fd_plane)
+{
+	char num[16];
+
 	snprintf(num, sizeof(num), "%d", fd_plane);
 	fcntl(fd_plane, F_SETFD, 0);
-	execl(path, path, "--forked", num, (char *)NULL);
-	log_error("cannot run %s: %s", path, strerror(errno));
+	if (job->opts->exec_workers)
+		exec_program(m, num);
+	execl("/proc/self/exe", "stasis", CREW_BECOME, m->worker->name, num, (char *)NULL);
+	_exit(127);
+}
+
+_Noreturn void crew_become(const char *name, int fd_plane)
+{
+	const struct crew *c = crew_new();
+	int i;
+
+	for (i = 0; i < ROLE_COUNT; i++)
+		if (!strcmp(c->member[i].worker->name, name))
+			worker_forked(c->member[i].worker, fd_plane);
 	_exit(127);
 }
 
@@ -149,19 +174,23 @@ static void close_others(struct crew *c)
 	}
 }
 
-static int fork_member(struct job *job, struct member *m, bool spare, struct fault *f)
+/*
+ * Before the bus opens a child may simply go on as the worker (cheaper by a millisecond); a later one
+ * must not touch nanomsg, whose thread it lacks: it starts anew.
+ */
+static int fork_member(struct job *job, struct member *m, bool late, struct fault *f)
 {
 	int pair[2];
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return fault(f, errno, "socket pair to worker %s", m->worker->name);
-	m->pid = fork();
+	m->pid = late ? vfork() : fork();
 	if (m->pid == 0) {
+		if (late || job->opts->exec_workers)
+			exec_worker(job, m, pair[1]);
 		close(pair[0]);
 		close_others(job->crew);
-		if (job->opts->exec_workers)
-			exec_worker(m, pair[1]);
-		worker_forked(m->worker, pair[1], spare);
+		worker_forked(m->worker, pair[1]);
 	}
 	close(pair[1]);
 	m->fd_plane = pair[0];
@@ -171,14 +200,14 @@ static int fork_member(struct job *job, struct member *m, bool spare, struct fau
 }
 
 /* Everything of a start that must happen before the bus opens. */
-static int spawn(struct job *job, struct member *m, bool spare, struct fault *f)
+static int spawn(struct job *job, struct member *m, bool late, struct fault *f)
 {
 	const char *url = foreign_url(job->opts, m->worker->name);
-	int r = url ? connect_foreign(m, url, f) : fork_member(job, m, spare, f);
+	int r = url ? connect_foreign(m, url, f) : fork_member(job, m, late, f);
 
 	if (r < 0)
 		return -1;
-	m->waiting = true;
+	m->started = true;
 	m->pidfd = syscall(SYS_pidfd_open, m->pid, 0);
 	if (m->pidfd < 0)
 		return fault(f, errno, "pidfd of worker %s (%d)", m->worker->name, m->pid);
@@ -195,7 +224,6 @@ static int open_bus(struct job *job, struct member *m, struct fault *f)
 	if (!m->bus || bus_open(m->bus, url ? url : buf, !m->foreign, f) < 0)
 		return -1;
 	bus_set_peer(m->bus, m->pidfd);
-	m->waiting = false;
 	m->running = true;
 	if (!m->foreign && write(m->fd_plane, buf, strlen(buf)) < 0)
 		return fault(f, errno, "release worker %s", m->worker->name);
@@ -240,10 +268,10 @@ static int make_directory(struct crew *c, struct fault *f)
 	return fault(f, errno, "private directory for the bus in /tmp");
 }
 
-/* files has the most to do at first, net is not needed by most. */
+/* files has the most to do at first. */
 static const enum role start_order[ROLE_COUNT] = { ROLE_FILES, ROLE_MEM, ROLE_NET, ROLE_GPU };
 
-int crew_start(struct job *job, unsigned roles, unsigned spare, struct fault *f)
+int crew_start(struct job *job, unsigned roles, struct fault *f)
 {
 	enum role role;
 	int i;
@@ -255,8 +283,7 @@ int crew_start(struct job *job, unsigned roles, unsigned spare, struct fault *f)
 		return -1;
 	for (i = 0; i < ROLE_COUNT; i++) {
 		role = start_order[i];
-		if (((roles | spare) & (1u << role)) &&
-		    spawn(job, &job->crew->member[role], spare & (1u << role), f) < 0)
+		if ((roles & (1u << role)) && spawn(job, &job->crew->member[role], false, f) < 0)
 			return -1;
 	}
 	for (i = 0; i < ROLE_COUNT; i++) {
@@ -278,7 +305,8 @@ int crew_need(struct job *job, enum role role, struct fault *f)
 
 	if (m->running)
 		return 0;
-	if (make_directory(job->crew, f) < 0 || open_bus(job, m, f) < 0)
+	if (make_directory(job->crew, f) < 0 || spawn(job, m, true, f) < 0 ||
+	    open_bus(job, m, f) < 0)
 		return -1;
 	return send_setup(job, role, f);
 }
@@ -533,7 +561,7 @@ void crew_kill(struct crew *c, enum role role)
 {
 	struct member *m = &c->member[role];
 
-	if ((m->running || m->waiting) && m->pidfd >= 0)
+	if (m->started && m->pidfd >= 0)
 		syscall(SYS_pidfd_send_signal, m->pidfd, SIGKILL, NULL, 0);
 }
 
@@ -559,7 +587,7 @@ void crew_retire(struct crew *c, enum role role)
 {
 	struct member *m = &c->member[role];
 
-	if ((!m->running && !m->waiting) || m->retired)
+	if (!m->started || m->retired)
 		return;
 	m->retired = true;
 	if (!m->foreign)
@@ -588,7 +616,7 @@ void crew_stop(struct crew *c)
 	for (i = 0; i < ROLE_COUNT; i++)
 		crew_retire(c, i);
 	for (i = 0; i < ROLE_COUNT; i++)
-		if (c->member[i].running || c->member[i].waiting)
+		if (c->member[i].started)
 			forget_member(c, &c->member[i]);
 	drop_directory(c);
 	free(c);

@@ -11,14 +11,15 @@
 
 enum role { ROLE_MEM, ROLE_FILES, ROLE_NET, ROLE_GPU, ROLE_COUNT };
 
-/*
- * Start the named roles (bit set of 1 << role), in parallel, and send them Setup. Once. spare: roles
- * that may be needed later; they are forked now (before nanomsg starts its thread) and wait.
- */
-int crew_start(struct job *job, unsigned roles, unsigned spare, struct fault *f);
+/* Start the named roles (bit set of 1 << role), in parallel, and send them Setup. Once. */
+int crew_start(struct job *job, unsigned roles, struct fault *f);
 
-/* One of the spare roles is needed: let it connect, send it Setup. Nothing when it runs already. */
+/* One more role turned out to be needed: start it and send it Setup. Nothing when it runs already. */
 int crew_need(struct job *job, enum role role, struct fault *f);
+
+/* "stasis --become NAME FD": how a role is started late. */
+#define CREW_BECOME "--become"
+_Noreturn void crew_become(const char *name, int fd_plane);
 
 /*
  * Ask one worker. Set req->body_case and its message; id, stage and deadline are filled in

@@ -256,7 +256,7 @@ static int prepare(struct job *job, struct fault *f)
 	if (scripts_run(job, "pre-dump", f) < 0 || check_root(job, f) < 0 ||
 	    labels_check_option(job->opts, f) < 0 || seal_break(job, f) < 0)
 		return -1;
-	if (crew_start(job, 1u << ROLE_MEM | 1u << ROLE_FILES, 1u << ROLE_NET, f) < 0)
+	if (crew_start(job, 1u << ROLE_MEM | 1u << ROLE_FILES, f) < 0)
 		return -1;
 	step(job, "crew");
 	d->sets = cgroup_sets_new(job, f);

@@ -177,6 +177,8 @@ int main(int argc, char **argv)
 	struct fault f = { 0 };
 	struct cmdline c;
 
+	if (argc == 4 && !strcmp(argv[1], CREW_BECOME))
+		crew_become(argv[2], atoi(argv[3]));
 	if (options_parse(&c, argc, argv, &f) < 0) {
 		fprintf(stderr, "stasis: %s\n", f.text);
 		return f.code == EOPNOTSUPP ? 1 : 2;

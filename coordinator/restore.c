@@ -68,7 +68,7 @@ static void raise_descriptor_limit(void)
 
 static int read_tree(struct job *job, struct fault *f)
 {
-	if (crew_start(job, 1u << ROLE_MEM | 1u << ROLE_FILES, 1u << ROLE_NET, f) < 0 ||
+	if (crew_start(job, 1u << ROLE_MEM | 1u << ROLE_FILES, f) < 0 ||
 	    tree_load(job, f) < 0 || births_plan(job, f) < 0 || clocks_read(job, f) < 0)
 		return -1;
 	return cgroups_check(job, f);

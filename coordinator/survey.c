@@ -237,7 +237,7 @@ int survey(struct job *job, struct fault *f)
 	struct fault shared = { 0 };
 	int r;
 
-	if (crew_start(job, 1u << ROLE_MEM | 1u << ROLE_FILES, 1u << ROLE_NET, f) < 0 ||
+	if (crew_start(job, 1u << ROLE_MEM | 1u << ROLE_FILES, f) < 0 ||
 	    add_tasks(job, f) < 0)
 		return -1;
 	find_shared(job, &shared);

@@ -203,7 +203,7 @@ static int peer_pidfd(int sock, pid_t *pid)
 	return syscall(SYS_pidfd_open, cred.pid, 0);
 }
 
-_Noreturn void worker_forked(struct worker *w, int fd_plane, bool spare)
+_Noreturn void worker_forked(struct worker *w, int fd_plane)
 {
 	struct bus *bus = NULL;
 	struct fault f = { 0 };
@@ -216,13 +216,10 @@ _Noreturn void worker_forked(struct worker *w, int fd_plane, bool spare)
 	peer = peer_pidfd(fd_plane, &parent);
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
 		_exit(1);
-	/* Without a filter and threads a spare worker costs little more than its fork. */
-	if (spare && read(fd_plane, url, sizeof(url) - 1) <= 0)
-		_exit(1);
 	if (confine(w, &f) == 0)
 		bus = bus_new(&f);
 	/* The coordinator binds first: a connect before that costs 100 ms (nanomsg's retry). */
-	if (bus && (spare || read(fd_plane, url, sizeof(url) - 1) > 0) &&
+	if (bus && read(fd_plane, url, sizeof(url) - 1) > 0 &&
 	    bus_open(bus, url, false, &f) == 0)
 		_exit(serve(w, bus, peer));
 	if (f.code)
@@ -272,7 +269,7 @@ int worker_main(struct worker *w, int argc, char **argv)
 	int r;
 
 	if (argc == 3 && !strcmp(argv[1], "--forked"))
-		worker_forked(w, atoi(argv[2]), false);
+		worker_forked(w, atoi(argv[2]));
 	if (argc != 3 || strcmp(argv[1], "--listen")) {
 		fprintf(stderr, "usage: stasis-%s --listen ipc://PATH\n", w->name);
 		return 2;

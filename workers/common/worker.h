@@ -68,10 +68,9 @@ int worker_main(struct worker *w, int argc, char **argv);
 
 /*
  * The loop in a process forked by the coordinator; never returns. It waits for the url to connect
- * to, the first packet of the fd plane, and ends when that is closed instead. spare: maybe it will
- * not be needed.
+ * to, the first packet of the fd plane, and ends when that is closed instead.
  */
-_Noreturn void worker_forked(struct worker *w, int fd_plane, bool spare);
+_Noreturn void worker_forked(struct worker *w, int fd_plane);
 
 /*
  * Descriptors that came with the request being handled, in the order the message names them.
