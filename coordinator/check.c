@@ -42,6 +42,9 @@
 #include "workers/mem/mem.h"
 #include "workers/net/net.h"
 
+#ifndef SO_BUF_LOCK
+#define SO_BUF_LOCK 72			/* Linux 5.14 */
+#endif
 #define PTRACE_GET_RSEQ_CONFIGURATION_NR 0x420f
 
 static bool have_cap(cap_value_t cap)
@@ -311,6 +314,21 @@ static bool probe_ipt_legacy(void)
 	       access("/usr/sbin/ip6tables-legacy", X_OK) == 0;
 }
 
+static bool probe_buf_lock(void)
+{
+	AUTO_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int locks;
+	socklen_t len = sizeof(locks);
+
+	return fd >= 0 && !getsockopt(fd, SOL_SOCKET, SO_BUF_LOCK, &locks, &len);
+}
+
+/* CRIU asks sock_diag of raw sockets; the net worker reads these. */
+static bool probe_raw_sockets(void)
+{
+	return access("/proc/net/raw", R_OK) == 0 && access("/proc/net/raw6", R_OK) == 0;
+}
+
 struct feature {
 	const char *name;
 	bool (*probe)(void);
@@ -339,6 +357,8 @@ static const struct feature features[] = {
 	{ "kcmp_epoll", probe_kcmp_epoll, false, NULL },
 	{ "tcp_half_closed", probe_tcp_repair, false, NULL },
 	{ "ipv6_freebind", probe_ipv6_freebind, false, NULL },
+	{ "sockopt_buf_lock", probe_buf_lock, false, NULL },
+	{ "net_diag_raw", probe_raw_sockets, false, NULL },
 	{ "has_ipt_legacy", probe_ipt_legacy, false, NULL },
 	{ "network_lock_nftables", probe_nftables, false, NULL },
 	{ "aio_remap", probe_aio_remap, false, NULL },

@@ -191,7 +191,8 @@ static enum sock_created create_raw(struct net *net, struct sock *s, struct faul
 	inet_peer(e, &peer);
 	if (inet_socket(net, s, f) < 0 || apply_raw(s->fd, e, f) < 0 || inet_options(net, s, f) < 0 ||
 	    inet_bind(s, &own, f) < 0 ||
-	    (e->state == STATE_ESTABLISHED && inet_connect(s, &peer, f) < 0) || inet_finish(s, f) < 0)
+	    ((e->dst_port || e->state == STATE_ESTABLISHED) && inet_connect(s, &peer, f) < 0) ||
+	    inet_finish(s, f) < 0)
 		return SOCK_FAILED;
 	return SOCK_CREATED;
 }
