@@ -539,7 +539,7 @@ static int take_collected(struct job *job, struct fault *f)
 	if (files->body_case != REPLY__BODY_FILES_COLLECTED)
 		r = fault(f, -EPROTO, "the files worker's answer is not the one expected");
 	else if (files->files_collected->n_socket)
-		r = sockets_dump(job, files->files_collected, f);
+		r = sockets_dump(job, files->files_collected, state(job)->collected->mem_collected, f);
 	if (r == 0)
 		state(job)->found = take_ptr(&files);
 	if (files)
@@ -552,7 +552,7 @@ static int take_collected_early(struct job *job, struct fault *f)
 {
 	const MemCollected *m = state(job)->collected->mem_collected;
 
-	return m->has_sockets && m->sockets ? take_collected(job, f) : 0;
+	return m->n_socket ? take_collected(job, f) : 0;
 }
 
 static int write_images(struct job *job, struct fault *f)

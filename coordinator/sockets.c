@@ -149,7 +149,8 @@ static int collect_all(struct job *job, const FilesCollected *found, struct flow
 	return r;
 }
 
-static int write_all(struct job *job, const struct flown *all, struct fault *f)
+static int write_all(struct job *job, const struct flown *all, const MemCollected *memory,
+		     struct fault *f)
 {
 	NetWrite msg = NET_WRITE__INIT;
 	Request req = REQUEST__INIT;
@@ -157,6 +158,8 @@ static int write_all(struct job *job, const struct flown *all, struct fault *f)
 
 	msg.id = all->id;
 	msg.n_id = all->n;
+	msg.mapped = memory->socket;
+	msg.n_mapped = memory->n_socket;
 	req.body_case = REQUEST__BODY_NET_WRITE;
 	req.net_write = &msg;
 	rep = ask(job, ROLE_NET, STAGE__WRITE, &req, REPLY__BODY_NET_WRITTEN, f);
@@ -168,7 +171,8 @@ static int write_all(struct job *job, const struct flown *all, struct fault *f)
 	return 0;
 }
 
-int sockets_dump(struct job *job, const FilesCollected *found, struct fault *f)
+int sockets_dump(struct job *job, const FilesCollected *found, const MemCollected *memory,
+		 struct fault *f)
 {
 	struct flown all = { 0 };
 	int r;
@@ -178,7 +182,7 @@ int sockets_dump(struct job *job, const FilesCollected *found, struct fault *f)
 	if (r == 0)
 		r = collect_all(job, found, &all, f);
 	if (r == 0)
-		r = write_all(job, &all, f);
+		r = write_all(job, &all, memory, f);
 	free(all.id);
 	return r;
 }

@@ -13,7 +13,8 @@
 int sockets_preflight(struct job *job, FilesPreflightDone *done, struct fault *f);
 
 /* Net looks at the sockets found, files at what waits in their queues; all entries are written. */
-int sockets_dump(struct job *job, const FilesCollected *found, struct fault *f);
+int sockets_dump(struct job *job, const FilesCollected *found, const MemCollected *memory,
+		 struct fault *f);
 
 /* The dump is good. killed: the tasks are dead, else they are about to run on. */
 int sockets_seal(struct job *job, bool killed, struct fault *f);

@@ -157,6 +157,17 @@ static void look_at_semaphores(const struct dump *d)
 	semaphores_warn(pid, d->n);
 }
 
+static void report_sockets(const struct dump *d, MemCollected *out)
+{
+	size_t i, k, cap = 0;
+
+	for (i = 0; i < d->n; i++)
+		for (k = 0; k < d->space[i].n; k++)
+			if (vma_is_socket(&d->space[i].vma[k].e))
+				*(uint64_t *)grow(&out->socket, out->n_socket++, &cap,
+						  sizeof(*out->socket)) = d->space[i].vma[k].e.shmid;
+}
+
 int on_mem_collect(struct call *c, struct fault *f)
 {
 	const MemCollect *m = c->req->mem_collect;
@@ -191,7 +202,8 @@ int on_mem_collect(struct call *c, struct fault *f)
 	report_mapped(&d->all.mapped, c->rep->mem_collected);
 	report_tasks(d, c->rep->mem_collected);
 	c->rep->mem_collected->has_uprobes = c->rep->mem_collected->uprobes = d->all.uprobes;
-	c->rep->mem_collected->has_sockets = c->rep->mem_collected->sockets = d->all.sockets;
+	if (d->all.sockets)
+		report_sockets(d, c->rep->mem_collected);
 	return 0;
 }
 

@@ -240,7 +240,8 @@ static int on_net_write(struct call *c, struct fault *f)
 	struct net *net = begin(c);
 	NetWritten *done;
 
-	if (flights_name(net, req->id, req->n_id, f) < 0 || write_all(net, f) < 0)
+	if (flights_name(net, req->id, req->n_id, f) < 0 ||
+	    packet_ring_mapped(net, req->mapped, req->n_mapped, f) < 0 || write_all(net, f) < 0)
 		return -1;
 	done = xcalloc(1, sizeof(*done));
 	net_written__init(done);

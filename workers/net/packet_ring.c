@@ -50,6 +50,22 @@ void packet_ring_describe(const struct packet_told *t, PacketSockEntry *e)
 	e->tx_ring = t->has_tx ? describe(&t->tx) : NULL;
 }
 
+int packet_ring_mapped(struct net *net, const uint64_t *ino, size_t n, struct fault *f)
+{
+	char who[SOCK_NAME_MAX];
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		const struct sock *s = net_sock_by_ino(net, ino[i]);
+
+		if (s && s->family != AF_PACKET)
+			return fault(f, -ENOTSUP, "%s: it is mapped (TCP_ZEROCOPY_RECEIVE), and what it "
+				     "received there cannot be dumped: let the program read it in the usual "
+				     "way", sock_name(s, who, sizeof(who)));
+	}
+	return 0;
+}
+
 /* ---- restore ---- */
 
 static uint64_t ring_bytes(const PacketRing *r)

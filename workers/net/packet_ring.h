@@ -12,6 +12,8 @@
 
 /* Dump: fill in the rings of an entry; rx_ring and tx_ring are the caller's to free. */
 void packet_ring_describe(const struct packet_told *t, PacketSockEntry *e);
+/* Dump: these sockets are mapped: a fault when one is something else. */
+int packet_ring_mapped(struct net *net, const uint64_t *ino, size_t n, struct fault *f);
 
 /* Restore. */
 int packet_ring_check(const PacketSockEntry *e, struct fault *f);
