@@ -170,7 +170,6 @@ int netlock_block(struct net *net, const struct netlock_connection *c, size_t n,
 		return 0;
 	if (lock->undo < 0 && write_undo(lock, table, f) < 0)
 		return -1;
-	/* Undone last first: the lock must go before the connections resume, so it comes after them. */
 	if (guard_add(net, lock->undo, remove_table, 0, f) < 0)
 		return -1;
 	sort_out(c, n, &k4, &k6);
