@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * TCP connections keep what is on its way: read or not, sent or not, closed in one direction or both. Both
- * ends are in the task; IPv4, IPv6 and IPv4 through an IPv6 socket.
+ * TCP connections keep what is on its way: read or not, sent or not, closed in one direction or
+ * both. Both ends are in the task; IPv4, IPv6 and IPv4 through an IPv6 socket.
  */
 #include <arpa/inet.h>
 #include <errno.h>
