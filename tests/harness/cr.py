@@ -99,8 +99,8 @@ def refused(tool_run, images, action, wanted):
         raise tool.Failure(f"{action} refused without naming {missing}: {words!r}")
 
 
-# Only a stopped task tells, so "check PID" cannot know.
-UNSEEN = {"dispatch"}
+# Only a stopped task tells (messages in a queue come and go), so "check PID" cannot know.
+UNSEEN = {"dispatch", "netlink_queue", "tcp_mapped"}
 
 
 def check_refusal(plan, pid, directory, facts):
