@@ -168,6 +168,9 @@ int socket_take(struct files *fs, const MadeFiles *made, struct fault *f)
 			return fault(f, -EPROTO, "file %u is no socket that is due", made->id[i]);
 		if (!file->nusers)
 			continue;
+		if ((int)made->fd[i] < 0)
+			return fault(f, -EBADMSG, "files.img: socket %u is one outside the tree, but a "
+				     "task has it", file->id);
 		file->fd = syscall(SYS_pidfd_getfd, pidfd, made->fd[i], 0);
 		if (file->fd < 0)
 			return fault(f, errno, "take socket %u from the net worker", file->id);

@@ -510,6 +510,18 @@ static int make_waiting(struct net *net, struct unix_restore *r, struct fault *f
 	return 0;
 }
 
+/* Peers that contradict each other leave a socket that nothing makes. */
+static int check_all(const struct unix_restore *r, struct fault *f)
+{
+	size_t i;
+
+	for (i = 0; i < r->n; i++)
+		if (r->list[i]->s->fd < 0 && r->list[i]->way != WAY_NOT_MADE)
+			return fault(f, -EBADMSG, "files.img: unix socket %u and its peer %u do not fit",
+				     r->list[i]->s->id, r->list[i]->e->peer);
+	return 0;
+}
+
 static int make_all(struct net *net, struct unix_restore *r, struct fault *f)
 {
 	r->places = unix_places_open(f);
@@ -522,7 +534,7 @@ static int make_all(struct net *net, struct unix_restore *r, struct fault *f)
 	    make_connections(net, r, false, f) < 0 || make_waiting(net, r, f) < 0)
 		return -1;
 	/* Names of connected ends. */
-	return bind_names(r, false, f);
+	return bind_names(r, false, f) < 0 ? -1 : check_all(r, f);
 }
 
 enum sock_created unix_create(struct net *net, struct sock *s, struct fault *f)
