@@ -273,7 +273,7 @@ static int fill(const struct queue *q, struct fault *f)
 		return fault(f, errno, "give the message queue %s owner and mode", q->path);
 	for (i = 0; i < s->n_message; i++) {
 		m = s->message[i];
-		if (mq_send(q->fd, (char *)m->text.data, m->text.len, m->prio) < 0)
+		if (mq_send(q->fd, m->text.len ? (char *)m->text.data : "", m->text.len, m->prio) < 0)
 			return fault(f, errno, "put message %zu back into the queue %s", i, q->path);
 	}
 	return 0;
