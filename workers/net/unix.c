@@ -178,8 +178,9 @@ static bool is_of_tree(const struct net *net, pid_t pid)
 }
 
 /*
- * Does a process outside the tree hold that socket? One that none holds waits in a queue, perhaps of the
- * tree, which is seen when the tree stands. All of /proc is read, but only for a doubt, and once.
+ * Does a process outside the tree hold that socket? One that none holds waits in a queue, perhaps
+ * of the tree, which is seen when the tree stands. All of /proc is read, but only for a doubt, and
+ * once.
  */
 static bool held_outside(const struct net *net, uint32_t ino)
 {

@@ -239,7 +239,7 @@ static bool waits_for(const struct usk *peer, const struct usk *u)
 	return peer != u && !usk_is_mutual(u) && must_connect(peer);
 }
 
-/* A socket with a peer can be connected to by that peer only: whom others connect to comes after them. */
+/* Only its peer can connect to a socket that has one: whom others connect to comes after them. */
 static int connect_all(struct unix_restore *r, struct fault *f)
 {
 	size_t i, done = 0, all = 0;
