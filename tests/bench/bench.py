@@ -11,6 +11,8 @@ Loads:   minimal    a static program that sleeps
          memory     1 GiB of anonymous memory, no two pages alike
          tcp        1,000 established TCP connections with unread data
          tcp10      10,000 of them (Stasis only: growth)
+         unix       10,000 unix sockets with queued messages
+         unix1      1,000 of them (growth)
 
 The programs take turns, and who is first changes each round. Images lie on a
 private tmpfs; everything runs in a mount namespace with a tmpfs on /run, so CRIU
@@ -38,6 +40,8 @@ LOADS = {
     "memory": ["memory", "1024"],
     "tcp": ["connections", "1000"],
     "tcp10": ["connections", "10000"],
+    "unix": ["sockets", "10000"],
+    "unix1": ["sockets", "1000"],
 }
 OPTIONS = {"tcp": ["--tcp-established"], "tcp10": ["--tcp-established"]}
 COLUMNS = ("dump", "frozen", "restore")

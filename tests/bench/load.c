@@ -2,10 +2,11 @@
 /*
  * load.c - what the bench freezes: a task of a chosen size that only sleeps.
  *
- *   load READY [threads N] [descriptors N] [memory MiB] [connections N]
+ *   load READY [threads N] [descriptors N] [memory MiB] [connections N] [sockets N]
  *
  * The descriptors are open files (half of them regular, the rest pipes' ends). Of TCP connections N
- * ends are here, all of them, with a line to be read in each.
+ * ends are here, all of them, with a line to be read in each; of unix sockets, N in pairs, half of
+ * them streams, half datagrams, two messages in each.
  * Creates the file READY when all is in place. Linked statically, so that with
  * no further words it is about the smallest process there is.
  */
@@ -100,6 +101,24 @@ static int make_connections(long n)
 	return 0;
 }
 
+static int make_sockets(long n)
+{
+	struct rlimit r = { n + 100, n + 100 };
+	char message[100] = "message";
+	int ends[2];
+
+	if (setrlimit(RLIMIT_NOFILE, &r) < 0)
+		return -1;
+	for (long i = 0; i < n / 2; i++) {
+		if (socketpair(AF_UNIX, i % 2 ? SOCK_DGRAM : SOCK_STREAM, 0, ends) < 0)
+			return -1;
+		for (int k = 0; k < 4; k++)
+			if (send(ends[k % 2], message, sizeof(message), 0) != sizeof(message))
+				return -1;
+	}
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	int r = 0, fd;
@@ -113,6 +132,8 @@ int main(int argc, char **argv)
 			r = make_memory(atol(argv[i + 1]));
 		else if (!strcmp(argv[i], "connections"))
 			r = make_connections(atol(argv[i + 1]));
+		else if (!strcmp(argv[i], "sockets"))
+			r = make_sockets(atol(argv[i + 1]));
 		else
 			r = -1;
 	}
