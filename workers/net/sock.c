@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "proto/control/util.h"
+#include "workers/common/parallel.h"
 
 #define BUCKETS 4096
 
@@ -231,17 +232,28 @@ static void free_index(struct slot **index)
 	}
 }
 
+static int close_one(void *ctx, size_t i, struct fault *f)
+{
+	const struct socks *all = ctx;
+
+	(void)f;
+	auto_close(&all->list[i]->fd);
+	return 0;
+}
+
 void sock_end(struct net *net)
 {
 	struct socks *all = net->socks;
+	struct fault none = { 0 };
 	size_t i;
 
 	if (!all)
 		return;
+	/* When the tasks are dead these are the last references: the kernel has more to do than we. */
+	parallel_join(parallel_start(all->n, close_one, all), &none);
 	for (i = 0; i < all->n; i++) {
 		struct sock *s = all->list[i];
 
-		auto_close(&s->fd);
 		free(s->fown);
 		if (s->entry)
 			protobuf_c_message_free_unpacked(&s->entry->base, NULL);
