@@ -215,6 +215,11 @@ int inet_learn(struct net *net, const struct sock *s, struct fault *f)
 	return numbers_learn(net, s, f);
 }
 
+static unsigned facts_of(const InetSkEntry *e)
+{
+	return (e->dst_port ? SOCK_CONNECTED : 0) | (e->opts->n_so_filter ? SOCK_FILTERED : 0);
+}
+
 int inet_read(struct net *net, struct sock *s, struct inet_entry *x, struct fault *f)
 {
 	struct inet_state *state = inet_state(net);
@@ -238,7 +243,7 @@ int inet_read(struct net *net, struct sock *s, struct inet_entry *x, struct faul
 	e->ip_opts = &x->ip;
 	if (read_names(s, x, f) < 0 || read_owner(s->fd, e, f) < 0 ||
 	    read_ip(s->fd, s->family, &x->ip, e, f) < 0 || sock_opts_read(s->fd, &x->opts, f) < 0 ||
-	    numbers_read(net, s, e->dst_port != 0, NUMBERS(e), f) < 0)
+	    numbers_read(net, s, facts_of(e), NUMBERS(e), f) < 0)
 		return -1;
 	return s->protocol == IPPROTO_TCP && s->type == SOCK_STREAM ? 0 :
 	       multicast_read(&state->groups, s, e, f);

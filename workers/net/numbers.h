@@ -18,8 +18,12 @@ struct number_list {
 
 /* Look at a fresh socket like s; numbers_read does so too, but not while several threads read. */
 int numbers_learn(struct net *net, const struct sock *s, struct fault *f);
+
+/* What the caller knows of a socket. */
+enum number_facts { SOCK_CONNECTED = 1, SOCK_FILTERED = 2 };
+
 /* Read those of a socket that are not as in a fresh one; numbers_free frees the list. */
-int numbers_read(struct net *net, const struct sock *s, bool connected, struct number_list list,
+int numbers_read(struct net *net, const struct sock *s, unsigned facts, struct number_list list,
 		 struct fault *f);
 void numbers_free(struct number_list list);
 

@@ -137,7 +137,8 @@ static int read_all(struct net *net, struct sock *s, PacketSockEntry *e, struct 
 	if (!t)
 		return fault_prefix(f, "%s", sock_name(s, who, sizeof(who)));
 	fill_in(t, e);
-	if (s->type != SOCK_PACKET && numbers_read(net, s, false, NUMBERS(e), f) < 0)
+	if (sock_opts_read(s->fd, e->opts, f) < 0 ||
+	    numbers_read(net, s, e->opts->n_so_filter ? SOCK_FILTERED : 0, NUMBERS(e), f) < 0)
 		return -1;
 	read_vnet_size(s->fd, e);
 	if (e->ifindex > INT32_MAX) {
@@ -145,7 +146,7 @@ static int read_all(struct net *net, struct sock *s, PacketSockEntry *e, struct 
 		e->ifindex = e->protocol = 0;
 	}
 	packet_ring_describe(t, e);
-	return sock_opts_read(s->fd, e->opts, f);
+	return 0;
 }
 
 static int write_packet(struct net *net, struct sock *s, struct fault *f)
@@ -304,7 +305,7 @@ static enum sock_created create_packet(struct net *net, struct sock *s, struct f
 	s->fd = socket(AF_PACKET, e->type | SOCK_CLOEXEC, old ? e->protocol : 0);
 	if (s->fd < 0)
 		return fault(f, errno, "create it, type %u, protocol %#x", e->type, e->protocol);
-	if (sock_opts_apply(s->fd, e->opts, f) < 0 || (!old && apply(s->fd, e, f) < 0) ||
+	if (sock_opts_apply(s->fd, e->opts, f) < 0 || (old ? numbers_apply(s->fd, e->number, e->n_number, f) : apply(s->fd, e, f)) < 0 ||
 	    (old ? bind_old(s->fd, e, f) : bind_new(s->fd, e, f)) < 0)
 		return SOCK_FAILED;
 	return net_set_flags(s->fd, e->flags, f) < 0 ? SOCK_FAILED : SOCK_CREATED;
