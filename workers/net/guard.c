@@ -16,6 +16,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -41,6 +42,7 @@ struct guard {
 	struct guard_list *list;
 	pid_t pid;
 	int pidfd;			/* of this worker; the guard polls it */
+	int parent;			/* of the coordinator, whose death is ours; -1: we live without */
 };
 
 static void undo_all(struct guard_list *list)
@@ -59,10 +61,16 @@ static void undo_all(struct guard_list *list)
 /* The life of the guard. It is a copy of one thread of several: nothing but system calls. */
 static _Noreturn void keep_guard(const struct guard *g)
 {
-	struct pollfd death = { .fd = g->pidfd, .events = POLLIN };
+	struct pollfd death[] = {
+		{ .fd = g->pidfd, .events = POLLIN }, { .fd = g->parent, .events = POLLIN },
+	};
 
 	setsid();
-	while (poll(&death, 1, -1) < 0 && errno == EINTR)
+	/* The tasks run when the coordinator dies, so do not wait until that has killed us too. */
+	while (poll(death, 2, -1) < 0 && errno == EINTR)
+		;
+	undo_all(g->list);
+	while (poll(death, 1, -1) < 0 && errno == EINTR)
 		;
 	undo_all(g->list);
 	_exit(0);
@@ -86,17 +94,21 @@ static int start_process(struct guard *g, struct fault *f)
 static struct guard *start(struct fault *f)
 {
 	struct guard *g = xcalloc(1, sizeof(*g));
+	int signal = 0;
 
 	g->list = mmap(NULL, sizeof(*g->list), PROT_READ | PROT_WRITE,
 		       MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (g->list == MAP_FAILED)
 		die("no memory for a list");
+	prctl(PR_GET_PDEATHSIG, &signal);
+	g->parent = signal ? (int)syscall(SYS_pidfd_open, getppid(), 0) : -1;
 	g->pidfd = syscall(SYS_pidfd_open, getpid(), 0);
 	if (g->pidfd < 0)
 		fault(f, errno, "open a pidfd of this worker");
 	else if (start_process(g, f) == 0)
 		return g;
 	auto_close(&g->pidfd);
+	auto_close(&g->parent);
 	munmap(g->list, sizeof(*g->list));
 	free(g);
 	return NULL;
@@ -143,6 +155,7 @@ void guard_end(struct net *net, bool undo)
 	while (waitpid(g->pid, NULL, 0) < 0 && errno == EINTR)
 		;
 	auto_close(&g->pidfd);
+	auto_close(&g->parent);
 	munmap(g->list, sizeof(*g->list));
 	free(g);
 	net->guard = NULL;
