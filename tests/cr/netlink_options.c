@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Netlink sockets: their own options, groups beyond the 32nd, the type, and membership without a port. */
+/* Netlink sockets: their options, groups beyond the 32nd, the type, membership without a port. */
 #include <linux/netlink.h>
 #include <string.h>
 #include <sys/socket.h>

@@ -13,7 +13,9 @@
 #define DEAD 0x7a7a7a7a
 
 static int listener, member, to_port, to_group, to_dead, to_kernel, filtered;
-static struct sock_filter deny[] = { { BPF_LD | BPF_W | BPF_LEN, 0, 0, 0 }, { BPF_RET | BPF_K, 0, 0, 0 } };
+static struct sock_filter deny[] = {
+	{ BPF_LD | BPF_W | BPF_LEN, 0, 0, 0 }, { BPF_RET | BPF_K, 0, 0, 0 },
+};
 
 static unsigned int port_of(int fd)
 {

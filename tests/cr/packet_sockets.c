@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Packet sockets: protocol, device, options, members, groups, filters; rings stay mapped and receive. */
+/* Packet sockets: protocol, device, options, members, groups, filters; mapped rings receive. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/filter.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Sockets that ping without privileges: the id in their requests, their peer and options; both families. */
+/* Sockets that ping without privileges: the id in their requests, their peer and options. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/icmp6.h>

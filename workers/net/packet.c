@@ -22,6 +22,7 @@
 #include "workers/net/numbers.h"
 #include "workers/net/options.h"
 #include "workers/net/packet_diag.h"
+#include "workers/net/packet_fill.h"
 #include "workers/net/packet_ring.h"
 
 #ifndef PACKET_VNET_HDR_SZ
@@ -123,8 +124,8 @@ static void free_entry(PacketSockEntry *e)
 		packet_mclist__free_unpacked(e->mclist[i], NULL);
 	free(e->mclist);
 	free(e->ifname);
-	free(e->rx_ring);
-	free(e->tx_ring);
+	packet_fill_free(e->rx_ring);
+	packet_fill_free(e->tx_ring);
 	numbers_free(NUMBERS(e));
 	sock_opts_free(e->opts);
 }
@@ -146,7 +147,7 @@ static int read_all(struct net *net, struct sock *s, PacketSockEntry *e, struct 
 		e->ifindex = e->protocol = 0;
 	}
 	packet_ring_describe(t, e);
-	return 0;
+	return packet_fill_read(s->fd, e, f);
 }
 
 static int write_packet(struct net *net, struct sock *s, struct fault *f)
@@ -262,7 +263,7 @@ static int apply(int fd, const PacketSockEntry *e, struct fault *f)
 	for (i = 0; i < e->n_mclist; i++)
 		if (join(fd, e->mclist[i], f) < 0)
 			return -1;
-	return 0;
+	return packet_fill_apply(fd, e, f);
 }
 
 /* The old kind is bound by name, and hears its protocol from the start. */
@@ -286,7 +287,7 @@ static int bind_new(int fd, const PacketSockEntry *e, struct fault *f)
 		.sll_ifindex = index_of(e->ifindex, e->ifname),
 	};
 
-	if ((e->protocol || e->ifindex) && bind(fd, (const struct sockaddr *)&a, sizeof(a)) < 0)
+	if ((e->protocol || e->ifindex || e->rx_ring) && bind(fd, (const struct sockaddr *)&a, sizeof(a)) < 0)
 		return fault(f, errno, "bind it to device %u, protocol %#x", e->ifindex,
 			     __builtin_bswap16(e->protocol));
 	if (e->has_fanout && e->fanout != UINT32_MAX &&
@@ -296,7 +297,7 @@ static int bind_new(int fd, const PacketSockEntry *e, struct fault *f)
 }
 
 /* It hears nothing until it is bound: nothing that its filter would refuse gets in. */
-static enum sock_created create_packet(struct net *net, struct sock *s, struct fault *f)
+static int open_packet(struct net *net, struct sock *s, struct fault *f)
 {
 	const PacketSockEntry *e = s->entry->psk;
 	bool old = e->type == SOCK_PACKET;
@@ -305,8 +306,18 @@ static enum sock_created create_packet(struct net *net, struct sock *s, struct f
 	s->fd = socket(AF_PACKET, e->type | SOCK_CLOEXEC, old ? e->protocol : 0);
 	if (s->fd < 0)
 		return fault(f, errno, "create it, type %u, protocol %#x", e->type, e->protocol);
-	if (sock_opts_apply(s->fd, e->opts, f) < 0 || (old ? numbers_apply(s->fd, e->number, e->n_number, f) : apply(s->fd, e, f)) < 0 ||
-	    (old ? bind_old(s->fd, e, f) : bind_new(s->fd, e, f)) < 0)
+	return old ? numbers_apply(s->fd, e->number, e->n_number, f) : apply(s->fd, e, f);
+}
+
+/* What fills rings (packet_fill.h) is sent before any socket of ours hears: all are opened first. */
+static enum sock_created create_packet(struct net *net, struct sock *s, struct fault *f)
+{
+	const PacketSockEntry *e = s->entry->psk;
+
+	if (s->fd < 0 && net_each_sock(net, &packet_kind, open_packet, f) < 0)
+		return SOCK_FAILED;
+	if (sock_opts_apply(s->fd, e->opts, f) < 0 ||
+	    (e->type == SOCK_PACKET ? bind_old(s->fd, e, f) : bind_new(s->fd, e, f)) < 0)
 		return SOCK_FAILED;
 	return net_set_flags(s->fd, e->flags, f) < 0 ? SOCK_FAILED : SOCK_CREATED;
 }

@@ -2,8 +2,8 @@
 /*
  * raw.c - raw internet sockets, and those that ping without privileges; both directions.
  *
- * The "port" of a raw socket is its protocol, that of a ping socket the id in its requests. Packets that
- * wait are lost, as datagrams may be.
+ * The "port" of a raw socket is its protocol, that of a ping socket the id in its requests. Packets
+ * that wait are lost, as datagrams may be.
  *
  * Rights:   those of inet.c; CAP_NET_RAW; CAP_SETGID to be of a group that may ping (sock_open).
  * Holds:    nothing.
