@@ -5,6 +5,7 @@
  *
  * What the kernel knows of them is compared as the lines of smaps that say so.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdint.h>
@@ -18,7 +19,7 @@
 
 enum { PAGE = 4096, PIECES = 64, MARKS = 32 };
 
-static char *pieces, *grows, *locked, *private_file, *shared_file, *advised, *none;
+static char *pieces, *grows, *locked, *private_file, *shared_file, *beyond, *advised, *none;
 static uint64_t *sparse;
 static const size_t sparse_size = 64ull << 30;
 static char *flags_then;
@@ -78,6 +79,9 @@ static void make_files(void)
 	CHECK(fd >= 0 && write(fd, data, sizeof(data)) == sizeof(data));
 	private_file = map(4 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd);
 	shared_file = map(4 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd);
+	/* What has no pages to bring in is locked, but mlock says ENOMEM. */
+	beyond = map(6 * PAGE, PROT_READ, MAP_SHARED, fd);
+	CHECK(mlock(beyond, 6 * PAGE) == -1 && errno == ENOMEM);
 	close(fd);
 	memset(private_file + PAGE, 'p', PAGE);
 	memset(shared_file + 2 * PAGE, 's', PAGE);
@@ -103,6 +107,8 @@ static void before(void)
 	memset(grows, 'g', 8 * PAGE);
 	locked = map(16 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 	CHECK(mlock(locked, 4 * PAGE) == 0);
+	CHECK(mprotect(locked + 12 * PAGE, 4 * PAGE, PROT_NONE) == 0);
+	CHECK(mlock(locked + 12 * PAGE, 4 * PAGE) == -1 && errno == ENOMEM);
 	advised = map(1 << 22, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 	CHECK(madvise(advised, 1 << 20, MADV_DONTDUMP) == 0);
 	CHECK(madvise(advised + (1 << 20), 1 << 20, MADV_DONTFORK) == 0);

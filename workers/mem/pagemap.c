@@ -2,8 +2,11 @@
 /*
  * pagemap.c - restore: read pagemap-*.img and map pages-N.img.
  *
+ * A small pages image is read instead: a process has 65,530 mappings at most (vm.max_map_count),
+ * and there may be a pages image for each of many small areas of shared memory.
+ *
  * Rights:   the image directory.
- * Holds:    the mapping of the pages image, until pages_image_close.
+ * Holds:    the mapping or the copy of the pages image, until pages_image_close.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,6 +20,8 @@
 #include "proto/images/image.h"
 #include "workers/mem/target.h"
 #include "workers/mem/vma.h"
+
+#define READ_MAX (16 << 10)	/* bytes of a pages image; larger ones are mapped */
 
 #define KNOWN_FLAGS (PAGE_IN_PARENT | PAGE_LAZY | PAGE_STORED)
 
@@ -75,6 +80,20 @@ static int read_entries(struct image *img, struct stored_list *out, struct pages
 	return r;
 }
 
+static int read_pages(int fd, uint64_t size, const char *name, struct pages_image *p, struct fault *f)
+{
+	AUTO_FREE char *data = xcalloc(1, size);
+	ssize_t n = read(fd, data, size);
+
+	if (n < 0)
+		return fault(f, errno, "read %s", name);
+	if ((uint64_t)n != size)
+		return fault(f, -EBADMSG, "%s has become shorter", name);
+	p->data = take_ptr(&data);
+	p->size = size;
+	return 0;
+}
+
 static int map_pages(int image_dir, uint64_t size, struct pages_image *p, struct fault *f)
 {
 	AUTO_CLOSE int fd = -1;
@@ -91,6 +110,8 @@ static int map_pages(int image_dir, uint64_t size, struct pages_image *p, struct
 			     (long long)st.st_size, size);
 	if (!size)
 		return 0;
+	if (size <= READ_MAX)
+		return read_pages(fd, size, name, p, f);
 	data = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
 	if (data == MAP_FAILED)
 		return fault(f, errno, "map %s", name);
@@ -113,7 +134,9 @@ int pagemap_load(int image_dir, int type, uint64_t id, struct stored_list *out,
 
 void pages_image_close(struct pages_image *p)
 {
-	if (p->data)
+	if (p->data && p->size > READ_MAX)
 		munmap((void *)p->data, p->size);
+	else
+		free((void *)p->data);
 	p->data = NULL;
 }

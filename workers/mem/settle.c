@@ -117,7 +117,9 @@ static void plan_advice(struct plan *p, const VmaEntry *e)
 
 /*
  * mlock brings all pages in. Images do not tell it from MLOCK_ONFAULT, but a writable mapping
- * that lacks pages was not locked the first way.
+ * that lacks pages was not locked the first way. Where there are no pages to bring in (PROT_NONE,
+ * beyond the end of a file) mlock says ENOMEM, locked though the mapping is then: what must
+ * succeed is the lock without pages.
  */
 static void plan_lock(struct plan *p, const struct target *t, uint32_t vma)
 {
@@ -125,9 +127,11 @@ static void plan_lock(struct plan *p, const struct target *t, uint32_t vma)
 	bool partial = vma_is(e, VMA_ANON_PRIVATE) && (e->prot & PROT_WRITE) &&
 		       t->stored_bytes[vma] < e->end - e->start;
 
-	if (e->flags & MAP_LOCKED)
-		add(p, WANT_SUCCESS, "lock", SYS_mlock2, e->start, e->end,
-		    partial ? MLOCK_ONFAULT : 0, 0);
+	if (!(e->flags & MAP_LOCKED))
+		return;
+	add(p, WANT_SUCCESS, "lock", SYS_mlock2, e->start, e->end, MLOCK_ONFAULT, 0);
+	if (!partial)
+		add(p, WANT_ANYTHING, "fill", SYS_mlock2, e->start, e->end, 0, 0);
 }
 
 void settle_plan(struct plan *p, const struct target *t)

@@ -26,7 +26,7 @@ struct stored_list {
 	size_t n, cap;
 };
 
-/* A pages image mapped for reading. */
+/* A pages image, mapped for reading or read. */
 struct pages_image {
 	uint32_t id;
 	const char *data;		/* NULL when size is 0 */
