@@ -6,12 +6,15 @@
  *
  * Two tasks (the second leads a session) and a thread; memory: private, shared by the tasks, a
  * mapped file; files: one at an offset, one deleted, one locked, a directory; a pipe and a FIFO with
- * data in them, a pty pair with unread input; pending and blocked signals, an interval timer and
+ * data in them, a pty pair with unread input; TCP, UDP, raw, packet (a mapped ring) and netlink
+ * sockets; pending and blocked signals, an interval timer and
  * a POSIX timer, an alternate signal stack. Its images stay small: that is the point.
  *
  * Alone:  mkdir /tmp/d; build/tests/programs/bundle /tmp/d & ls /proc/$!/fd
  */
 #include <fcntl.h>
+#include <linux/if_packet.h>
+#include <linux/netlink.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
@@ -100,6 +103,25 @@ static void make_connections(void)
 	need(setsockopt(udp, IPPROTO_IPV6, IPV6_RECVTCLASS, &on, sizeof(on)) == 0, "udp");
 }
 
+/* With a frame that is not read, in a ring that is mapped. Skipped where there are no such rights. */
+static void make_raw_sockets(void)
+{
+	struct sockaddr_ll a = { .sll_family = AF_PACKET, .sll_protocol = htons(0x88b5), .sll_ifindex = 1,
+				 .sll_halen = 6 };
+	struct tpacket_req ring = { PAGE, 2, 512, 2 * PAGE / 512 };
+	int packet = socket(AF_PACKET, SOCK_DGRAM, 0), raw = socket(AF_INET, SOCK_RAW, 253);
+	int netlink = socket(AF_NETLINK, SOCK_RAW, 0), on = 1, i;
+
+	need(netlink >= 0 && setsockopt(netlink, 270, NETLINK_EXT_ACK, &on, sizeof(on)) == 0, "netlink");
+	if (packet < 0 || raw < 0)
+		return;
+	need(setsockopt(packet, SOL_PACKET, PACKET_RX_RING, &ring, sizeof(ring)) == 0 &&
+	     mmap(NULL, 2 * PAGE, PROT_READ, MAP_SHARED, packet, 0) != MAP_FAILED &&
+	     bind(packet, (struct sockaddr *)&a, sizeof(a)) == 0, "packet");
+	for (i = 0; i < 3; i++)
+		need(sendto(packet, "x", 1, 0, (struct sockaddr *)&a, sizeof(a)) == 1, "send");
+}
+
 static void make_memory(void)
 {
 	const int prot = PROT_READ | PROT_WRITE;
@@ -145,6 +167,7 @@ int main(int argc, char **argv)
 	make_files();
 	make_queues();
 	make_connections();
+	make_raw_sockets();
 	make_memory();
 	child = fork();
 	need(child >= 0, "fork");

@@ -29,6 +29,7 @@
 #include "workers/mem/lanes.h"
 #include "workers/mem/pagescan.h"
 #include "workers/mem/semaphores.h"
+#include "workers/mem/sockets.h"
 #include "workers/mem/state.h"
 #include "workers/mem/sysv.h"
 #include "workers/mem/uprobes.h"
@@ -157,17 +158,6 @@ static void look_at_semaphores(const struct dump *d)
 	semaphores_warn(pid, d->n);
 }
 
-static void report_sockets(const struct dump *d, MemCollected *out)
-{
-	size_t i, k, cap = 0;
-
-	for (i = 0; i < d->n; i++)
-		for (k = 0; k < d->space[i].n; k++)
-			if (vma_is_socket(&d->space[i].vma[k].e))
-				*(uint64_t *)grow(&out->socket, out->n_socket++, &cap,
-						  sizeof(*out->socket)) = d->space[i].vma[k].e.shmid;
-}
-
 int on_mem_collect(struct call *c, struct fault *f)
 {
 	const MemCollect *m = c->req->mem_collect;
@@ -202,8 +192,8 @@ int on_mem_collect(struct call *c, struct fault *f)
 	report_mapped(&d->all.mapped, c->rep->mem_collected);
 	report_tasks(d, c->rep->mem_collected);
 	c->rep->mem_collected->has_uprobes = c->rep->mem_collected->uprobes = d->all.uprobes;
-	if (d->all.sockets)
-		report_sockets(d, c->rep->mem_collected);
+	for (i = 0; d->all.sockets && i < d->n; i++)
+		sockets_report(&d->space[i], c->rep->mem_collected);
 	return 0;
 }
 
@@ -498,33 +488,6 @@ static void report_written(const struct page_writer *w, Reply *rep)
 	rep->mem_written = m;
 }
 
-/* A mapped socket is known by its inode until here. */
-static int name_socket(const struct space *s, VmaEntry *e, const MemWrite *m, struct fault *f)
-{
-	size_t i;
-
-	for (i = 0; i < m->n_socket; i++)
-		if (m->socket[i]->ino == e->shmid) {
-			e->shmid = m->socket[i]->id;
-			return 0;
-		}
-	return fault(f, -ENOTSUP, "task %d: the socket mapped at %" PRIx64 " is open nowhere any more, so "
-		     "that it cannot be looked at: let the program keep a descriptor of it", s->pid,
-		     e->start);
-}
-
-static int name_sockets(struct dump *d, const MemWrite *m, struct fault *f)
-{
-	size_t i, k;
-
-	for (i = 0; i < d->n; i++)
-		for (k = 0; k < d->space[i].n; k++)
-			if (vma_is_socket(&d->space[i].vma[k].e) &&
-			    name_socket(&d->space[i], &d->space[i].vma[k].e, m, f) < 0)
-				return -1;
-	return 0;
-}
-
 /* What the lanes share. Each task has a writer of its own: its id and figures. */
 struct writing {
 	struct dump *dump;
@@ -561,8 +524,9 @@ int on_mem_write(struct call *c, struct fault *f)
 
 	if (!mem->dump)
 		return fault(f, -EPROTO, "MemWrite came before MemCollect");
-	if (mem->dump->all.sockets && name_sockets(mem->dump, c->req->mem_write, f) < 0)
-		return -1;
+	for (i = 0; mem->dump->all.sockets && i < mem->dump->n; i++)
+		if (sockets_name(&mem->dump->space[i], c->req->mem_write, f) < 0)
+			return -1;
 	if (shmems_write(&mem->dump->all.shmems, &sum, f) < 0 ||
 	    shmems_write(&mem->dump->all.segments, &sum, f) < 0 ||
 	    sysv_write(&mem->dump->all.segments, &mem->dump->all.shmems, sum.image_dir, f) < 0)

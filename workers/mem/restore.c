@@ -14,7 +14,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #include "proto/control/util.h"
 #include "workers/common/gate_client.h"
@@ -24,6 +23,7 @@
 #include "workers/mem/gaps.h"
 #include "workers/mem/lanes.h"
 #include "workers/mem/last.h"
+#include "workers/mem/sockets.h"
 #include "workers/mem/state.h"
 #include "workers/mem/sysv.h"
 #include "workers/mem/vdso.h"
@@ -143,30 +143,6 @@ static void report_needs(const struct target *t, MemPrepared *out)
 	out->task[out->n_task++] = n;
 }
 
-static void report_sockets(const struct target *t, MemPrepared *out)
-{
-	SocketMap *m;
-	size_t i;
-
-	for (i = 0; i < t->n; i++) {
-		const VmaEntry *e = t->vma[i];
-
-		if (!vma_is_socket(e))
-			continue;
-		m = xcalloc(1, sizeof(*m));
-		socket_map__init(m);
-		m->pid = t->pid;
-		m->id = e->shmid;
-		m->start = e->start;
-		m->end = e->end;
-		m->offset = e->pgoff;
-		m->prot = e->prot;
-		m->shared = e->flags & MAP_SHARED;
-		out->socket_map = xrealloc(out->socket_map, out->n_socket_map + 1, sizeof(m));
-		out->socket_map[out->n_socket_map++] = m;
-	}
-}
-
 static int compare_one(void *ctx, size_t i, struct fault *f)
 {
 	struct restore *r = ctx;
@@ -218,7 +194,7 @@ int on_mem_prepare(struct call *c, struct fault *f)
 	out->task = xcalloc(r->n, sizeof(*out->task));
 	for (i = 0; i < r->n; i++) {
 		report_needs(r->target[i], out);
-		report_sockets(r->target[i], out);
+		sockets_places(r->target[i], out);
 	}
 	c->rep->body_case = REPLY__BODY_MEM_PREPARED;
 	c->rep->mem_prepared = out;
