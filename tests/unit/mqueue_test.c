@@ -82,18 +82,25 @@ static void test_read(void)
 	mq_close(q);
 }
 
-/* The reader reads over and over; its keepers become our children. */
-static void kill_a_reader(mqd_t q, int delay_us)
+/*
+ * The reader reads over and over; its keepers become our children. Either the reader alone is killed
+ * or its process group is asked to end, which does not concern the keepers.
+ */
+static void kill_a_reader(mqd_t q, int delay_us, bool group)
 {
 	struct mq_messages m;
 	struct fault f = { 0 };
 	pid_t pid = fork();
 
+	setpgid(pid, pid);
 	if (pid == 0)
 		while (mq_messages_read(q, &m, &f) == 0)
 			mq_messages_free(&m);
 	usleep(delay_us);
-	kill(pid, SIGKILL);
+	if (group)
+		kill(-pid, SIGTERM);
+	else
+		kill(pid, SIGKILL);
 	while (wait(NULL) >= 0 || errno == EINTR)
 		;
 }
@@ -110,7 +117,7 @@ static void test_kill(void)
 	srandom(1);
 	for (i = 0; i < KILLS; i++) {
 		send_all(q);
-		kill_a_reader(q, 300 + random() % 3000);
+		kill_a_reader(q, 300 + random() % 3000, i % 2);
 		wrong += !receive_all(q);
 	}
 	CHECK(wrong == 0);

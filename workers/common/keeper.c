@@ -4,7 +4,7 @@
  *
  * It waits for the other end of a pipe to close without a word. It is forked, so it has everything
  * as it was at the start; what changes later must lie in shared memory. The parent-death signal of a
- * worker is not inherited.
+ * worker is not inherited, and no signal but SIGKILL reaches it.
  *
  * Rights:   those of the process.
  * Holds:    nothing.
@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -42,22 +43,28 @@ static _Noreturn void watch(int end, int keep_fd, void (*undo)(void *arg), void 
 
 int keeper_start(struct keeper *k, void (*undo)(void *arg), void *arg, int keep_fd, struct fault *f)
 {
-	int ends[2];
+	sigset_t all, old;
+	int ends[2], err;
 
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return fault(f, errno, "make a pipe");
+	/* What ends our process group (a terminal that hangs up, timeout(1)) must not end the keeper. */
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, &old);
 	k->pid = fork();
 	if (k->pid == 0) {
 		close(ends[1]);
 		watch(ends[0], keep_fd, undo, arg);
 	}
+	err = errno;
+	sigprocmask(SIG_SETMASK, &old, NULL);
 	close(ends[0]);
 	k->fd = ends[1];
 	if (k->pid > 0)
 		return 0;
 	auto_close(&k->fd);
 	*k = KEEPER_NONE;
-	return fault(f, errno, "fork a keeper");
+	return fault(f, err, "fork a keeper");
 }
 
 void keeper_undo(struct keeper *k)
