@@ -132,7 +132,8 @@ static void add_tail(pid_t pid, const char *line, struct tails *all)
 	offset += end - start;			/* behind the last page */
 	used = code_end(fd, offset - STASIS_PAGE);
 	used = (used + 15) & ~15ull;
-	if (!used || used > offset || offset - used < TAIL_MIN)
+	/* A made-up header may say anything: the room is in the last page. */
+	if (used > offset || offset - used < TAIL_MIN || offset - used >= STASIS_PAGE)
 		return;
 	t = grow(&all->tail, all->n++, &all->cap, sizeof(*t));
 	*t = (struct stub_room){ .start = end - (offset - used), .end = end };
