@@ -78,15 +78,38 @@ static int add_option_fds(struct job *job, const struct cmdline *c, struct fault
 	return add_option_fd(job, 0, f);
 }
 
-/* Many descriptors of ours, and in restored tasks numbers up to what the hard limit allows. */
-static void raise_descriptor_limit(void)
+/* What we change of ourselves and --exec-cmd's command is to find as it was. */
+struct start {
+	struct rlimit descriptors;
+	sigset_t mask;
+	void (*on_sigpipe)(int);
+};
+
+/*
+ * Many descriptors of ours. Those of restored tasks are put at the numbers they had before the tasks'
+ * own limits are: until then tasks have ours.
+ */
+static void set_out(struct start *s)
 {
 	struct rlimit lim;
 
-	if (getrlimit(RLIMIT_NOFILE, &lim) == 0) {
+	sigprocmask(SIG_BLOCK, NULL, &s->mask);
+	s->on_sigpipe = signal(SIGPIPE, SIG_IGN);
+	if (getrlimit(RLIMIT_NOFILE, &s->descriptors) == 0) {
+		lim = s->descriptors;
 		lim.rlim_cur = lim.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &lim);
 	}
+}
+
+/* --exec-cmd: the command takes our place; the tree is its child. */
+static int become_command(const struct cmdline *c, const struct start *s, struct fault *f)
+{
+	signal(SIGPIPE, s->on_sigpipe);
+	sigprocmask(SIG_SETMASK, &s->mask, NULL);
+	setrlimit(RLIMIT_NOFILE, &s->descriptors);
+	execvp(c->args[0], c->args);
+	return fault(f, errno, "the tree runs, but not --exec-cmd's command %s", c->args[0]);
 }
 
 /* Directories, log, descriptors. */
@@ -130,21 +153,24 @@ static int operate(const struct cmdline *c)
 	struct job job = { .opts = c->opts, .image_dir = -1, .work_dir = -1,
 			   .network_lock = -1 };
 	struct fault f = { 0 };
+	struct start start;
 	int r;
 
 	clock_gettime(CLOCK_MONOTONIC, &job.start);
 	log_init(STDERR_FILENO, job.opts->log_level, "stasis", &job.start);
-	signal(SIGPIPE, SIG_IGN);
-	raise_descriptor_limit();
+	set_out(&start);
 	r = prepare(&job, c, &f);
 	if (r == 0)
 		r = run(&job, c, &f);
 	crew_stop(job.crew);
+	if (r == 0 && c->exec_cmd)
+		r = become_command(c, &start, &f);
 	if (r >= 0)
 		return r;
 	/* Once: in the log, and last on stderr. */
 	if (log_fd() != STDERR_FILENO)
-		log_error("%s FAILED: %s", c->command == CMD_DUMP ? "Dumping" : "Restoring", f.text);
+		log_error("%s FAILED: %s", c->command == CMD_DUMP ? "Dumping" :
+			  c->command == CMD_RESTORE ? "Restoring" : "Checking", f.text);
 	fprintf(stderr, "stasis %s: %s\n", command_name(c), f.text);
 	return 1;
 }

@@ -33,6 +33,9 @@ enum kind {
 	K_INHERIT,	/* fd[N]:KEY */
 	K_FEATURE, K_CAPS, K_JSON,
 	K_NOTHING,	/* accepted, has no meaning here: the help says why */
+	K_EXEC,		/* --exec-cmd */
+	K_SOCKETS,	/* -x, --ext-unix-sk[=INODE,...] */
+	K_CPU,		/* --cpu-cap: only "none" is there */
 	K_MODE,		/* --pre-dump-mode: checked, used by pre-dump only */
 	K_REFUSED,
 };
@@ -57,45 +60,78 @@ static const struct row rows[] = {
 	{ "images-dir", 'D', K_STRING, BOTH, STR(images_dir), "DIR  where images are" },
 	{ "work-dir", 'W', K_STRING, BOTH, STR(work_dir), "DIR  logs, pidfile and statistics" },
 	{ "log-file", 'o', K_STRING, BOTH, STR(log_file), "FILE  log, in the work directory" },
-	{ "verbosity", 'v', K_LEVEL, ANY, AT(log_level), "[N]  1 errors, 2 warnings, 3 info, 4 debug" },
-	{ "log-pid", 0, K_FLAG, BOTH, AT(log_pid), "a log file per process (FILE.PID)" },
+	{ "verbosity", 'v', K_LEVEL, ANY, AT(log_level),
+	  "[N]  1 errors, 2 warnings, 3 info, 4 debug" },
+	{ "log-pid", 0, K_FLAG, BOTH, AT(log_pid), "the log file is FILE.PID, with our pid" },
 	{ "pidfile", 0, K_STRING, BOTH, STR(pidfile), "FILE  restore: the root task's pid" },
-	{ "restore-detached", 'd', K_FLAG, FOR(CMD_RESTORE), AT(restore_detached), "do not wait for the tree to exit" },
-	{ "daemon", 0, K_FLAG, FOR(CMD_RESTORE), AT(restore_detached), "same as --restore-detached" },
-	{ "restore-sibling", 'S', K_FLAG, FOR(CMD_RESTORE), AT(restore_sibling), "the root becomes our sibling" },
+	{ "restore-detached", 'd', K_FLAG, FOR(CMD_RESTORE), AT(restore_detached),
+	  "do not wait for the tree to exit" },
+	{ "daemon", 0, K_FLAG, FOR(CMD_RESTORE), AT(restore_detached),
+	  "same as --restore-detached" },
+	{ "restore-sibling", 'S', K_FLAG, FOR(CMD_RESTORE), AT(restore_sibling),
+	  "the root becomes our sibling" },
 	{ "leave-stopped", 's', K_FLAG, BOTH, AT(leave_stopped), "tasks are stopped afterwards" },
-	{ "leave-running", 'R', K_FLAG, FOR(CMD_DUMP), AT(leave_running), "tasks run on after the dump" },
-	{ "shell-job", 'j', K_FLAG, BOTH, AT(shell_job), "the tree belongs to a shell's session and terminal" },
-	{ "link-remap", 0, K_FLAG, BOTH, AT(link_remap), "deleted files with other names get a link" },
-	{ "ghost-limit", 0, K_SIZE, FOR(CMD_DUMP), AT(ghost_limit), "SIZE  largest deleted file put into the images" },
-	{ "ghost-fiemap", 0, K_FLAG, FOR(CMD_DUMP), AT(ghost_fiemap), "accepted: holes are found by lseek(2) either way" },
+	{ "leave-running", 'R', K_FLAG, FOR(CMD_DUMP), AT(leave_running),
+	  "tasks run on after the dump" },
+	{ "shell-job", 'j', K_FLAG, BOTH, AT(shell_job),
+	  "the tree belongs to a shell's session and terminal" },
+	{ "link-remap", 0, K_FLAG, BOTH, AT(link_remap),
+	  "deleted files with other names get a link" },
+	{ "ghost-limit", 0, K_SIZE, FOR(CMD_DUMP), AT(ghost_limit),
+	  "SIZE  largest deleted file put into the images" },
+	{ "ghost-fiemap", 0, K_FLAG, FOR(CMD_DUMP), AT(ghost_fiemap),
+	  "accepted: holes are found by lseek(2) either way" },
 	{ "file-locks", 'l', K_FLAG, BOTH, AT(file_locks), "dump and restore file locks" },
-	{ "ext-unix-sk", 'x', K_FLAG, BOTH, AT(ext_unix_sk), "unix sockets may have peers outside" },
-	{ "tcp-established", 0, K_FLAG, BOTH, AT(tcp_established), "keep established TCP connections" },
+	{ "ext-unix-sk", 'x', K_SOCKETS, BOTH, AT(ext_unix_sk),
+	  "[=INODE,...]  unix sockets may have peers outside" },
+	{ "tcp-established", 0, K_FLAG, BOTH, AT(tcp_established),
+	  "keep established TCP connections" },
 	{ "tcp-close", 0, K_FLAG, BOTH, AT(tcp_close), "TCP connections come back closed" },
-	{ "skip-in-flight", 0, K_FLAG, BOTH, AT(skip_in_flight), "drop TCP connections not accepted yet" },
-	{ "network-lock", 0, K_STRING, BOTH, STR(network_lock), "METHOD  nftables (also for iptables) or skip" },
-	{ "tcp-map", 0, K_LIST, FOR(CMD_RESTORE), LIST(tcp_map), "OLD=NEW  TCP sockets of address OLD get NEW" },
-	{ "external", 0, K_LIST, BOTH, LIST(external), "KEY  a resource that is not in the images: file[MNT:INO], tty[RDEV:DEV]" },
-	{ "inherit-fd", 0, K_INHERIT, FOR(CMD_RESTORE), 0, 0, "fd[N]:KEY  use our descriptor N for a resource" },
+	{ "skip-in-flight", 0, K_FLAG, BOTH, AT(skip_in_flight),
+	  "drop TCP connections not accepted yet" },
+	{ "network-lock", 0, K_STRING, BOTH, STR(network_lock),
+	  "METHOD  nftables (also for iptables) or skip" },
+	{ "tcp-map", 0, K_LIST, FOR(CMD_RESTORE), LIST(tcp_map),
+	  "OLD=NEW  TCP sockets of address OLD get NEW" },
+	{ "external", 0, K_LIST, BOTH, LIST(external),
+	  "KEY  a resource that is not in the images: file[MNT:INO], tty[RDEV:DEV]" },
+	{ "inherit-fd", 0, K_INHERIT, FOR(CMD_RESTORE), 0, 0,
+	  "fd[N]:KEY  use our descriptor N for a resource" },
 	{ "root", 'r', K_STRING, FOR(CMD_RESTORE), STR(root), "DIR  root of the restored tree" },
-	{ "lsm-profile", 0, K_STRING, BOTH, STR(lsm_profile), "TYPE:NAME  restore with this apparmor or selinux label; none:" },
+	{ "lsm-profile", 0, K_STRING, BOTH, STR(lsm_profile),
+	  "TYPE:NAME  restore with this apparmor or selinux label; none:" },
 	{ "display-stats", 0, K_FLAG, BOTH, AT(display_stats), "print statistics" },
-	{ "action-script", 0, K_LIST, BOTH, LIST(action_script), "FILE  program run at each stage" },
-	{ "libdir", 'L', K_STRING, BOTH, STR(libdir), "DIR  plugins" },
-	{ "manage-cgroups", 0, K_STRING, BOTH, STR(manage_cgroups), "[MODE]  none, props, soft (the default), full, strict or ignore" },
-	{ "cgroup-root", 0, K_LIST, BOTH, LIST(cgroup_root), "[CONTROLLER:]/PATH  the cgroup to dump from, or to restore below" },
-	{ "cgroup-props", 0, K_STRING, BOTH, STR(cgroup_props), "TEXT  control files to dump, by controller" },
-	{ "cgroup-props-file", 0, K_STRING, BOTH, STR(cgroup_props_file), "FILE  same, from a file in the work directory" },
-	{ "cgroup-dump-controller", 0, K_LIST, BOTH, LIST(cgroup_dump_controller), "NAME  dump this hierarchy only" },
-	{ "cgroup-yard", 0, K_STRING, BOTH, STR(cgroup_yard), "DIR  where the hierarchies are mounted" },
-	{ "timeout", 0, K_SECONDS, FOR(CMD_DUMP), AT(timeout_s), "S  give up freezing after so long" },
-	{ "allow-uprobes", 0, K_FLAG, BOTH, AT(allow_uprobes), "leave out areas of active uprobes" },
+	{ "action-script", 0, K_LIST, BOTH, LIST(action_script),
+	  "FILE  program run at each stage" },
+	{ "libdir", 'L', K_NOTHING, BOTH, 0, 0, "DIR  accepted: this version has no plugins" },
+	{ "manage-cgroups", 0, K_STRING, BOTH, STR(manage_cgroups),
+	  "[MODE]  none, props, soft (the default), full, strict or ignore" },
+	{ "cgroup-root", 0, K_LIST, BOTH, LIST(cgroup_root),
+	  "[CONTROLLER:]/PATH  the cgroup to dump from, or to restore below" },
+	{ "cgroup-props", 0, K_STRING, BOTH, STR(cgroup_props),
+	  "TEXT  control files to dump, by controller" },
+	{ "cgroup-props-file", 0, K_STRING, BOTH, STR(cgroup_props_file),
+	  "FILE  same, from a file in the work directory" },
+	{ "cgroup-dump-controller", 0, K_LIST, BOTH, LIST(cgroup_dump_controller),
+	  "NAME  dump this hierarchy only" },
+	{ "cgroup-yard", 0, K_STRING, BOTH, STR(cgroup_yard),
+	  "DIR  where the hierarchies are mounted" },
+	{ "timeout", 0, K_SECONDS, FOR(CMD_DUMP), AT(timeout_s),
+	  "S  give up freezing after so long" },
+	{ "allow-uprobes", 0, K_FLAG, BOTH, AT(allow_uprobes),
+	  "leave out areas of active uprobes" },
 	{ "evasive-devices", 0, K_FLAG, BOTH, AT(evasive_devices), "use any path to a device" },
-	{ "file-validation", 0, K_STRING, BOTH, STR(file_validation), "METHOD  filesize or buildid" },
-	{ "force-irmap", 0, K_FLAG, FOR(CMD_DUMP), AT(force_irmap), "look for the paths of watched files that their handles do not tell" },
-	{ "irmap-scan-path", 0, K_LIST, FOR(CMD_DUMP), LIST(irmap_scan_path), "DIR  where to look for them first" },
-	{ "skip-file-rwx-check", 0, K_FLAG, FOR(CMD_RESTORE), AT(skip_file_rwx_check), "do not compare files' modes" },
+	{ "file-validation", 0, K_STRING, BOTH, STR(file_validation),
+	  "METHOD  filesize or buildid" },
+	{ "force-irmap", 0, K_FLAG, FOR(CMD_DUMP), AT(force_irmap),
+	  "look for the paths of watched files that their handles do not tell" },
+	{ "irmap-scan-path", 0, K_LIST, FOR(CMD_DUMP), LIST(irmap_scan_path),
+	  "DIR  where to look for them first" },
+	{ "skip-file-rwx-check", 0, K_FLAG, FOR(CMD_RESTORE), AT(skip_file_rwx_check),
+	  "do not compare files' modes" },
+	{ "exec-cmd", 0, K_EXEC, FOR(CMD_RESTORE), 0, 0,
+	  "-- COMMAND...  run it in our place, as the tree's parent" },
+	{ "cpu-cap", 0, K_CPU, BOTH, 0, 0, "=none  processors are not compared" },
 	{ "exec-workers", 0, K_FLAG, BOTH, AT(exec_workers), "workers as programs of their own" },
 	{ "worker", 0, K_LIST, BOTH, LIST(worker), "NAME=URL  use a worker started by hand" },
 	{ "unprivileged", 0, K_FLAG, ANY, AT(unprivileged), "do with the capabilities there are" },
@@ -107,6 +143,9 @@ static const struct row rows[] = {
 	{ "all", 0, K_NOTHING, FOR(CMD_CHECK), 0, 0, "check: everything (the default)" },
 	{ "extra", 0, K_NOTHING, FOR(CMD_CHECK), 0, 0, "check: same" },
 	{ "experimental", 0, K_NOTHING, FOR(CMD_CHECK), 0, 0, "check: same" },
+	{ "ms", 0, K_NOTHING, FOR(CMD_CHECK), 0, 0, "check: same" },
+	{ "deprecated", 0, K_NOTHING, ANY, 0, 0,
+	  "accepted: it allows nothing that is refused otherwise" },
 	{ "json", 0, K_JSON, FOR(CMD_SHOW), 0, 0, "show: as JSON" },
 	{ "veth-pair", 0, K_REFUSED, ANY, 0, 0, NO_NS },
 	{ "join-ns", 'J', K_REFUSED, ANY, 0, 0, NO_NS },
@@ -127,23 +166,32 @@ static const struct row rows[] = {
 	{ "stream", 0, K_REFUSED, ANY, 0, 0, NO_LAZY },
 	{ "address", 0, K_REFUSED, ANY, 0, 0, NO_LAZY },
 	{ "port", 0, K_REFUSED, ANY, 0, 0, NO_LAZY },
+	{ "ps-socket", 0, K_REFUSED, ANY, 0, 0, NO_LAZY },
 	{ "tls", 0, K_REFUSED, ANY, 0, 0, NO_LAZY },
+	{ "tls-cacert", 0, K_REFUSED, ANY, 0, 0, NO_LAZY },
+	{ "tls-cacrl", 0, K_REFUSED, ANY, 0, 0, NO_LAZY },
+	{ "tls-cert", 0, K_REFUSED, ANY, 0, 0, NO_LAZY },
+	{ "tls-key", 0, K_REFUSED, ANY, 0, 0, NO_LAZY },
+	{ "tls-no-cn-verify", 0, K_REFUSED, ANY, 0, 0, NO_LAZY },
 	{ "freeze-cgroup", 0, K_REFUSED, ANY, 0, 0, "tasks are frozen by ptrace; leave it out" },
-	{ "cpu-cap", 0, K_REFUSED, ANY, 0, 0, "CPU images are not supported by this version" },
-	{ "exec-cmd", 0, K_REFUSED, ANY, 0, 0, "running a command after the restore is not supported" },
-	{ "status-fd", 0, K_REFUSED, ANY, 0, 0, "the service mode is not supported by this version" },
+	{ "status-fd", 0, K_REFUSED, ANY, 0, 0,
+	  "there is no daemon in this version that would report there" },
 	{ "pidfd-store", 0, K_REFUSED, ANY, 0, 0, NO_LAZY },
 };
 
-static bool takes_argument(const struct row *r)
+enum value { NO_VALUE, MAY_HAVE_VALUE, NEEDS_VALUE };	/* the second: glued on only */
+
+static enum value value_of(const struct row *r)
 {
 	switch (r->kind) {
-	case K_FLAG: case K_CAPS: case K_JSON: case K_LEVEL: case K_REFUSED:
-		return false;
+	case K_FLAG: case K_CAPS: case K_JSON: case K_EXEC:
+		return NO_VALUE;
+	case K_LEVEL: case K_REFUSED: case K_SOCKETS: case K_CPU:
+		return MAY_HAVE_VALUE;
 	case K_NOTHING:
-		return !strcmp(r->name, "config");
+		return strcmp(r->name, "config") && strcmp(r->name, "libdir") ? NO_VALUE : NEEDS_VALUE;
 	default:
-		return strcmp(r->name, "manage-cgroups") != 0;
+		return strcmp(r->name, "manage-cgroups") ? NEEDS_VALUE : MAY_HAVE_VALUE;
 	}
 }
 
@@ -158,7 +206,8 @@ static const struct row *find_long(const char *name, size_t len, bool *off)
 			return &rows[i];
 	if (len > 3 && !strncmp(name, "no-", 3)) {
 		for (i = 0; i < ARRAY_LEN(rows); i++)
-			if ((rows[i].kind == K_FLAG || rows[i].kind == K_REFUSED) &&
+			if ((rows[i].kind == K_FLAG || rows[i].kind == K_REFUSED ||
+			     rows[i].kind == K_SOCKETS) &&
 			    !strncmp(rows[i].name, name + 3, len - 3) && !rows[i].name[len - 3]) {
 				*off = true;
 				return &rows[i];
@@ -219,6 +268,22 @@ static void add_string(char ***list, size_t *n, const char *text)
 {
 	*list = xrealloc(*list, *n + 1, sizeof(char *));
 	(*list)[(*n)++] = xstrdup(text);
+}
+
+/* INODE,INODE,...: the same as --external unix[INODE] for each. */
+static int add_sockets(struct cmdline *c, const char *list, struct fault *f)
+{
+	AUTO_FREE char *copy = xstrdup(list);
+	char *one, *rest = copy, key[32];
+	uint64_t inode;
+
+	while ((one = strsep(&rest, ","))) {
+		if (parse_number("ext-unix-sk", one, UINT32_MAX, false, &inode, f) < 0)
+			return -1;
+		snprintf(key, sizeof(key), "unix[%u]", (uint32_t)inode);
+		add_string(&c->opts->external, &c->opts->n_external, key);
+	}
+	return 0;
 }
 
 /* "" or "vvv" after -v counts, a number is the level, anything else is level 0 as in CRIU. */
@@ -293,6 +358,18 @@ static int apply(struct cmdline *c, const struct row *r, bool off, const char *a
 		return 0;
 	case K_NOTHING:
 		return 0;
+	case K_EXEC:
+		c->exec_cmd = true;
+		return 0;
+	case K_SOCKETS:
+		c->opts->has_ext_unix_sk = true;
+		c->opts->ext_unix_sk = !off;
+		return arg ? add_sockets(c, arg, f) : 0;
+	case K_CPU:
+		if (arg && !strcmp(arg, "none"))
+			return 0;
+		return fault(f, -EOPNOTSUPP, "--cpu-cap is refused: this version writes and checks no "
+			     "cpuinfo.img; leave it out, or give --cpu-cap=none");
 	case K_REFUSED:
 		if (off)
 			return 0;
@@ -312,13 +389,32 @@ static int parse_long(struct cmdline *c, int argc, char **argv, struct fault *f)
 	r = find_long(name, eq ? (size_t)(eq - name) : strlen(name), &off);
 	if (!r)
 		return fault(f, -EINVAL, "unknown option %s (see stasis --help)", argv[0]);
-	if (takes_argument(r) && !arg) {
+	if (arg && value_of(r) == NO_VALUE)
+		return fault(f, -EINVAL, "--%s takes no value", r->name);
+	if (!arg && value_of(r) == NEEDS_VALUE) {
 		if (argc < 2)
 			return fault(f, -EINVAL, "--%s needs a value", r->name);
 		arg = argv[1];
 		used = 2;
 	}
 	return apply(c, r, off, arg, f) < 0 ? -1 : used;
+}
+
+/* How many words does an option take? 1 for one that is not known. */
+static int words_of(int argc, char **argv)
+{
+	const char *p = argv[0] + 1, *eq;
+	const struct row *r;
+	bool off;
+
+	if (*p == '-') {
+		eq = strchr(++p, '=');
+		r = eq ? NULL : find_long(p, strlen(p), &off);
+		return r && value_of(r) == NEEDS_VALUE && argc > 1 ? 2 : 1;
+	}
+	for (r = NULL; *p && !(r && value_of(r) != NO_VALUE); p++)
+		r = find_letter(*p);
+	return r && value_of(r) == NEEDS_VALUE && !*p && argc > 1 ? 2 : 1;
 }
 
 /* A group of letters: "-dv4", "-t 12", "-t12". Returns words used, or -1. */
@@ -332,9 +428,9 @@ static int parse_short(struct cmdline *c, int argc, char **argv, struct fault *f
 
 		if (!r)
 			return fault(f, -EINVAL, "unknown option -%c (see stasis --help)", *p);
-		if (r->kind == K_LEVEL)
+		if (r->kind == K_LEVEL || (r->kind == K_SOCKETS && strspn(p + 1, "0123456789")))
 			return apply(c, r, false, p + 1, f) < 0 ? -1 : 1;
-		if (!takes_argument(r)) {
+		if (value_of(r) != NEEDS_VALUE) {
 			if (apply(c, r, false, NULL, f) < 0)
 				return -1;
 			continue;
@@ -351,7 +447,12 @@ static int parse_words(struct cmdline *c, int argc, char **argv, struct fault *f
 	int i, r;
 
 	for (i = 0; i < argc; i += r) {
-		if (!strncmp(argv[i], "--", 2) && argv[i][2])
+		if (!strcmp(argv[i], "--")) {
+			while (++i < argc)
+				c->args[c->nargs++] = argv[i];
+			return 0;
+		}
+		if (!strncmp(argv[i], "--", 2))
 			r = parse_long(c, argc - i, argv + i, f);
 		else if (argv[i][0] == '-' && argv[i][1])
 			r = parse_short(c, argc - i, argv + i, f);
@@ -369,7 +470,7 @@ static int parse_words(struct cmdline *c, int argc, char **argv, struct fault *f
 static int parse_config(struct cmdline *c, const char *path, bool optional, struct fault *f)
 {
 	AUTO_FCLOSE FILE *file = fopen(path, "re");
-	char line[4096], name[256], *words[2], *p;
+	char line[4096], word[sizeof(line) + 4], *p, *option = word;
 	int n;
 
 	if (!file)
@@ -380,15 +481,15 @@ static int parse_config(struct cmdline *c, const char *path, bool optional, stru
 		n = strcspn(p, " \t=");
 		if (!n)
 			continue;
-		snprintf(name, sizeof(name), "--%.*s", n, p);
+		snprintf(word, sizeof(word), "--%.*s", n, p);
 		p += n;
 		p += strspn(p, " \t=");
 		p[strcspn(p, "\r")] = '\0';
 		while (*p && strchr(" \t", p[strlen(p) - 1]))
 			p[strlen(p) - 1] = '\0';
-		words[0] = name;
-		words[1] = p;
-		if (parse_long(c, *p ? 2 : 1, words, f) < 0)
+		if (*p)
+			strcat(strcat(word, "="), p);
+		if (parse_long(c, 1, &option, f) < 0)
 			return fault_prefix(f, "%s", path);
 	}
 	return 0;
@@ -401,7 +502,7 @@ static int parse_configs(struct cmdline *c, int argc, char **argv, struct fault 
 	bool defaults = true;
 	int i;
 
-	for (i = 0; i < argc; i++) {
+	for (i = 0; i < argc && strcmp(argv[i], "--"); i++) {
 		if (!strcmp(argv[i], "--no-default-config"))
 			defaults = false;
 		else if (!strcmp(argv[i], "--config") && i + 1 < argc)
@@ -416,6 +517,19 @@ static int parse_configs(struct cmdline *c, int argc, char **argv, struct fault 
 	if (parse_config(c, "/etc/criu/default.conf", true, f) < 0)
 		return -1;
 	return home ? parse_config(c, user, true, f) : 0;
+}
+
+/* As in CRIU. The command, which is then the tree's parent, waits for it. */
+static int check_exec(struct cmdline *c, struct fault *f)
+{
+	if (c->command != CMD_RESTORE)
+		return fault(f, -EINVAL, "--exec-cmd is for a restore only");
+	if (!c->nargs)
+		return fault(f, -EINVAL, "--exec-cmd: which command? give it after --");
+	if (c->opts->restore_detached)
+		return fault(f, -EINVAL, "--exec-cmd and --restore-detached exclude each other");
+	c->opts->has_restore_detached = c->opts->restore_detached = true;
+	return 0;
 }
 
 static int check_together(struct cmdline *c, struct fault *f)
@@ -443,50 +557,66 @@ static int check_together(struct cmdline *c, struct fault *f)
 		o->pid = pid;
 		c->nargs = 0;
 	}
+	if (c->exec_cmd)
+		return check_exec(c, f);
 	if (c->command != CMD_SHOW && c->nargs)
 		return fault(f, -EINVAL, "%s: not an option of this command", c->args[0]);
 	return 0;
 }
 
-static int parse_command(struct cmdline *c, const char *word, struct fault *f)
+static const struct command_word {
+	const char *name;
+	enum command command;
+	Mode mode;
+} commands[] = {
+	{ "dump", CMD_DUMP, MODE__MODE_DUMP },
+	{ "restore", CMD_RESTORE, MODE__MODE_RESTORE },
+	{ "check", CMD_CHECK, MODE__MODE_CHECK },
+	{ "show", CMD_SHOW, MODE__MODE_CHECK },
+	{ "--help", CMD_HELP, MODE__MODE_CHECK },
+	{ "-h", CMD_HELP, MODE__MODE_CHECK },
+	{ "--version", CMD_VERSION, MODE__MODE_CHECK },
+	{ "-V", CMD_VERSION, MODE__MODE_CHECK },
+};
+
+static const struct command_word *find_word(const char *word)
 {
-	static const struct { const char *name; enum command command; Mode mode; } commands[] = {
-		{ "dump", CMD_DUMP, MODE__MODE_DUMP },
-		{ "restore", CMD_RESTORE, MODE__MODE_RESTORE },
-		{ "check", CMD_CHECK, MODE__MODE_CHECK },
-		{ "show", CMD_SHOW, MODE__MODE_CHECK },
-		{ "--help", CMD_HELP, MODE__MODE_CHECK },
-		{ "-h", CMD_HELP, MODE__MODE_CHECK },
-		{ "--version", CMD_VERSION, MODE__MODE_CHECK },
-		{ "-V", CMD_VERSION, MODE__MODE_CHECK },
-	};
 	size_t i;
 
 	for (i = 0; i < ARRAY_LEN(commands); i++)
-		if (word && !strcmp(word, commands[i].name)) {
-			c->command = commands[i].command;
-			c->opts->mode = commands[i].mode;
-			return 0;
-		}
-	return fault(f, -EINVAL, "%s: the commands are dump, restore, check, show",
-		     word ? word : "no command");
+		if (!strcmp(word, commands[i].name))
+			return &commands[i];
+	return NULL;
+}
+
+/* The command may stand before the options, after or between them, as in CRIU. Returns where, or -1. */
+static int parse_command(struct cmdline *c, int argc, char **argv, struct fault *f)
+{
+	const struct command_word *w;
+	int i = 1;
+
+	while (i < argc && argv[i][0] == '-' && !find_word(argv[i]))
+		i += words_of(argc - i, argv + i);
+	w = i < argc ? find_word(argv[i]) : NULL;
+	if (!w)
+		return fault(f, -EINVAL, "%s: the commands are dump, restore, check, show",
+			     i < argc ? argv[i] : "no command");
+	c->command = w->command;
+	c->opts->mode = w->mode;
+	return i;
 }
 
 int options_parse(struct cmdline *c, int argc, char **argv, struct fault *f)
 {
-	int i = 1;
+	int i;
 
 	memset(c, 0, sizeof(*c));
 	c->opts = xcalloc(1, sizeof(*c->opts));
 	options__init(c->opts);
 	c->args = xcalloc(argc + 1, sizeof(char *));
-	/* CRIU takes the command before or after the options. */
-	while (i < argc - 1 && argv[i][0] == '-' && strcmp(argv[i], "-h") && strcmp(argv[i], "-V") &&
-	       strcmp(argv[i], "--help") && strcmp(argv[i], "--version"))
-		i++;
-	if (parse_command(c, argc > 1 && argv[1][0] != '-' ? argv[1] : argv[i], f) < 0)
+	i = parse_command(c, argc, argv, f);
+	if (i < 0)
 		return -1;
-	i = argc > 1 && argv[1][0] != '-' ? 1 : i;
 	if (c->command == CMD_HELP || c->command == CMD_VERSION)
 		return 0;
 	if (parse_configs(c, argc - 1, argv + 1, f) < 0 ||

@@ -18,10 +18,11 @@ struct cmdline {
 	Options *opts;			/* strings belong to the process */
 	int *inherit_fds;		/* for Options.inherit_fd[i].fd_index */
 	size_t ninherit;
-	char **args;			/* what is left: show's files */
+	char **args;			/* what is left: show's files, --exec-cmd's command; NULL ends it */
 	int nargs;
 	char **features;		/* check --feature */
 	size_t nfeatures;
+	bool exec_cmd;			/* restore --exec-cmd */
 	bool check_caps;		/* check --caps */
 	bool json;			/* show --json */
 };

@@ -386,8 +386,22 @@ def irmap_cache(plan, directory):
     target.finish()
 
 
+def exec_command(plan, directory):
+    """--exec-cmd: the command takes the place of the restore, as parent of the tree, and sees to it."""
+    target = Target(plan, directory, "", "")
+    target.dump()
+    report = target.path("report")
+    command = 'grep PPid: /proc/$1/status >"$0"; echo $$ >>"$0"; kill $1; exit 3'
+    status = plan.restorer.run("restore", target.images, "restore.log",
+                               ["--exec-cmd", "--", "sh", "-c", command, report, str(target.pid)])
+    expect("the command's exit status", status, 3)
+    words = target.read("report").split()
+    expect("the parent of the restored task", words[1:2], words[2:])
+
+
 TESTS = [pipe_outside, socket_outside, datagrams_outside, file_by_path, file_external, memory_file,
-         fifo_by_path, terminal, ghost_limit, link_remap, file_locks, changed_size, changed_mode, build_id, irmap_cache]
+         fifo_by_path, terminal, ghost_limit, link_remap, file_locks, changed_size, changed_mode, build_id,
+         irmap_cache, exec_command]
 
 
 def main():
