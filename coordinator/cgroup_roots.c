@@ -109,7 +109,8 @@ int cgroup_root_of(const Options *o, const char *names, const char **root, struc
 
 /* ---- restore ---- */
 
-bool cgroup_is_of(const CgControllerEntry *c, const char *names)
+/* Does a member of a set belong to this hierarchy? */
+static bool is_of(const CgControllerEntry *c, const char *names)
 {
 	size_t i;
 
@@ -151,7 +152,7 @@ static void move_to_root(CgroupEntry *image, CgControllerEntry *c, const char *r
 			size_t d;
 			char *path;
 
-			if (!cgroup_is_of(c, m->name))
+			if (!is_of(c, m->name))
 				continue;
 			dir = holder_of(c, m->path, &rest);
 			path = dir ? cgroup_path_join(root, rest) : NULL;

@@ -27,9 +27,6 @@ int cgroup_roots_apply(const Options *o, CgroupEntry *image, struct fault *f);
 /* The controllers of a hierarchy as /proc/PID/cgroup would name them. The caller frees it. */
 char *cgroup_names_of(const CgControllerEntry *c);
 
-/* Does a member of a set belong to this hierarchy? */
-bool cgroup_is_of(const CgControllerEntry *c, const char *names);
-
 /* Is path below dir, or dir itself? Both begin with '/'. Returns what follows dir, or NULL. */
 const char *cgroup_path_below(const char *path, const char *dir);
 

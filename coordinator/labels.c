@@ -175,7 +175,7 @@ static int read_module(struct job *job, Lsmtype *module, struct fault *f)
 static int prepare_thread(struct job *job, const struct thread *th, struct fault *f)
 {
 	CredsEntry *c = th->core->thread_core->creds;
-	Lsmtype here = labels_module(), then;
+	Lsmtype here, then;
 	const char *option = job->opts->lsm_profile;
 	AUTO_FREE char *label = NULL, *own = NULL;
 
@@ -188,6 +188,7 @@ static int prepare_thread(struct job *job, const struct thread *th, struct fault
 	}
 	if (read_module(job, &then, f) < 0)
 		return -1;
+	here = labels_module();
 	if (here == LSMTYPE__NO_LSM || (then != LSMTYPE__NO_LSM && then != here))
 		return fault(f, -ENOTSUP, "thread %d had the security label %s of a module that is not on "
 			     "here; --lsm-profile none: restores it without", th->vtid,

@@ -137,13 +137,13 @@ static int check(const struct ops *o, const struct note *note, struct fault *f)
 	return 0;
 }
 
-void ops_start(struct ops *o)
+static void start(struct ops *o)
 {
 	if (o->n)
 		batch_start(o->batch);
 }
 
-int ops_wait(struct ops *o, struct fault *f)
+static int wait_and_check(struct ops *o, struct fault *f)
 {
 	size_t i;
 
@@ -159,8 +159,8 @@ int ops_wait(struct ops *o, struct fault *f)
 
 int ops_run(struct ops *o, struct fault *f)
 {
-	ops_start(o);
-	return ops_wait(o, f);
+	start(o);
+	return wait_and_check(o, f);
 }
 
 int ops_all(struct job *job, struct task **tasks, size_t n, add_fn *fill, struct fault *f)
@@ -175,11 +175,11 @@ int ops_all(struct job *job, struct task **tasks, size_t n, add_fn *fill, struct
 		lists[i] = ops_begin(tasks[i]);
 		r = fill(job, lists[i], tasks[i], f);
 		if (!r)
-			ops_start(lists[i]);
+			start(lists[i]);
 	}
 	for (i = 0; i < n; i++) {
 		if (lists[i] && !r)
-			r = ops_wait(lists[i], f);
+			r = wait_and_check(lists[i], f);
 		if (lists[i])
 			ops_end(lists[i]);
 	}

@@ -46,9 +46,7 @@ void ops_expect(struct ops *o, int64_t result);
 /* The result of the call added last, as an argument of those of the same thread that follow. */
 struct gate_arg ops_last(const struct ops *o);
 
-/* Start what was added; wait and check every result. ops_run does both. */
-void ops_start(struct ops *o);
-int ops_wait(struct ops *o, struct fault *f);
+/* Start what was added, wait and check every result. */
 int ops_run(struct ops *o, struct fault *f);
 
 /*

@@ -16,6 +16,7 @@
  * finish    owners of files; workers are done
  * seccomp   filters installed, suspended as long as we trace
  * state     signals, timers, limits, credentials
+ * leaders   main threads that had exited exit
  * limits    control files of the cgroups
  * stop      every thread stopped, agents out, registers loaded
  * release   tasks run
@@ -28,7 +29,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include "coordinator/births.h"
@@ -52,20 +52,6 @@
 
 /* ---- read ---- */
 
-/*
- * Descriptors are put at the numbers they had before the limits are: the new tasks start with as
- * high a limit as we may have.
- */
-static void raise_descriptor_limit(void)
-{
-	struct rlimit l;
-
-	if (!getrlimit(RLIMIT_NOFILE, &l) && l.rlim_cur < l.rlim_max) {
-		l.rlim_cur = l.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &l);
-	}
-}
-
 static int read_tree(struct job *job, struct fault *f)
 {
 	if (crew_start(job, 1u << ROLE_MEM | 1u << ROLE_FILES, f) < 0 ||
@@ -82,8 +68,8 @@ static void forget_tree(struct job *job)
 
 static int read_images(struct job *job, struct fault *f)
 {
-	if (rebuild_ask(job, f) < 0 || tree_load_threads(job, f) < 0 || labels_prepare(job, f) < 0 || seccomp_check(job, f) < 0 ||
-	    tree_ids_free(job, f) < 0)
+	if (rebuild_ask(job, f) < 0 || tree_load_threads(job, f) < 0 || labels_prepare(job, f) < 0 ||
+	    seccomp_check(job, f) < 0 || tree_ids_free(job, f) < 0)
 		return -1;
 	return rebuild_learn(job, f);
 }
@@ -224,7 +210,6 @@ static void await_tree(void)
 
 int restore(struct job *job, struct fault *f)
 {
-	raise_descriptor_limit();
 	if (run_stages(stages, ARRAY_LEN(stages), job, f) < 0)
 		return -1;
 	log_info("Restore finished successfully. Tasks resumed.");

@@ -111,7 +111,8 @@ static void set_mask(struct code *c)
 	call(c, SYS_rt_sigprocmask);
 }
 
-struct user_regs_struct stub_restarted(const struct user_regs_struct *regs)
+/* Registers after the kernel's restart rule: what a thread without a tracer would resume with. */
+static struct user_regs_struct restarted(const struct user_regs_struct *regs)
 {
 	struct user_regs_struct r = *regs;
 
@@ -135,7 +136,7 @@ struct user_regs_struct stub_restarted(const struct user_regs_struct *regs)
 /* Reload the registers that our code and the kernel change, and go. */
 static void go_home(struct code *c, const struct stub_home *h)
 {
-	const struct user_regs_struct r = stub_restarted(h->regs);
+	const struct user_regs_struct r = restarted(h->regs);
 	const uint64_t rip = r.rip;
 
 	move(c, RCX, r.rcx);

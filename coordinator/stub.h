@@ -20,9 +20,6 @@ struct stub_home {
 	uint64_t sigmask;
 };
 
-/* Registers after the kernel's restart rule: what a thread without a tracer would resume with. */
-struct user_regs_struct stub_restarted(const struct user_regs_struct *regs);
-
 /* Addresses in the task of the leader's stub and the guests' common code. */
 struct stub_layout {
 	uint64_t map;		/* `syscall` (mmap); then, if it mapped the region: unmap; mask; home */

@@ -188,8 +188,8 @@ static void print_tree(struct job *job, struct survey *s, const struct fault *sh
 	struct fault why = { 0 };
 	size_t i;
 
-	preflight_begin(&pf, job->tasks[0]->pid, &why);
-	if (preflight_session(job->tasks[0]->pid, job->tasks[0]->sid, job->opts, &why) < 0)
+	if (preflight_begin(&pf, job->tasks[0]->pid, &why) < 0 ||
+	    preflight_session(job->tasks[0]->pid, job->tasks[0]->sid, job->opts, &why) < 0)
 		print_obstacle(s, why.text);
 	if (shared->code)
 		print_obstacle(s, shared->text);

@@ -60,6 +60,9 @@ static int read_inventory(struct loader *l, struct fault *f)
 	if (l->inventory->allow_uprobes && !l->job->opts->allow_uprobes)
 		return fault(f, -EINVAL, "a task of this dump ran under uprobes: give --allow-uprobes, and "
 			     "have the same probes active here");
+	if (l->inventory->plugins_entry && l->inventory->plugins_entry->n_plugins)
+		return fault(f, -ENOTSUP, "inventory.img: the dump was made with CRIU's plugin %.80s, and this "
+			     "version has no plugins", l->inventory->plugins_entry->plugins[0]);
 	if (!l->inventory->root_ids)
 		return fault(f, -EINVAL, "inventory.img: root_ids is missing");
 	return 0;

@@ -32,11 +32,6 @@ int log_fd(void)
 	return logger.fd;
 }
 
-enum log_level log_get_level(void)
-{
-	return logger.level;
-}
-
 void log_line(enum log_level level, const char *file, int line, const char *fmt, ...)
 {
 	struct timespec now;

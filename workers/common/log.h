@@ -18,7 +18,6 @@ enum log_level { LOG_MSG, LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };	/* CRIU's 
  */
 void log_init(int fd, enum log_level level, const char *who, const struct timespec *start);
 int log_fd(void);
-enum log_level log_get_level(void);
 
 #define log_error(...) log_line(LOG_ERROR, __FILE__, __LINE__, __VA_ARGS__)
 #define log_warnx(...) log_line(LOG_WARN, __FILE__, __LINE__, __VA_ARGS__)
