@@ -46,21 +46,39 @@ static pid_t pid_of_path(const char *path)
 
 /* Dump */
 
+/*
+ * Does the path lead to the file still? A task's files keep their inodes as long as they are open: with
+ * another one it is the file of another task, which has the number now.
+ */
+static bool leads_there(const struct facts *x, const char *path, bool deleted, bool *taken)
+{
+	struct stat st;
+
+	*taken = false;
+	if (fstatat(AT_FDCWD, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return false;
+	if (st.st_dev != x->st.st_dev)		/* another mount of /proc */
+		return !deleted;
+	*taken = !deleted && pid_of_path(path) && st.st_ino != x->st.st_ino;
+	return st.st_ino == x->st.st_ino || (!deleted && !*taken);
+}
+
 int deadproc_pid(struct files *fs, const struct facts *x, char *path, struct fault *f)
 {
+	bool deleted, taken;
 	char who[400], dir[32];
-	bool deleted;
 	size_t len;
 	pid_t pid;
 
-	if (access(path, F_OK) == 0)
-		return 0;
+	/* So show files below net, of living tasks too, as soon as anybody looks them up again. */
 	deleted = link_deleted(path, &len);
 	if (deleted)
 		path[len] = '\0';
+	if (leads_there(x, path, deleted, &taken))
+		return 0;
 	pid = pid_of_path(path);
 	snprintf(dir, sizeof(dir), "/proc/%d", pid);
-	if (!pid || (!deleted && access(dir, F_OK) == 0))
+	if (!pid || (!deleted && !taken && access(dir, F_OK) == 0))
 		return fault(f, -ENOTSUP, "%s: what it shows is gone; close it in task %d",
 			     facts_name(x, who, sizeof(who)), x->pid);
 	if (fs->collect && facts_task(fs, pid))

@@ -50,6 +50,7 @@ struct set {
 	char *who;
 	FownEntry fown;
 	EventpollFileEntry e;		/* its members are ours */
+	bool flying;			/* in a socket's queue, no table has it */
 };
 
 struct epolls {
@@ -169,11 +170,6 @@ static bool has(const struct epolls *s, pid_t pid, int fd, uint32_t id)
 	return false;
 }
 
-/* It waits in a socket's queue, no table has it: its numbers are those of the first that has them. */
-static bool is_flying(const struct epolls *s, const struct set *t)
-{
-	return !has(s, t->pid, -1, 0);
-}
 
 /* Is a watch's own number good for it? */
 static bool stands(const struct epolls *s, const struct set *t, const struct kcmp_epoll_slot *slot,
@@ -181,7 +177,7 @@ static bool stands(const struct epolls *s, const struct set *t, const struct kcm
 {
 	size_t i = 0;
 
-	if (!is_flying(s, t))
+	if (!t->flying)
 		return leads(t, slot, t->pid, number);
 	while (i < s->n && (uint32_t)s->note[i].fd != number)
 		i++;
@@ -192,20 +188,19 @@ static bool stands(const struct epolls *s, const struct set *t, const struct kcm
 static bool usable(const struct epolls *s, const struct set *t, const struct note *d,
 		   const uint32_t *numbers)
 {
-	const bool flying = is_flying(s, t);
 	pid_t before = 0;
 	size_t i;
 
 	for (i = 0; i < t->e.n_tfd; i++)
 		if (numbers[i] == (uint32_t)d->fd || t->e.tfd[i]->tfd == (uint32_t)d->fd)
 			return false;
-	if (!flying && !has(s, d->pid, -1, t->e.id))
+	if (!t->flying && !has(s, d->pid, -1, t->e.id))
 		return false;
 	for (i = 0; i < s->n && s->note[i].pid != d->pid; i++) {
 		if (s->note[i].pid == before)
 			continue;
 		before = s->note[i].pid;
-		if ((flying || has(s, before, -1, t->e.id)) && has(s, before, d->fd, 0))
+		if ((t->flying || has(s, before, -1, t->e.id)) && has(s, before, d->fd, 0))
 			return false;
 	}
 	return true;
@@ -239,6 +234,7 @@ static int resolve(const struct epolls *s, struct set *t, struct fault *f)
 	AUTO_FREE uint32_t *numbers = xcalloc(t->e.n_tfd + 1, sizeof(*numbers));
 	size_t i;
 
+	t->flying = !has(s, t->pid, -1, 0);
 	for (i = 0; i < t->e.n_tfd; i++)
 		numbers[i] = t->e.tfd[i]->tfd;
 	for (i = 0; i < t->e.n_tfd; i++) {

@@ -17,7 +17,6 @@
 
 #include "proto/control/util.h"
 #include "workers/common/procfs.h"
-#include "workers/common/procfs.h"
 #include "workers/files/files.h"
 #include "workers/files/fown.h"
 

@@ -127,18 +127,19 @@ static int write_inode(struct files *fs, const struct facts *x, uint64_t id, str
 static uint64_t find_inode(struct files *fs, const struct facts *x, const MappedFile *m,
 			   struct fault *f)
 {
+	const uint64_t shmid = shmid_of(x);
 	struct memfds *all = memfds_of(fs);
 	MemoryFile *where;
 	size_t i;
 
 	for (i = 0; i < all->n; i++)
-		if (all->inode[i].shmid == shmid_of(x))
+		if (all->inode[i].shmid == shmid)
 			return i + 1;
 	if (write_inode(fs, x, i + 1, f) < 0)
 		return 0;
 	where = xcalloc(1, sizeof(*where));
 	memory_file__init(where);
-	where->shmid = shmid_of(x);
+	where->shmid = shmid;
 	where->pid = x->pid;
 	where->has_fd = !m;
 	where->fd = m ? 0 : x->fd;
@@ -148,7 +149,7 @@ static uint64_t find_inode(struct files *fs, const struct facts *x, const Mapped
 	all->memory = xrealloc(all->memory, i + 1, sizeof(*all->memory));
 	all->memory[i] = where;
 	*(struct inode *)grow(&all->inode, all->n++, &all->cap, sizeof(struct inode)) =
-		(struct inode){ .fd = -1, .shmid = shmid_of(x) };
+		(struct inode){ .fd = -1, .shmid = shmid };
 	return i + 1;
 }
 

@@ -85,9 +85,12 @@ static bool match(const struct facts *x)
 
 static void take_messages(MqueueState *s, const struct mq_messages *m)
 {
-	MqueueMessage *e = xcalloc(m->n, sizeof(*e));
+	MqueueMessage *e;
 	size_t i;
 
+	if (!m->n)
+		return;
+	e = xcalloc(m->n, sizeof(*e));
 	s->message = xcalloc(m->n, sizeof(*s->message));
 	s->n_message = m->n;
 	for (i = 0; i < m->n; i++) {

@@ -72,7 +72,8 @@ static void look_at_tree(struct pty_masters *m, pid_t root)
 		AUTO_FREE pid_t *child = NULL;
 		size_t children = 0;
 
-		look_at_task(m, list[i]);
+		/* A dead main thread has no files. */
+		look_at_task(m, procfs_living_thread(list[i]));
 		if (procfs_children(list[i], &child, &children, &gone) < 0) {
 			m->complete = false;
 			continue;

@@ -7,8 +7,8 @@
  *           refuses it elsewhere; the device is in a field of ours, and CRIU refuses the entry for
  *           want of its path.
  * Restore:  a device that is still there (persistent, or held by another program) is attached to
- *           and left as it is. One that is gone is made again. It goes with its last descriptor, so nothing
- *           stays of a restore that fails; of a persistent one a keeper takes care.
+ *           and left as it is. One that is gone is made again. It goes with its last descriptor,
+ *           so nothing stays of a restore that fails; of a persistent one a keeper takes care.
  *           Packets not read yet are lost, as networks do.
  *
  * Rights:   CAP_NET_ADMIN.

@@ -38,16 +38,17 @@ static int open_netlink(struct fault *f)
 	return fd < 0 ? fault(f, errno, "open rtnetlink") : fd;
 }
 
-/* The attribute of that type behind the fixed part of a record, NULL. */
+/* The attribute of that type behind the fixed part of a record; the last, which counts; NULL. */
 static struct rtattr *attribute(void *body, size_t len, size_t fixed, unsigned type)
 {
 	struct rtattr *a = (void *)((char *)body + NLMSG_ALIGN(fixed));
-	size_t left = len > NLMSG_ALIGN(fixed) ? len - NLMSG_ALIGN(fixed) : 0;
+	int left = (int)len - (int)NLMSG_ALIGN(fixed);	/* RTA_NEXT may bring it below 0 */
+	struct rtattr *found = NULL;
 
 	for (; RTA_OK(a, left); a = RTA_NEXT(a, left))
-		if (a->rta_type == type)
-			return a;
-	return NULL;
+		if ((a->rta_type & NLA_TYPE_MASK) == type)
+			found = a;
+	return found;
 }
 
 static bool is_route_of(void *body, size_t len, int index)
