@@ -21,7 +21,8 @@
 
 enum { PAGE = 4096 };
 
-static char *zero_private, *zero_shared, *droppable, *low, *none, *stack_like, *removed, *removed_shared;
+static char *zero_private, *zero_shared, *droppable, *low, *none, *stack_like;
+static char *removed, *removed_shared;
 static char *ends, *second;
 static pid_t child;
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A netlink socket keeps its port, its groups and its options, and answers; shared by two descriptors. */
+/* A netlink socket keeps its port, groups and options, and answers; shared by two descriptors. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/netlink.h>

@@ -30,6 +30,7 @@
 #include "workers/mem/dump.h"
 #include "workers/mem/mem.h"
 #include "workers/mem/restore.h"
+#include "workers/mem/survey.h"
 #include "workers/mem/target.h"
 #include "workers/mem/vma.h"
 

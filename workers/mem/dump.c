@@ -2,10 +2,9 @@
 /*
  * dump.c - dump: the messages, and the images of each task.
  *
- * MemPreflight looks at running tasks; MemCollect reads what exists, while the coordinator asks
- * the tasks themselves; MemWrite finds the pages and writes mm-PID.img, pagemap-PID.img and
- * pages-N.img; MemWriteFiles writes the contents of memory files, which only the files worker knows
- * all of.
+ * MemCollect reads what exists, while the coordinator asks the tasks themselves; MemWrite finds the
+ * pages and writes mm-PID.img, pagemap-PID.img and pages-N.img; MemWriteFiles writes the contents
+ * of memory files, which only the files worker knows all of.
  *
  * Rights:   CAP_SYS_PTRACE and CAP_CHECKPOINT_RESTORE over the tasks; the image directory.
  * Holds:    from MemCollect on the descriptions of all address spaces.
@@ -58,29 +57,6 @@ void dump_free(struct dump *d)
 	shmems_free(&d->all.shmems);
 	shmems_free(&d->all.segments);
 	free(d);
-}
-
-/* ---- MemPreflight ---- */
-
-int on_mem_preflight(struct call *c, struct fault *f)
-{
-	const MemPreflight *m = c->req->mem_preflight;
-	MemPreflightDone *done = xcalloc(1, sizeof(*done));
-	struct collection all = { .shmem_dev = 0 };
-	size_t i;
-
-	mem_preflight_done__init(done);
-	c->rep->body_case = REPLY__BODY_MEM_PREFLIGHT_DONE;
-	c->rep->mem_preflight_done = done;
-	done->obstacle = xcalloc(m->n_pid, sizeof(*done->obstacle));
-	for (i = 0; i < m->n_pid; i++) {
-		if (collect_preflight(m->pid[i], &all, f) == 0)
-			continue;
-		done->obstacle[done->n_obstacle++] = xstrdup(f->text);
-		*f = (struct fault){ 0 };
-	}
-	mapped_free(&all.mapped);
-	return 0;
 }
 
 /* ---- MemCollect ---- */

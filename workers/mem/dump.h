@@ -7,7 +7,6 @@
 
 #include "workers/common/worker.h"
 
-int on_mem_preflight(struct call *c, struct fault *f);
 int on_mem_collect(struct call *c, struct fault *f);
 int on_mem_write(struct call *c, struct fault *f);
 int on_mem_write_files(struct call *c, struct fault *f);

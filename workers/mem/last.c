@@ -52,7 +52,8 @@ static void plan_seals(struct plan *p, const struct target *t)
 	}
 }
 
-static void plan_prctl(struct plan *p, const char *what, uint64_t option, uint64_t value, uint64_t flags)
+static void plan_prctl(struct plan *p, const char *what, uint64_t option, uint64_t value,
+		       uint64_t flags)
 {
 	plan_add(p, WANT_SUCCESS, what, value, SYS_prctl, (uint64_t[6]){ option, value, flags });
 }

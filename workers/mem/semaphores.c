@@ -19,7 +19,7 @@
 #ifndef SEM_STAT_ANY
 #define SEM_STAT_ANY 20			/* Linux 4.17 */
 #endif
-#define SETS_MAX 1024			/* more are not worth the time a tree stands still */
+#define LOOKS_MAX 4096			/* more are not worth the time a tree stands still */
 
 union semun {
 	int val;
@@ -35,12 +35,13 @@ static bool is_one_of(const pid_t *pid, size_t n, pid_t who)
 	return false;
 }
 
-static void look_at_set(int id, unsigned long nsems, const pid_t *pid, size_t n)
+/* *looks counts down. */
+static void look_at_set(int id, unsigned long nsems, const pid_t *pid, size_t n, int *looks)
 {
 	unsigned long i;
 	int who;
 
-	for (i = 0; i < nsems; i++) {
+	for (i = 0; i < nsems && (*looks)-- > 0; i++) {
 		who = semctl(id, i, GETPID);
 		if (who <= 0 || !is_one_of(pid, n, who))
 			continue;
@@ -54,11 +55,11 @@ void semaphores_warn(const pid_t *pid, size_t n)
 {
 	struct seminfo info;
 	struct semid_ds ds;
-	int top = semctl(0, 0, SEM_INFO, (union semun){ .info = &info }), i, id;
+	int top = semctl(0, 0, SEM_INFO, (union semun){ .info = &info }), looks = LOOKS_MAX, i, id;
 
-	for (i = 0; i <= top && i < SETS_MAX; i++) {
+	for (i = 0; i <= top && looks-- > 0; i++) {
 		id = semctl(i, 0, SEM_STAT_ANY, (union semun){ .buf = &ds });
 		if (id >= 0 && ds.sem_otime)
-			look_at_set(id, ds.sem_nsems, pid, n);
+			look_at_set(id, ds.sem_nsems, pid, n, &looks);
 	}
 }

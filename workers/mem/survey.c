@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * survey.c - look at the memory of running tasks as a dump would, for "stasis check PID".
+ * survey.c - look at the memory of running tasks: before a dump, for what their mappings' names tell;
+ * for "stasis check PID", as a dump would.
  *
- * It is the dump's own look (collect.c), which changes nothing.
+ * Both are the dump's own looks (collect.c), which change nothing.
  *
  * Rights:   those of collect.c.
  * Holds:    nothing between messages.
@@ -18,7 +19,28 @@
 #include "workers/mem/collect.h"
 #include "workers/mem/vma.h"
 
-/* Mappings that a dump treats alike. The first row that has all bits of a mapping's status counts it. */
+int on_mem_preflight(struct call *c, struct fault *f)
+{
+	const MemPreflight *m = c->req->mem_preflight;
+	MemPreflightDone *done = xcalloc(1, sizeof(*done));
+	struct collection all = { .shmem_dev = 0 };
+	size_t i;
+
+	mem_preflight_done__init(done);
+	c->rep->body_case = REPLY__BODY_MEM_PREFLIGHT_DONE;
+	c->rep->mem_preflight_done = done;
+	done->obstacle = xcalloc(m->n_pid, sizeof(*done->obstacle));
+	for (i = 0; i < m->n_pid; i++) {
+		if (collect_preflight(m->pid[i], &all, f) == 0)
+			continue;
+		done->obstacle[done->n_obstacle++] = xstrdup(f->text);
+		*f = (struct fault){ 0 };
+	}
+	mapped_free(&all.mapped);
+	return 0;
+}
+
+/* Mappings that a dump treats alike: the first row whose bits a mapping's status has counts it. */
 static const struct sort {
 	uint32_t status;
 	const char *name, *deed;

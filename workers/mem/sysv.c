@@ -7,8 +7,8 @@
  *           Which others the tree made cannot be known.
  * Restore:  a segment that still exists (same id, key, size) is used. It gets the contents of the
  *           dump when nobody has it attached, as all users were in the tree then; otherwise it
- *           keeps what it has, for its users go on with it. One that is gone is made anew under its id. Tasks attach at
- *           their old addresses with shmat, so that shmdt knows the attach.
+ *           keeps what it has, for its users go on with it. One that is gone is made anew under
+ *           its id. Tasks attach at their old addresses with shmat, so that shmdt knows the attach.
  *           What was made is removed when the restore fails: by a child (the keeper) that sees our
  *           end of a pipe close, so that it happens also when we are killed.
  *
@@ -23,6 +23,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/shm.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -283,6 +284,22 @@ static int clear(const struct segment *s, char *p, struct fault *f)
 	return 0;
 }
 
+/* One that exists may have smaller pages than the image says, and end earlier. */
+static int check_room(const struct segment *s, const char *p, struct fault *f)
+{
+	const uint64_t start = (uintptr_t)p;
+	struct stat st;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/map_files/%" PRIx64 "-%" PRIx64, start,
+		 start + room_of(s));
+	if (lstat(path, &st) < 0)
+		return fault(f, errno == ENOENT ? EEXIST : errno, "the System V segment %u has pages of"
+			     " another size than in the images: remove it (ipcrm -m %u)", s->e->desc->id,
+			     s->e->desc->id);
+	return 0;
+}
+
 /* What is not stored reads as zeros. */
 static int fill(const struct segment *s, struct fault *f)
 {
@@ -292,7 +309,7 @@ static int fill(const struct segment *s, struct fault *f)
 
 	if (p == (void *)-1)
 		return fault(f, errno, "attach the System V segment %u to fill it", id);
-	if (s->exists && clear(s, p, f) < 0) {
+	if (s->exists && (check_room(s, p, f) < 0 || clear(s, p, f) < 0)) {
 		shmdt(p);
 		return -1;
 	}
@@ -400,13 +417,13 @@ static bool same_attach(const VmaEntry *a, const VmaEntry *b)
 }
 
 /* CRIU does not tell how it was attached; then a part that may be written tells. */
-static bool read_only(const struct target *t, size_t first)
+static bool read_only(const struct target *t, size_t first, uint64_t end)
 {
 	size_t i;
 
 	if (t->vma[first]->has_fdflags)
 		return t->vma[first]->fdflags == O_RDONLY;
-	for (i = first; i < t->n; i++)
+	for (i = first; i < t->n && t->vma[i]->start < end; i++)
 		if (same_attach(t->vma[first], t->vma[i]) && (t->vma[i]->prot & PROT_WRITE))
 			return false;
 	return true;
@@ -423,14 +440,14 @@ static void unmap(struct plan *p, uint64_t start, uint64_t end)
 static void attach(struct plan *p, const struct segment *s, const struct target *t, size_t first)
 {
 	const VmaEntry *e = t->vma[first];
-	uint64_t base = e->start - e->pgoff, at = base;
-	bool ro = read_only(t, first);
+	uint64_t base = e->start - e->pgoff, end = base + room_of(s), at = base;
+	bool ro = read_only(t, first, end);
 	uint32_t prot = ro ? PROT_READ : PROT_READ | PROT_WRITE;
 	size_t i;
 
 	plan_add(p, WANT_SUCCESS, "attach a System V segment", base, SYS_shmat,
 		 (uint64_t[6]){ e->shmid, base, ro ? SHM_RDONLY : 0 });
-	for (i = first; i < t->n; i++) {
+	for (i = first; i < t->n && t->vma[i]->start < end; i++) {
 		const VmaEntry *part = t->vma[i];
 
 		if (!same_attach(e, part))
@@ -441,19 +458,26 @@ static void attach(struct plan *p, const struct segment *s, const struct target 
 			plan_add(p, WANT_SUCCESS, "protect", part->start, SYS_mprotect,
 				 (uint64_t[6]){ part->start, part->end - part->start, part->prot });
 	}
-	unmap(p, at, base + room_of(s));
+	unmap(p, at, end);
+}
+
+/* Is no part of the same attach before it? Mappings are in the order of their addresses. */
+static bool is_first_part(const struct target *t, size_t i)
+{
+	const uint64_t base = t->vma[i]->start - t->vma[i]->pgoff;
+	size_t k = i;
+
+	while (k-- > 0 && t->vma[k]->start >= base)
+		if (same_attach(t->vma[k], t->vma[i]))
+			return false;
+	return true;
 }
 
 void sysv_plan(struct plan *p, const struct segments *s, const struct target *t)
 {
-	size_t i, k;
+	size_t i;
 
-	for (i = 0; i < t->n; i++) {
-		if (!vma_is_sysv(t->vma[i]))
-			continue;
-		for (k = 0; k < i && !same_attach(t->vma[k], t->vma[i]); k++)
-			;
-		if (k == i)
+	for (i = 0; i < t->n; i++)
+		if (vma_is_sysv(t->vma[i]) && is_first_part(t, i))
 			attach(p, find(s, t->vma[i]->shmid), t, i);
-	}
 }
