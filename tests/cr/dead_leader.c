@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 /*
  * dead_leader.c - tasks whose main thread has exited while others live: one that runs, with a child
- * that would be killed should a thread of its parent exit, and one that is stopped.
+ * that would be killed should a thread of its parent exit, and one that is stopped. Both hold a pty.
  */
 #include <errno.h>
 #include <pthread.h>
+#include <pty.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -88,6 +89,7 @@ static void *second(void *arg)
 /* The last to end. */
 static void *first(void *arg)
 {
+	int master, slave;
 	char path[64], byte;
 	pid_t child;
 	int code;
@@ -96,12 +98,14 @@ static void *first(void *arg)
 		case_sleep_ms(1);
 	child = make_child();
 	CHECK(pipe(ends) == 0 && write(ends[1], "x", 1) == 1);
+	CHECK(openpty(&master, &slave, NULL, NULL, NULL) == 0);
 	shared->tids[number][0] = my_tid();
 	atomic_fetch_add(&shared->ready, 1);
 	case_child_wait();
 	CHECK(leader_state(&code) == 'Z' && code == LEADER_CODE << 8);
 	CHECK(my_tid() == shared->tids[number][0]);
 	CHECK(read(ends[0], &byte, 1) == 1 && byte == 'x');
+	CHECK(write(slave, "p", 1) == 1 && read(master, &byte, 1) == 1 && byte == 'p');
 	case_child_ok(child);
 	snprintf(path, sizeof(path), "/proc/self/task/%d", shared->tids[number][1]);
 	while (access(path, F_OK) == 0)

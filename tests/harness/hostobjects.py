@@ -1,6 +1,7 @@
 #!/usr/bin/python3 -B
 # SPDX-License-Identifier: MIT
-"""hostobjects.py - what outlives its users: System V segments, POSIX message queues, tun devices.
+"""hostobjects.py - what outlives its users: System V segments, POSIX message queues, tun devices;
+and what may be somebody else's by now: the numbers of tasks.
 
 Alone:   sudo /usr/bin/python3 tests/harness/hostobjects.py [--stasis PATH] [test...]
 
@@ -24,14 +25,20 @@ IPC_RMID = 0
 UNUSED = 9		# a byte of the segment that the case does not look at
 
 
-def start(plan, directory, name):
-    """A case, dumped. Returns its pid and the directory of the images."""
+def begin(directory, name):
+    """A case that is ready. Returns its pid."""
     program = tool.build(f"cr/{name}", [f"cr/{name}.c", "case.c", "case.h"])
     pid = tool.start([program, directory], directory)
     if not tool.wait_for(lambda: cr.has(directory, "ready") or cr.has(directory, "result"), 20):
         raise tool.Failure("the case does not get ready")
     if cr.has(directory, "result"):
         cr.result(directory)
+    return pid
+
+
+def start(plan, directory, name):
+    """A case, dumped. Returns its pid and the directory of the images."""
+    pid = begin(directory, name)
     images = os.path.join(directory, "images")
     os.mkdir(images)
     plan.dumper.dump(pid, images, [])
@@ -173,9 +180,44 @@ def test_killed(plan, directory, name):
     cr.finish(pid, directory)
 
 
+@contextlib.contextmanager
+def task_numbered(number):
+    """A task of ours with that number, which is free."""
+    for _ in range(100):
+        with open("/proc/sys/kernel/ns_last_pid", "w") as text:
+            text.write(str(number - 1))
+        with subprocess.Popen(["/bin/sleep", "1000"]) as task:
+            try:
+                if task.pid == number:
+                    yield
+                    return
+            finally:
+                task.kill()
+    raise tool.Failure(f"no task gets the number {number}")
+
+
+def test_number(plan, directory, _):
+    """Open files of /proc of a dead task are not taken for those of the task that has its number now."""
+    pid = begin(directory, "proc_dead")
+    links = [os.readlink(f"/proc/{pid}/fd/{fd}").split("/") for fd in os.listdir(f"/proc/{pid}/fd")]
+    gone = int([words[2] for words in links if words[1:2] == ["proc"] and words[-1] == "stat"][0])
+    images = os.path.join(directory, "images")
+    os.mkdir(images)
+    with task_numbered(gone):
+        plan.dumper.dump(pid, images, [])
+        status = plan.restorer.run("restore", images, "restore.log", ["-d"])
+        words = tool.first_error(images, "restore", status)
+        if status != 1 or f"make a task {gone}" not in words:
+            raise tool.Failure(f"status {status}: {words}")
+    tool.reap()
+    plan.restorer.restore(pid, images, [])
+    cr.finish(pid, directory)
+
+
 TESTS = [("removed shm_sysv", test_removed), ("removed mqueues", test_removed),
          ("removed tun", test_removed),
          ("used", test_used), ("unused", test_unused), ("taken", test_taken),
+         ("number", test_number),
          ("killed shm_sysv", test_killed), ("killed mqueues", test_killed),
          ("killed tun", test_killed)]
 
