@@ -86,3 +86,21 @@ const void *diag_attr(const struct nlattr *attr, size_t attr_bytes, int type, si
 	}
 	return NULL;
 }
+
+static int by_ino(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+void diag_sort(void *list, size_t n, size_t size)
+{
+	if (n)
+		qsort(list, n, size, by_ino);
+}
+
+void *diag_find(const void *list, size_t n, size_t size, uint64_t ino)
+{
+	return n ? bsearch(&ino, list, n, size, by_ino) : NULL;
+}

@@ -7,6 +7,7 @@
 
 #include <linux/netlink.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "proto/control/fault.h"
 
@@ -23,5 +24,12 @@ int diag_dump(const void *request, size_t size, size_t msg_size, diag_note *note
 /* The attribute of that type; NULL: there is none of at least that many bytes. */
 const void *diag_attr(const struct nlattr *attr, size_t attr_bytes, int type, size_t at_least,
 		      size_t *bytes);
+
+/*
+ * Lists of what was told, each element beginning with a uint64_t, the inode number: diag_find
+ * looks in one that was sorted. NULL: there is none.
+ */
+void diag_sort(void *list, size_t n, size_t size);
+void *diag_find(const void *list, size_t n, size_t size, uint64_t ino);
 
 #endif

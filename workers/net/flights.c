@@ -17,11 +17,20 @@
 #include "proto/control/util.h"
 #include "workers/net/kind.h"
 
+#define BUCKETS 4096
+
+/* A descriptor. */
+struct flight {
+	int fd;				/* restore: -1 until lent */
+	uint32_t id;
+	size_t next;			/* restore: of the same bucket, plus 1; 0: none */
+};
+
 struct flights {
-	int *fd;			/* dump: by flight; restore: by need, -1 until lent */
-	uint32_t *id;
-	size_t n, fd_cap, id_cap;
+	struct flight *list;
+	size_t n, cap;
 	size_t told;			/* dump: files knows those before */
+	size_t bucket[BUCKETS];		/* restore: by id, the last one plus 1; 0: none */
 };
 
 static struct flights *flights_of(struct net *net)
@@ -35,8 +44,8 @@ static size_t add(struct net *net, int fd, uint32_t id)
 {
 	struct flights *s = flights_of(net);
 
-	*(int *)grow(&s->fd, s->n, &s->fd_cap, sizeof(fd)) = fd;
-	*(uint32_t *)grow(&s->id, s->n, &s->id_cap, sizeof(id)) = id;
+	*(struct flight *)grow(&s->list, s->n, &s->cap, sizeof(*s->list)) =
+		(struct flight){ .fd = fd, .id = id };
 	return s->n++;
 }
 
@@ -47,7 +56,7 @@ size_t net_fly(struct net *net, int fd)
 
 uint32_t net_flown_id(const struct net *net, size_t flight)
 {
-	return net->flights->id[flight];
+	return net->flights->list[flight].id;
 }
 
 size_t flights_new(struct net *net, uint32_t **fds)
@@ -57,7 +66,7 @@ size_t flights_new(struct net *net, uint32_t **fds)
 
 	*fds = xcalloc(n, sizeof(**fds));
 	for (i = 0; i < n; i++)
-		(*fds)[i] = s->fd[s->told + i];
+		(*fds)[i] = s->list[s->told + i].fd;
 	s->told = s->n;
 	return n;
 }
@@ -70,58 +79,67 @@ int flights_name(struct net *net, const uint32_t *ids, size_t n, struct fault *f
 	if (n != s->n)
 		return fault(f, -EPROTO, "%zu ids for %zu descriptors in flight", n, s->n);
 	for (i = 0; i < n; i++)
-		s->id[i] = ids[i];
+		s->list[i].id = ids[i];
 	return 0;
 }
 
-static size_t find(const struct flights *s, uint32_t id)
+static struct flight *find(const struct flights *s, uint32_t id)
 {
-	size_t i = 0;
+	size_t at;
 
-	while (s && i < s->n && s->id[i] != id)
-		i++;
-	return i;
+	for (at = s ? s->bucket[id % BUCKETS] : 0; at; at = s->list[at - 1].next)
+		if (s->list[at - 1].id == id)
+			return &s->list[at - 1];
+	return NULL;
 }
 
 void net_need_file(struct net *net, uint32_t id)
 {
-	if (!net_sock(net, id) && find(flights_of(net), id) == net->flights->n)
-		add(net, -1, id);
+	struct flights *s = flights_of(net);
+	size_t at;
+
+	if (net_sock(net, id) || find(s, id))
+		return;
+	at = add(net, -1, id);
+	s->list[at].next = s->bucket[id % BUCKETS];
+	s->bucket[id % BUCKETS] = at + 1;
 }
 
 int net_file(struct net *net, uint32_t id)
 {
-	struct sock *s = net_sock(net, id);
-	size_t i;
+	const struct sock *s = net_sock(net, id);
+	const struct flight *x = s ? NULL : find(net->flights, id);
 
-	if (s)
-		return s->fd;
-	i = find(net->flights, id);
-	return net->flights && i < net->flights->n ? net->flights->fd[i] : -1;
+	return s ? s->fd : x ? x->fd : -1;
 }
 
 size_t flights_needed(const struct net *net, uint32_t **ids)
 {
-	*ids = net->flights ? net->flights->id : NULL;
-	return net->flights ? net->flights->n : 0;
+	const struct flights *s = net->flights;
+	size_t i, n = s ? s->n : 0;
+
+	*ids = xcalloc(n, sizeof(**ids));
+	for (i = 0; i < n; i++)
+		(*ids)[i] = s->list[i].id;
+	return n;
 }
 
 int flights_take(struct net *net, const MadeFiles *lent, struct fault *f)
 {
 	AUTO_CLOSE int pidfd = syscall(SYS_pidfd_open, lent->pid, 0);
-	struct flights *s = flights_of(net);
-	size_t i, k;
+	struct flight *x;
+	size_t i;
 
 	if (pidfd < 0)
 		return fault(f, errno, "open the files worker (%u)", lent->pid);
 	if (lent->n_id != lent->n_fd)
 		return fault(f, -EPROTO, "%zu descriptors for %zu files", lent->n_fd, lent->n_id);
 	for (i = 0; i < lent->n_id; i++) {
-		k = find(s, lent->id[i]);
-		if (k == s->n || s->fd[k] >= 0)
+		x = find(net->flights, lent->id[i]);
+		if (!x || x->fd >= 0)
 			return fault(f, -EPROTO, "file %u was not asked for", lent->id[i]);
-		s->fd[k] = syscall(SYS_pidfd_getfd, pidfd, lent->fd[i], 0);
-		if (s->fd[k] < 0)
+		x->fd = syscall(SYS_pidfd_getfd, pidfd, lent->fd[i], 0);
+		if (x->fd < 0)
 			return fault(f, errno, "borrow file %u of the files worker", lent->id[i]);
 	}
 	return 0;
@@ -135,9 +153,8 @@ void flights_end(struct net *net)
 	if (!s)
 		return;
 	for (i = 0; i < s->n; i++)
-		auto_close(&s->fd[i]);
-	free(s->fd);
-	free(s->id);
+		auto_close(&s->list[i].fd);
+	free(s->list);
 	free(s);
 	net->flights = NULL;
 }

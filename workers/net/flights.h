@@ -13,7 +13,7 @@ size_t flights_new(struct net *net, uint32_t **fds);
 /* Dump: the ids of all, in the order they were named. */
 int flights_name(struct net *net, const uint32_t *ids, size_t n, struct fault *f);
 
-/* Restore: the ids of the files needed, for NetPrepared; borrowed. */
+/* Restore: the ids of the files needed, for NetPrepared; the caller frees *ids. */
 size_t flights_needed(const struct net *net, uint32_t **ids);
 /* Restore: take duplicates of what files lends. */
 int flights_take(struct net *net, const MadeFiles *lent, struct fault *f);

@@ -47,6 +47,7 @@ void inet_end(struct net *net)
 		return;
 	multicast_end(net->inet->groups);
 	udp_diag_end(net->inet->diag);
+	free(net->inet->shared);
 	free(net->inet);
 	net->inet = NULL;
 }
@@ -294,9 +295,10 @@ int inet_check(struct net *net, struct sock *s, struct fault *f)
 	if (e->n_src_addr < words || e->n_dst_addr < words)
 		return fault(f, -EBADMSG, "files.img: socket %u has addresses of %zu and %zu words "
 			     "instead of %zu", s->id, e->n_src_addr, e->n_dst_addr, words);
-	if (e->src_port > 65535 || e->dst_port > 65535 || e->backlog > INT32_MAX)
-		return fault(f, -EBADMSG, "files.img: socket %u has ports %u and %u, backlog %u",
-			     s->id, e->src_port, e->dst_port, e->backlog);
+	if (e->src_port > 65535 || e->dst_port > 65535 || e->backlog > INT32_MAX ||
+	    (uint32_t)e->shutdown > BOTH_WAYS)
+		return fault(f, -EBADMSG, "files.img: socket %u has ports %u and %u, backlog %u, "
+			     "shutdown %u", s->id, e->src_port, e->dst_port, e->backlog, e->shutdown);
 	if (e->ifname && !if_nametoindex(e->ifname))
 		return fault(f, -ENODEV, "files.img: socket %u has an address of device %.16s, which is "
 			     "not here: create the device first", s->id, e->ifname);
@@ -337,27 +339,35 @@ static int apply_early(int fd, const InetSkEntry *e, struct fault *f)
 	return 0;
 }
 
-/* Of several sockets on a port some may have had SO_REUSEPORT for a moment only. */
-static bool port_is_shared(struct net *net, const struct sock *s)
+/* For each port, a bit for each type of socket: is there one with SO_REUSEPORT? */
+static const unsigned char *shared_ports(struct net *net)
 {
-	const InetSkEntry *e = s->entry->isk, *other;
+	struct inet_state *state = inet_state(net);
 	size_t i;
 
+	if (state->shared)
+		return state->shared;
+	state->shared = xcalloc(1, UINT16_MAX + 1);
+	for (i = 0; i < sock_count(net); i++) {
+		const FileEntry *x = sock_at(net, i)->entry;
+
+		if (x->type == FD_TYPES__INETSK && x->isk->opts->so_reuseport)
+			state->shared[x->isk->src_port] |= 1u << x->isk->type;
+	}
+	return state->shared;
+}
+
+/* Of several sockets on a port some may have had SO_REUSEPORT for a moment only. */
+static bool port_is_shared(struct net *net, const InetSkEntry *e)
+{
 	if (e->opts->so_reuseport || e->dst_port || !e->src_port)
 		return e->opts->so_reuseport;
-	for (i = 0; i < sock_count(net); i++) {
-		const struct sock *x = sock_at(net, i);
-
-		other = x->kind == s->kind ? x->entry->isk : NULL;
-		if (other && other->src_port == e->src_port && other->opts->so_reuseport)
-			return true;
-	}
-	return false;
+	return shared_ports(net)[e->src_port] & 1u << e->type;
 }
 
 static int share(struct net *net, struct sock *s, struct fault *f)
 {
-	if (port_is_shared(net, s) &&
+	if (port_is_shared(net, s->entry->isk) &&
 	    set_int(s->fd, SOL_SOCKET, SO_REUSEPORT, 1, "SO_REUSEPORT", f) < 0)
 		return -1;
 	return set_int(s->fd, SOL_SOCKET, SO_REUSEADDR, 1, "SO_REUSEADDR", f);
@@ -406,13 +416,28 @@ static int bind_failed(const union inet_addr *own, struct fault *f)
 	return fault(f, errno, "bind it to %s", text);
 }
 
+/* With IP_BIND_ADDRESS_NO_PORT an address is bound without a port. */
+static bool is_bound(int fd, const union inet_addr *own)
+{
+	static const struct in6_addr any;
+	int no_port = 0;
+	socklen_t len = sizeof(no_port);
+
+	if (own->sa.sa_family == AF_INET ? own->v4.sin_port : own->v6.sin6_port)
+		return true;
+	if (own->sa.sa_family == AF_INET ? own->v4.sin_addr.s_addr == 0 :
+					   IN6_ARE_ADDR_EQUAL(&own->v6.sin6_addr, &any))
+		return false;
+	return getsockopt(fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, &no_port, &len) == 0 && no_port;
+}
+
 /* An IPv6 address may be tentative still: any is accepted for the moment of bind(). */
 int inet_bind(struct sock *s, const union inet_addr *own, struct fault *f)
 {
 	const InetSkEntry *e = s->entry->isk;
 	bool lift = e->family == AF_INET6 && !(e->ip_opts && e->ip_opts->freebind);
 
-	if (!(own->sa.sa_family == AF_INET ? own->v4.sin_port : own->v6.sin6_port))
+	if (!is_bound(s->fd, own))
 		return 0;
 	if (lift && set_int(s->fd, SOL_IPV6, IPV6_FREEBIND, 1, "IPV6_FREEBIND", f) < 0)
 		return -1;

@@ -67,7 +67,7 @@ void inet_peer(const InetSkEntry *e, union inet_addr *peer);
 int inet_socket(struct net *net, struct sock *s, struct fault *f);
 /* All other options; multicast groups. SO_REUSEADDR stays on until inet_settle. */
 int inet_options(struct net *net, struct sock *s, struct fault *f);
-/* Bind to own; nothing when its port is 0. */
+/* Bind to own; nothing when it is no address to be bound to. */
 int inet_bind(struct sock *s, const union inet_addr *own, struct fault *f);
 int inet_connect(struct sock *s, const union inet_addr *peer, struct fault *f);
 /* Status flags, then, when the entry has it, shutdown. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * inet_state.h - what is learnt once for all internet sockets of a dump; of inet.c alone.
+ * inet_state.h - what is learnt once for all internet sockets; of inet.c alone.
  */
 #ifndef STASIS_NET_INET_STATE_H
 #define STASIS_NET_INET_STATE_H
@@ -11,6 +11,7 @@ struct inet_state {
 	struct groups *groups;
 	struct udp_diag *diag;
 	char congestion[16];		/* of fresh TCP sockets */
+	unsigned char *shared;		/* restore: ports with SO_REUSEPORT */
 };
 
 struct inet_state *inet_state(struct net *net);

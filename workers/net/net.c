@@ -325,7 +325,6 @@ static int on_net_prepare(struct call *c, struct fault *f)
 {
 	struct net *net = begin(c);
 	NetPrepared *done;
-	uint32_t *needed;
 
 	if (net->tasks)
 		return fault(f, -EPROTO, "a restore is prepared already");
@@ -337,10 +336,7 @@ static int on_net_prepare(struct call *c, struct fault *f)
 	net_prepared__init(done);
 	done->iptables = netlock_rules(net, false);
 	done->ip6tables = netlock_rules(net, true);
-	done->n_flying = flights_needed(net, &needed);
-	done->flying = xcalloc(done->n_flying, sizeof(*needed));
-	if (done->n_flying)
-		memcpy(done->flying, needed, done->n_flying * sizeof(*needed));
+	done->n_flying = flights_needed(net, &done->flying);
 	c->rep->body_case = REPLY__BODY_NET_PREPARED;
 	c->rep->net_prepared = done;
 	return 0;

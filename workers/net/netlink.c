@@ -29,6 +29,7 @@
 /* Sockets that were never bound are not listed. */
 struct netlinks {
 	struct told {
+		uint64_t ino;
 		struct netlink_diag_msg m;
 		uint32_t flags;			/* NDIAG_FLAG_* */
 	} *list;
@@ -73,6 +74,7 @@ static void note(void *ctx, const void *msg, const struct nlattr *attr, size_t b
 	struct told *t = grow(&all->list, all->n++, &all->cap, sizeof(*t));
 
 	memcpy(&t->m, msg, sizeof(t->m));
+	t->ino = t->m.ndiag_ino;
 	t->flags = flags ? *flags : 0;
 }
 
@@ -83,17 +85,15 @@ static int look_up(struct net *net, uint64_t ino, const struct told **t, struct 
 		.sdiag_family = AF_NETLINK, .sdiag_protocol = NDIAG_PROTO_ALL,
 		.ndiag_show = NDIAG_SHOW_FLAGS,
 	};
-	size_t i;
+	struct netlinks *all = net->netlinks;
 
-	*t = NULL;
-	if (!net->netlinks) {
-		net->netlinks = xcalloc(1, sizeof(*net->netlinks));
-		if (diag_dump(&req, sizeof(req), sizeof(struct netlink_diag_msg), note, net->netlinks, f) < 0)
+	if (!all) {
+		all = net->netlinks = xcalloc(1, sizeof(*all));
+		if (diag_dump(&req, sizeof(req), sizeof(struct netlink_diag_msg), note, all, f) < 0)
 			return -1;
+		diag_sort(all->list, all->n, sizeof(*all->list));
 	}
-	for (i = 0; i < net->netlinks->n && !*t; i++)
-		if (net->netlinks->list[i].m.ndiag_ino == ino)
-			*t = &net->netlinks->list[i];
+	*t = diag_find(all->list, all->n, sizeof(*all->list), ino);
 	return 0;
 }
 

@@ -34,6 +34,7 @@ struct netlock {
 	int method;			/* NETLOCK_*; -1: none was needed */
 	bool blocked;			/* the table is there */
 	int undo;			/* memory file: the batch that removes it */
+	int action;			/* the guard's; -1: none */
 	char *rules[2];			/* restore: for iptables-restore, IPv4 and IPv6 */
 };
 
@@ -47,7 +48,7 @@ static struct netlock *netlock_of(struct net *net)
 {
 	if (!net->netlock) {
 		net->netlock = xcalloc(1, sizeof(*net->netlock));
-		net->netlock->undo = net->netlock->method = -1;
+		net->netlock->undo = net->netlock->action = net->netlock->method = -1;
 	}
 	return net->netlock;
 }
@@ -170,7 +171,9 @@ int netlock_block(struct net *net, const struct netlock_connection *c, size_t n,
 		return 0;
 	if (lock->undo < 0 && write_undo(lock, table, f) < 0)
 		return -1;
-	if (guard_add(net, lock->undo, remove_table, 0, f) < 0)
+	if (lock->action < 0)
+		lock->action = guard_add(net, lock->undo, remove_table, 0, f);
+	if (lock->action < 0)
 		return -1;
 	sort_out(c, n, &k4, &k6);
 	if (!lock->blocked)
@@ -269,8 +272,12 @@ void netlock_lift(struct net *net)
 	delete_table(table);
 	if (net->tasks && strcmp(whole, table))
 		delete_table(whole);
-	if (net->netlock)
-		net->netlock->blocked = false;
+	if (!net->netlock)
+		return;
+	net->netlock->blocked = false;
+	if (net->netlock->action >= 0)
+		guard_drop(net, net->netlock->action);
+	net->netlock->action = -1;
 }
 
 void netlock_end(struct net *net)

@@ -393,14 +393,16 @@ int nft_commit(struct nft *b, struct fault *f)
 	AUTO_CLOSE int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
 	struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
 	const void *bytes;
-	int room_needed;
+	int room_needed, brief = 1;
 	size_t len;
 
 	bytes = nft_bytes(b, &len);
 	room_needed = len + 65536;
 	if (fd < 0)
 		return fault(f, errno, "open a netlink socket to the packet filter");
-	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &room_needed, sizeof(room_needed)) < 0 ||
+	/* An error repeats the command else, which may not fit in what is read. */
+	if (setsockopt(fd, SOL_NETLINK, NETLINK_CAP_ACK, &brief, sizeof(brief)) < 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &room_needed, sizeof(room_needed)) < 0 ||
 	    sendto(fd, bytes, len, 0, (struct sockaddr *)&kernel, sizeof(kernel)) < 0)
 		return fault(f, errno, "change the packet filter (nf_tables)");
 	return read_answer(b, fd, f);

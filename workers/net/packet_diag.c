@@ -72,16 +72,18 @@ static int learn(struct packets *all, struct fault *f)
 
 const struct packet_told *packet_diag(struct net *net, uint64_t ino, struct fault *f)
 {
-	size_t i;
+	struct packets *all = net->packets;
+	const struct packet_told *t;
 
-	if (!net->packets) {
-		net->packets = xcalloc(1, sizeof(*net->packets));
-		if (learn(net->packets, f) < 0)
+	if (!all) {
+		all = net->packets = xcalloc(1, sizeof(*all));
+		if (learn(all, f) < 0)
 			return NULL;
+		diag_sort(all->list, all->n, sizeof(*all->list));
 	}
-	for (i = 0; i < net->packets->n; i++)
-		if (net->packets->list[i].ino == ino)
-			return &net->packets->list[i];
+	t = diag_find(all->list, all->n, sizeof(*all->list), ino);
+	if (t)
+		return t;
 	fault(f, -ENOENT, "the kernel's list of packet sockets lacks it: is it of another network "
 	      "namespace?");
 	return NULL;

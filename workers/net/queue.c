@@ -203,6 +203,18 @@ static int unreadable(const struct sock *s, int err, struct fault *f)
 	return fault(f, err, "%s: look at what waits in it", sock_name(s, who, sizeof(who)));
 }
 
+/* Each descriptor that waits in a socket is one of ours as well. */
+static int check_whole(const struct sock *s, const struct msghdr *h, struct fault *f)
+{
+	char who[SOCK_NAME_MAX];
+
+	if (!(h->msg_flags & MSG_CTRUNC))
+		return 0;
+	return fault(f, -EMFILE, "%s: more descriptors wait in it than this process may have: raise the "
+		     "limit (ulimit -n), or dump again when they have been read",
+		     sock_name(s, who, sizeof(who)));
+}
+
 static struct message new_message(const struct sock *s, const void *data, size_t length)
 {
 	struct message m = { .id = s->id, .length = length, .data = xcalloc(length ? length : 1, 1) };
@@ -231,7 +243,10 @@ static int keep_long(struct net *net, struct sock *s, size_t off, size_t length,
 	m = new_message(s, data, length);
 	note_sender(&m, &in->head[0].msg_hdr);
 	read_control(net, &in->head[0].msg_hdr, &m);
-	return keep(net, &m, f);
+	if (check_whole(s, &in->head[0].msg_hdr, f) == 0)
+		return keep(net, &m, f);
+	free_message(&m);
+	return -1;
 }
 
 /*
@@ -258,7 +273,7 @@ static int keep_batch(struct net *net, struct sock *s, bool ended, size_t *off, 
 
 		if (!stop && length > USUAL)
 			*cut = length;
-		stop = stop || *cut || f->code || (ended && !length);
+		stop = stop || *cut || (ended && !length) || check_whole(s, h, f) < 0;
 		if (stop) {
 			read_control(net, h, NULL);
 			continue;
@@ -267,7 +282,7 @@ static int keep_batch(struct net *net, struct sock *s, bool ended, size_t *off, 
 		note_sender(&m, h);
 		read_control(net, h, &m);
 		*off += length;
-		keep(net, &m, f);
+		stop = keep(net, &m, f) < 0;
 		kept++;
 	}
 	return f->code ? -1 : kept;
@@ -323,13 +338,19 @@ static ssize_t keep_stretch(struct net *net, struct sock *s, size_t off, char *d
 		return n < 0 && errno != EAGAIN ? unreadable(s, errno, f) : 0;
 	m = (struct message){ .id = s->id };
 	read_control(net, &in->head[0].msg_hdr, &m);
+	if (check_whole(s, &in->head[0].msg_hdr, f) < 0) {
+		free_message(&m);
+		return -1;
+	}
 	plain = m.nrights ? find_carrier(s, in, off, data, n) : 0;
 	if (plain) {
 		before = new_message(s, data, plain);
 		before.cred = m.cred;
 		before.has_cred = m.has_cred;
-		if (keep(net, &before, f) < 0)
+		if (keep(net, &before, f) < 0) {
+			free_message(&m);
 			return -1;
+		}
 	}
 	m.length = n - plain;
 	m.data = xcalloc(1, m.length);

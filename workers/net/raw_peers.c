@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "proto/control/util.h"
+#include "workers/net/diag.h"
 #include "workers/net/net.h"
 
 struct raw_peers {
@@ -49,17 +50,16 @@ const struct raw_peer *raw_peer(struct net *net, uint64_t ino)
 	static const char *const lists[] = {
 		"/proc/net/raw", "/proc/net/raw6", "/proc/net/icmp", "/proc/net/icmp6",
 	};
+	struct raw_peers *all = net->raw_peers;
 	size_t i;
 
-	if (!net->raw_peers) {
-		net->raw_peers = xcalloc(1, sizeof(*net->raw_peers));
+	if (!all) {
+		all = net->raw_peers = xcalloc(1, sizeof(*all));
 		for (i = 0; i < ARRAY_LEN(lists); i++)
-			read_list(net->raw_peers, lists[i]);
+			read_list(all, lists[i]);
+		diag_sort(all->list, all->n, sizeof(*all->list));
 	}
-	for (i = 0; i < net->raw_peers->n; i++)
-		if (net->raw_peers->list[i].ino == ino)
-			return &net->raw_peers->list[i];
-	return NULL;
+	return diag_find(all->list, all->n, sizeof(*all->list), ino);
 }
 
 void raw_peers_end(struct net *net)

@@ -7,20 +7,14 @@
  */
 #include "workers/net/udp_diag.h"
 
-#include <errno.h>
 #include <linux/inet_diag.h>
-#include <linux/netlink.h>
-#include <linux/rtnetlink.h>
-#include <linux/sock_diag.h>
-#include <string.h>
-#include <sys/socket.h>
 
 #include "proto/control/util.h"
-
-#define ROOM 65536
+#include "workers/net/diag.h"
 
 struct shut {
-	uint32_t ino, how;
+	uint64_t ino;
+	uint32_t how;
 };
 
 struct udp_diag {
@@ -30,75 +24,39 @@ struct udp_diag {
 	struct udp_diag *next;
 };
 
-static int send_request(int fd, int family, int protocol)
+static void note(void *ctx, const void *msg, const struct nlattr *attr, size_t bytes)
 {
-	struct {
-		struct nlmsghdr h;
-		struct inet_diag_req_v2 r;
-	} req = {
-		.h = { .nlmsg_len = sizeof(req), .nlmsg_type = SOCK_DIAG_BY_FAMILY,
-		       .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP },
-		.r = { .sdiag_family = family, .sdiag_protocol = protocol, .idiag_states = ~0u },
-	};
+	const struct inet_diag_msg *m = msg;
+	const uint8_t *how = diag_attr(attr, bytes, INET_DIAG_SHUTDOWN, sizeof(*how), NULL);
+	struct udp_diag *d = ctx;
 
-	return send(fd, &req, sizeof(req), 0) < 0 ? -1 : 0;
-}
-
-static void note(struct udp_diag *d, struct nlmsghdr *h)
-{
-	const struct inet_diag_msg *m = NLMSG_DATA(h);
-	int left = h->nlmsg_len - NLMSG_LENGTH(sizeof(*m));
-	struct rtattr *a = (struct rtattr *)((char *)m + NLMSG_ALIGN(sizeof(*m)));
-
-	for (; RTA_OK(a, left); a = RTA_NEXT(a, left)) {
-		uint32_t how = a->rta_type == INET_DIAG_SHUTDOWN ? *(uint8_t *)RTA_DATA(a) : 0;
-
-		if (how)
-			*(struct shut *)grow(&d->list, d->n++, &d->cap, sizeof(*d->list)) =
-				(struct shut){ m->idiag_inode, how };
-	}
+	if (how && *how)
+		*(struct shut *)grow(&d->list, d->n++, &d->cap, sizeof(*d->list)) =
+			(struct shut){ m->idiag_inode, *how };
 }
 
 /* A kernel without the module that answers tells nothing: then nothing is taken for shut down. */
-static int read_answer(struct udp_diag *d, int fd, struct fault *f)
-{
-	AUTO_FREE char *buf = xcalloc(1, ROOM);
-	struct nlmsghdr *h;
-	ssize_t n;
-
-	for (;;) {
-		n = recv(fd, buf, ROOM, 0);
-		if (n < 0)
-			return fault(f, errno, "read the list of UDP sockets");
-		for (h = (struct nlmsghdr *)buf; NLMSG_OK(h, n); h = NLMSG_NEXT(h, n)) {
-			if (h->nlmsg_type == NLMSG_DONE || h->nlmsg_type == NLMSG_ERROR)
-				return 0;
-			if (h->nlmsg_len >= NLMSG_LENGTH(sizeof(struct inet_diag_msg)))
-				note(d, h);
-		}
-	}
-}
-
 static struct udp_diag *learn(struct udp_diag **known, int family, int protocol, struct fault *f)
 {
-	AUTO_CLOSE int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+	const struct inet_diag_req_v2 req = {
+		.sdiag_family = family, .sdiag_protocol = protocol, .idiag_states = ~0u,
+	};
 	struct udp_diag *d = xcalloc(1, sizeof(*d));
 
 	d->family = family;
 	d->protocol = protocol;
 	d->next = *known;
 	*known = d;
-	if (fd < 0 || send_request(fd, family, protocol) < 0) {
-		fault(f, errno, "ask for the list of UDP sockets");
+	if (diag_dump(&req, sizeof(req), sizeof(struct inet_diag_msg), note, d, f) < 0)
 		return NULL;
-	}
-	return read_answer(d, fd, f) < 0 ? NULL : d;
+	diag_sort(d->list, d->n, sizeof(*d->list));
+	return d;
 }
 
 int udp_diag_shutdown(struct udp_diag **known, const struct sock *s, uint32_t *how, struct fault *f)
 {
 	const struct udp_diag *d = *known;
-	size_t i;
+	const struct shut *found;
 
 	while (d && (d->family != s->family || d->protocol != s->protocol))
 		d = d->next;
@@ -106,10 +64,8 @@ int udp_diag_shutdown(struct udp_diag **known, const struct sock *s, uint32_t *h
 		d = learn(known, s->family, s->protocol, f);
 	if (!d)
 		return -1;
-	*how = 0;
-	for (i = 0; i < d->n; i++)
-		if (d->list[i].ino == s->ino)
-			*how = d->list[i].how & 3;
+	found = diag_find(d->list, d->n, sizeof(*d->list), s->ino);
+	*how = found ? found->how & 3 : 0;
 	return 0;
 }
 

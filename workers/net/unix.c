@@ -35,6 +35,8 @@
 #define SO_PASSRIGHTS 83		/* Linux 6.16 */
 #endif
 
+#define MAX_READS 2
+
 /* What a socket itself tells; read by several threads. */
 struct unix_facts {
 	SkOptsEntry opts;
@@ -44,6 +46,7 @@ struct unix_facts {
 
 struct unix_dump {
 	struct unix_diag *diag;
+	unsigned reads;			/* how often the list was read */
 	size_t seen;			/* sockets of the worker whose queues are known */
 	uint32_t *elsewhere;		/* preflight: sockets of processes outside the tree, sorted */
 	size_t nelsewhere;
@@ -78,8 +81,9 @@ static struct unix_rec *find_rec(struct net *net, uint32_t ino, struct fault *f)
 	if (!d)
 		d = net->unix_dump = xcalloc(1, sizeof(*d));
 	r = d->diag ? unix_diag_find(d->diag, ino) : NULL;
-	if (r)
+	if (r || d->reads == MAX_READS)
 		return r;
+	d->reads++;
 	old = d->diag;
 	d->diag = unix_diag_read(f);
 	if (!d->diag) {
@@ -388,8 +392,6 @@ static int write_entry(struct net *net, UnixSkEntry *e, struct fault *f)
 	return net_write_entry(net, &file, f);
 }
 
-static int write_unix(struct net *net, struct sock *s, struct fault *f);
-
 /* The peer outside, once: what a restore connects to. */
 static int write_outside(struct net *net, struct unix_rec *r, struct fault *f)
 {
@@ -411,28 +413,19 @@ static int write_outside(struct net *net, struct unix_rec *r, struct fault *f)
 	return write_entry(net, &e, f);
 }
 
-/* CRIU finds a peer only when it comes first. */
-static int write_peer(struct net *net, const struct unix_rec *r, struct fault *f)
+static struct unix_rec *peer_of(const struct net *net, const struct unix_rec *r)
 {
-	struct unix_rec *peer = r->listener ? r->listener :
-				r->peer ? unix_diag_find(net->unix_dump->diag, r->peer) : NULL;
-
-	if (!peer)
-		return 0;
-	return peer->s ? write_unix(net, peer->s, f) : write_outside(net, peer, f);
+	if (r->listener)
+		return r->listener;
+	return r->peer ? unix_diag_find(net->unix_dump->diag, r->peer) : NULL;
 }
 
-static int write_unix(struct net *net, struct sock *s, struct fault *f)
+static int write_one(struct net *net, struct sock *s, struct fault *f)
 {
 	struct unix_rec *r = s->priv;
 	UnixSkEntry e = UNIX_SK_ENTRY__INIT;
 	int ok;
 
-	if (s->written)
-		return 0;
-	s->written = true;
-	if (write_peer(net, r, f) < 0)
-		return -1;
 	e.id = s->id;
 	e.ino = s->ino;
 	e.type = r->type;
@@ -458,6 +451,26 @@ static int write_unix(struct net *net, struct sock *s, struct fault *f)
 	free(e.connector);
 	free(e.pending);
 	return ok ? 0 : -1;
+}
+
+/* CRIU finds a peer only when it comes first; datagram sockets may be a long chain. */
+static int write_unix(struct net *net, struct sock *s, struct fault *f)
+{
+	AUTO_FREE struct sock **chain = NULL;
+	struct unix_rec *peer;
+	size_t n = 0, cap = 0;
+	int r = 0;
+
+	for (; s && !s->written; s = peer ? peer->s : NULL) {
+		s->written = true;
+		*(struct sock **)grow(&chain, n++, &cap, sizeof(s)) = s;
+		peer = peer_of(net, s->priv);
+		if (peer && !peer->s)
+			r = write_outside(net, peer, f);
+	}
+	while (r == 0 && n)
+		r = write_one(net, chain[--n], f);
+	return r;
 }
 
 static void end_unix(struct net *net, bool run_on)

@@ -303,7 +303,8 @@ int unix_name_bind(struct unix_places *p, int fd, const UnixSkEntry *e, bool hid
 		return 0;
 	/* Only what is bound by its own path can be moved: no directory of its own comes before it. */
 	make_way(e->moved_to);
-	if (go_to(p, e, name, false, f) == 0 && rename(name, e->moved_to) < 0)
+	if (go_to(p, e, name, false, f) == 0 &&
+	    renameat2(AT_FDCWD, name, AT_FDCWD, e->moved_to, RENAME_NOREPLACE) < 0)
 		fault(f, errno, "rename socket %s to %s", name, e->moved_to);
 	return go_back(p, f);
 }
