@@ -7,7 +7,8 @@
  * Two tasks (the second leads a session) and a thread; memory: private, shared by the tasks, a
  * mapped file; files: one at an offset, one deleted, one locked, a directory; a pipe and a FIFO with
  * data in them, a pty pair with unread input; TCP, UDP, raw, packet (a mapped ring) and netlink
- * sockets; pending and blocked signals, an interval timer and
+ * sockets, unix sockets of all kinds with data, descriptors and themselves in flight; pending and
+ * blocked signals, an interval timer and
  * a POSIX timer, an alternate signal stack. Its images stay small: that is the point.
  *
  * Alone:  mkdir /tmp/d; build/tests/programs/bundle /tmp/d & ls /proc/$!/fd
@@ -26,6 +27,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
+#include <sys/un.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
@@ -122,6 +124,61 @@ static void make_raw_sockets(void)
 		need(sendto(packet, "x", 1, 0, (struct sockaddr *)&a, sizeof(a)) == 1, "send");
 }
 
+static socklen_t name_of(struct sockaddr_un *a, const char *name)
+{
+	*a = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	strcpy(a->sun_path, name);
+	return sizeof(*a);
+}
+
+/* A message with two descriptors. */
+static void send_descriptors(int fd, const char *text, int first, int second)
+{
+	union {
+		struct cmsghdr align;
+		char room[CMSG_SPACE(2 * sizeof(int))];
+	} control = { 0 };
+	struct iovec iov = { (void *)text, strlen(text) };
+	struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.room,
+			    .msg_controllen = sizeof(control.room) };
+	const int fds[] = { first, second };
+
+	control.align = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof(fds)), .cmsg_level = SOL_SOCKET,
+					  .cmsg_type = SCM_RIGHTS };
+	memcpy(CMSG_DATA(&control.align), fds, sizeof(fds));
+	need(sendmsg(fd, &h, 0) == (ssize_t)iov.iov_len, "sendmsg");
+}
+
+static void make_unix(void)
+{
+	int stream[2], packets[2], inner[2], listener = socket(AF_UNIX, SOCK_STREAM, 0);
+	int waiting = socket(AF_UNIX, SOCK_STREAM, 0), named = socket(AF_UNIX, SOCK_DGRAM, 0);
+	int sender = socket(AF_UNIX, SOCK_DGRAM, 0), flying = make_file("flying", 20);
+	struct sockaddr_un a;
+	socklen_t len;
+
+	need(socketpair(AF_UNIX, SOCK_STREAM, 0, stream) == 0 &&
+	     socketpair(AF_UNIX, SOCK_SEQPACKET, 0, packets) == 0 &&
+	     socketpair(AF_UNIX, SOCK_STREAM, 0, inner) == 0, "socketpair");
+	need(write(stream[0], "before", 6) == 6, "stream");
+	send_descriptors(stream[0], "with", flying, stream[1]);
+	send_descriptors(inner[0], "inside", inner[1], packets[0]);
+	send_descriptors(packets[0], "a packet", inner[0], inner[1]);
+	need(shutdown(stream[1], SHUT_WR) == 0, "shutdown");
+	close(flying);
+	close(inner[0]);
+	close(inner[1]);
+	len = name_of(&a, "listening");
+	need(bind(listener, (struct sockaddr *)&a, len) == 0 && listen(listener, 2) == 0 &&
+	     connect(waiting, (struct sockaddr *)&a, len) == 0, "listening");
+	len = name_of(&a, "sender");
+	need(bind(sender, (struct sockaddr *)&a, len) == 0, "sender");
+	len = name_of(&a, "named");
+	need(bind(named, (struct sockaddr *)&a, len) == 0 &&
+	     connect(sender, (struct sockaddr *)&a, len) == 0 && write(sender, "one", 3) == 3 &&
+	     write(sender, "two", 3) == 3, "named");
+}
+
 static void make_memory(void)
 {
 	const int prot = PROT_READ | PROT_WRITE;
@@ -168,6 +225,7 @@ int main(int argc, char **argv)
 	make_queues();
 	make_connections();
 	make_raw_sockets();
+	make_unix();
 	make_memory();
 	child = fork();
 	need(child >= 0, "fork");
