@@ -26,6 +26,9 @@ struct thread {
 	void *regs;		/* private to dump (frozen registers) or restore */
 };
 
+/* As inventory.img tells it. */
+enum network_lock { NETWORK_LOCK_IPTABLES, NETWORK_LOCK_NFTABLES, NETWORK_LOCK_SKIP };
+
 enum task_state { TASK_RUNNING, TASK_STOPPED, TASK_ZOMBIE };
 
 struct task {
@@ -76,7 +79,7 @@ struct job {
 		const char *file;
 	} step_orders;
 	char run_id[37];		/* of the dump, a UUID: inventory.img; "" when not known */
-	int network_lock;		/* what locked the network, as in inventory.img; -1: nothing */
+	int network_lock;		/* what locked the network (enum network_lock); -1: nothing */
 	bool raised;			/* our priority, by freeze_tree */
 	struct cgroups *cgroups;	/* restore: cgroup_restore.c; NULL when there is nothing to do */
 	MemWritten *written;		/* dump: figures for stats-dump; NULL until then */

@@ -111,7 +111,8 @@ static int learn_files(struct job *job, struct fault *f)
 		if (b)
 			b->max_fd = files->task[i]->max_fd;
 	}
-	if (files && files->has_sockets)
+	/* CRIU locks the network of a tree without sockets too: net unlocks it. */
+	if (files && (files->has_sockets || job->network_lock == NETWORK_LOCK_NFTABLES))
 		r = sockets_prepare(job, f);
 	reply__free_unpacked(rep, NULL);
 	return r;

@@ -25,7 +25,6 @@
 #define INVENTORY_TEMP ".inventory.img.new"
 #define IMAGES_VERSION 2		/* every file starts with a common magic */
 #define OWN_CGROUP_SET 1
-#define NETWORK_LOCK_SKIP 2		/* nothing is locked */
 
 static int write_task(struct image *img, const struct task *t, struct fault *f)
 {

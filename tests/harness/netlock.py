@@ -197,6 +197,32 @@ def test_refused_dump(plan, directory):
         scene.end()
 
 
+def own_tables(images):
+    """The tables of nf_tables that are named after this dump."""
+    with open(os.path.join(images, "inventory.img"), "rb") as image:
+        inventory = image.read()
+    tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True).stdout.split()
+    return [name for name in tables if name.startswith("CRIU-") and name[5:].encode() in inventory]
+
+
+def test_no_sockets(plan, directory):
+    """CRIU leaves a table even for a tree without sockets."""
+    pid = tool.start(["/usr/bin/sleep", "1000"], directory, plan.uid)
+    images = os.path.join(directory, "images")
+    os.mkdir(images)
+    try:
+        time.sleep(0.1)
+        plan.dumper.dump(pid, images, ["--network-lock", "nftables"])
+        if bool(own_tables(images)) != plan.dumper.is_criu:
+            raise tool.Failure(f"the dump left the tables {own_tables(images)}")
+        plan.restorer.restore(pid, images, [])
+        if own_tables(images):
+            raise tool.Failure("the restore left the table")
+    finally:
+        tool.kill_tree(pid)
+        tool.reap()
+
+
 TESTS = {
     "kept": test_kept,
     "kept_v6": test_kept_v6,
@@ -204,6 +230,7 @@ TESTS = {
     "running_on": test_running_on,
     "failed_restore": test_failed_restore,
     "refused_dump": test_refused_dump,
+    "no_sockets": test_no_sockets,
 }
 
 
