@@ -283,8 +283,8 @@ static void shuffle(struct task **list, size_t n, uint32_t seed)
 
 /*
  * Which choices fit together depends on the history of the tree, which is lost. At first the deepest
- * tasks are planned first: the helper for a dead leader goes below the deepest heir, others below it. If
- * that fails, other orders are tried.
+ * tasks are planned first: the helper for a dead leader goes below the deepest heir, others below it.
+ * If that fails, other orders are tried.
  */
 static int plan_sessions(struct job *job, unsigned attempt, struct fault *f)
 {

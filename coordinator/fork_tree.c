@@ -494,7 +494,8 @@ static bool lives(pid_t pid)
 
 /*
  * A traced task is reaped twice: as its tracer, after its other traced threads, then as the parent
- * that we have become. With --restore-sibling our own parent must reap the root: a zombie of it may stay.
+ * that we have become. With --restore-sibling our own parent must reap the root: a zombie of it may
+ * stay.
  */
 static void await_end(struct task *t)
 {

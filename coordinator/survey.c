@@ -151,9 +151,12 @@ static void print_findings(struct survey *s, pid_t pid, Finding **list, size_t n
 	for (i = 0; i < n; i++) {
 		if (list[i]->pid != (uint32_t)pid)
 			continue;
-		printf("  %-48s %s\n", list[i]->object, list[i]->deed);
-		if (list[i]->obstacle)
+		if (list[i]->obstacle) {
+			printf("  %s\n", list[i]->object);
 			print_obstacle(s, list[i]->obstacle);
+		} else {
+			printf("  %-52s %s\n", list[i]->object, list[i]->deed);
+		}
 	}
 }
 

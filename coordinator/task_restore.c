@@ -34,6 +34,7 @@
 #include "workers/common/log.h"
 
 #define NO_LOGINUID 0xffffffffu
+
 static const struct inherited *ours_of(const struct job *job)
 {
 	return births_of(job)->ours;

@@ -171,15 +171,20 @@ static int status_name(const char *v, char *name, size_t size)
 	return 0;
 }
 
-/* The words for what prctl(2) set, for one mitigation or the other; others are for the whole machine. */
+/* What prctl(2) set, in the words of one mitigation or the other; others are for the whole machine. */
 static uint32_t status_speculation(const char *v)
 {
-	size_t n = strcspn(v, "\n");
+	static const struct { const char *words; uint32_t set; } known[] = {
+		{ "thread force mitigated\n", PR_SPEC_FORCE_DISABLE },
+		{ "conditional force disabled\n", PR_SPEC_FORCE_DISABLE },
+		{ "thread mitigated\n", PR_SPEC_DISABLE },
+		{ "conditional disabled\n", PR_SPEC_DISABLE },
+	};
+	size_t i;
 
-	if (n >= 6 && (!strncmp(v, "thread force mitigated", n) || !strncmp(v, "conditional force disabled", n)))
-		return PR_SPEC_FORCE_DISABLE;
-	if (n >= 6 && (!strncmp(v, "thread mitigated", n) || !strncmp(v, "conditional disabled", n)))
-		return PR_SPEC_DISABLE;
+	for (i = 0; i < ARRAY_LEN(known); i++)
+		if (!strncmp(v, known[i].words, strlen(known[i].words)))
+			return known[i].set;
 	return 0;
 }
 

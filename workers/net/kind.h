@@ -54,6 +54,8 @@ struct sock_kind {
 
 	/* What a dump and a restore do with it, for "stasis check PID". NULL: create it again. */
 	const char *deed;
+	/* The same of a socket as it is now. NULL: deed has it. */
+	void (*describe)(const struct net *net, const struct sock *s, char *deed, size_t size);
 
 	/*
 	 * Dump. Is the socket s->ino ours? One that can be told without a descriptor spares its

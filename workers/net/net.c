@@ -148,6 +148,17 @@ static int on_net_preflight(struct call *c, struct fault *f)
 	return 0;
 }
 
+static void describe(const struct net *net, const struct sock *s, char *deed, size_t size)
+{
+	int n = snprintf(deed, size, "%s: ", s->kind->name);
+
+	if (s->kind->describe && s->fd >= 0)
+		s->kind->describe(net, s, deed + n, size - n);
+	else
+		snprintf(deed + n, size - n, "%s", s->kind->refuse ? "not dumped" :
+			 s->kind->deed ? s->kind->deed : "created again");
+}
+
 static int on_net_survey(struct call *c, struct fault *f)
 {
 	const NetSurvey *req = c->req->net_survey;
@@ -163,13 +174,12 @@ static int on_net_survey(struct call *c, struct fault *f)
 	for (i = 0; i < sock_count(net); i++) {
 		struct sock *s = sock_at(net, i);
 		struct fault why = { 0 };
-		char object[64], deed[160];
+		char object[64], deed[200];
 
 		judge(net, s, &why);
 		snprintf(object, sizeof(object), "descriptor %d (socket:[%lu])", s->pfd,
 			 (unsigned long)s->ino);
-		snprintf(deed, sizeof(deed), "%s: %s", s->kind->name, s->kind->refuse ?
-			 "not dumped" : s->kind->deed ? s->kind->deed : "created again");
+		describe(net, s, deed, sizeof(deed));
 		done->finding[done->n_finding++] = finding_new(s->pid, object, deed, &why);
 	}
 	end(net, true);

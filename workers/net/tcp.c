@@ -130,6 +130,24 @@ static int preflight_tcp(struct net *net, struct sock *s, struct fault *f)
 	return 0;
 }
 
+static void describe_tcp(const struct net *net, const struct sock *s, char *deed, size_t size)
+{
+	char own[INET_ADDR_TEXT], peer[INET_ADDR_TEXT];
+	struct fault gone = { 0 };
+	struct tcp t;
+
+	if (look_at(s, &t, &gone) < 0 || (!t.live && t.info.tcpi_state != TCP_LISTEN)) {
+		snprintf(deed, size, "created again");
+		return;
+	}
+	inet_text(&t.own, own);
+	if (!t.live)
+		snprintf(deed, size, "listens at %s again", own);
+	else
+		snprintf(deed, size, "connection %s to %s %s", own, inet_text(&t.peer, peer),
+			 net_opts(net)->tcp_close ? "comes back closed" : "goes on");
+}
+
 static int collect_tcp(struct net *net, struct sock *s, struct fault *f)
 {
 	struct tcp *t = xcalloc(1, sizeof(*t));
@@ -492,7 +510,7 @@ static void end_tcp(struct net *net, bool run_on)
 const struct sock_kind tcp_kind = {
 	.name = "TCP socket",
 	.type = FD_TYPES__INETSK,
-	.deed = "created again; a connection goes on",
+	.describe = describe_tcp,
 	.match = match_tcp,
 	.preflight = preflight_tcp,
 	.collect = collect_tcp,
