@@ -183,9 +183,11 @@ static bool same(const struct value *a, const struct value *b)
 	return a->word[0] == b->word[0] && a->word[1] == b->word[1];
 }
 
-/* Those that CRIU has a field for are in it. */
-static bool has_field(const struct row *r, int family)
+/* Those that CRIU has a field for are in it. Of unix sockets there are many, and few options matter. */
+static bool left_out(const struct row *r, int family)
 {
+	if (family == AF_UNIX)
+		return r->when != UNUSUAL && r->name != SO_TIMESTAMP_OLD && r->name != SO_TIMESTAMPNS_OLD;
 	return family == AF_INET && r->level == SOL_IP &&
 	       (r->name == IP_TOS || r->name == IP_TTL || r->name == IP_PKTINFO);
 }
@@ -216,7 +218,7 @@ static const struct numbers *fresh(struct numbers **known, const struct sock *s,
 	n->type = s->type;
 	n->protocol = s->protocol;
 	for (i = 0; i < ARRAY_LEN(rows); i++)
-		n->of[i].known = !has_field(&rows[i], s->family) &&
+		n->of[i].known = !left_out(&rows[i], s->family) &&
 				 can_have(fd, &rows[i], s->type, &n->of[i].value);
 	n->next = *known;
 	*known = n;

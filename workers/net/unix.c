@@ -21,6 +21,7 @@
 #include "workers/common/parallel.h"
 #include "workers/common/procfs.h"
 #include "workers/net/net.h"
+#include "workers/net/numbers.h"
 #include "workers/net/options.h"
 #include "workers/net/queue.h"
 #include "workers/net/sock.h"
@@ -42,6 +43,8 @@ struct unix_facts {
 	SkOptsEntry opts;
 	struct ucred cred;		/* SO_PEERCRED */
 	bool passpidfd, refuses_rights;
+	SocketNumber **number;
+	size_t n_number;
 };
 
 struct unix_dump {
@@ -231,7 +234,7 @@ static int collect_unix(struct net *net, struct sock *s, struct fault *f)
 	s->priv = r;
 	r->facts = xcalloc(1, sizeof(*r->facts));
 	sk_opts_entry__init(&r->facts->opts);
-	return 0;
+	return numbers_learn(net, s, f);
 }
 
 static int ask(int fd, int option, int *value)
@@ -256,7 +259,9 @@ static int read_facts(void *ctx, size_t i, struct fault *f)
 		return fault(f, errno, "read who made the peer of a socket");
 	r->facts->passpidfd = ask(s->fd, SO_PASSPIDFD, &value) == 0 && value;
 	r->facts->refuses_rights = ask(s->fd, SO_PASSRIGHTS, &value) == 0 && !value;
-	return sock_opts_read(s->fd, &r->facts->opts, f);
+	if (sock_opts_read(s->fd, &r->facts->opts, f) < 0)
+		return -1;
+	return numbers_read(net, s, r->facts->opts.n_so_filter ? SOCK_FILTERED : 0, NUMBERS(r->facts), f);
 }
 
 static int collect_queues(struct net *net, struct fault *f)
@@ -378,6 +383,8 @@ static void describe_rest(const struct sock *s, const struct unix_facts *facts, 
 		e->has_peek_off = true;
 		e->peek_off = value;
 	}
+	e->number = facts->number;
+	e->n_number = facts->n_number;
 	e->has_passpidfd = e->passpidfd = facts->passpidfd;
 	e->has_refuses_rights = e->refuses_rights = facts->refuses_rights;
 }
@@ -489,6 +496,7 @@ static void end_unix(struct net *net, bool run_on)
 
 		if (r && r->facts) {
 			sock_opts_free(&r->facts->opts);
+			numbers_free(NUMBERS(r->facts));
 			free(r->facts);
 		}
 	}

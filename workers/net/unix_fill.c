@@ -16,6 +16,7 @@
 #include "proto/control/util.h"
 #include "workers/common/log.h"
 #include "workers/net/net.h"
+#include "workers/net/numbers.h"
 #include "workers/net/options.h"
 #include "workers/net/queue.h"
 #include "workers/net/unix.h"
@@ -309,6 +310,8 @@ static int finish(struct usk *u, const uint8_t *usual, size_t nusual, struct fau
 
 	if ((u->enlarged || !n || n != nusual || memcmp(own, usual, n) != 0) &&
 	    sock_opts_apply(fd, e->opts, f) < 0)
+		return -1;
+	if (e->n_number && numbers_apply(fd, e->number, e->n_number, f) < 0)
 		return -1;
 	if (e->shutdown && shutdown(fd, e->shutdown - 1) < 0)
 		return fault(f, errno, "shut it down (%u)", e->shutdown);

@@ -21,6 +21,7 @@
 #include "proto/control/util.h"
 #include "workers/common/log.h"
 #include "workers/net/net.h"
+#include "workers/net/numbers.h"
 #include "workers/net/options.h"
 #include "workers/net/queue.h"
 #include "workers/net/sock.h"
@@ -46,7 +47,7 @@ int unix_check(struct net *net, struct sock *s, struct fault *f)
 		return fault(f, -EBADMSG, "files.img: unix socket %u has no valid name", s->id);
 	if (e->deleted && !unix_name_is_path(e))
 		return fault(f, -EBADMSG, "files.img: unix socket %u has no path that was deleted", s->id);
-	return 0;
+	return numbers_check(s->id, e->number, e->n_number, f);
 }
 
 static int by_ino(const void *a, const void *b)
