@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 
 #include "proto/control/util.h"
@@ -247,23 +248,45 @@ int probe_info(struct probe *p, int fd, struct look *look, struct fault *f)
 	return 0;
 }
 
-/* The name of a pipe follows from its inode: no look at /proc, which costs 3 us. */
-static bool name_pipe(struct probe *p)
+/* The device number of what the kernel makes of a pipe or of a socket, 0: unknown. */
+static dev_t own_device(int fd)
 {
 	struct stat st;
-	int ends[2];
 
-	if (!S_ISFIFO(p->x.st.st_mode))
-		return false;
-	if (!p->pipe_dev && pipe2(ends, O_CLOEXEC) == 0) {
-		if (fstat(ends[0], &st) == 0)
-			p->pipe_dev = st.st_dev;
+	return fstat(fd, &st) < 0 ? 0 : st.st_dev;
+}
+
+static void learn_devices(struct probe *p)
+{
+	int ends[2], sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (pipe2(ends, O_CLOEXEC) == 0) {
+		p->pipe_dev = own_device(ends[0]);
 		close(ends[0]);
 		close(ends[1]);
 	}
-	if (p->x.st.st_dev != p->pipe_dev)
-		return false;		/* a FIFO of a file system */
-	snprintf(p->link, sizeof(p->link), "pipe:[%lu]", (unsigned long)p->x.st.st_ino);
+	if (sock >= 0) {
+		p->sock_dev = own_device(sock);
+		close(sock);
+	}
+}
+
+/*
+ * The name of a pipe or a socket follows from its inode: no look at /proc, which costs 3 us. Not so of a
+ * FIFO or a socket's name in a file system.
+ */
+static bool name_by_inode(struct probe *p)
+{
+	const bool pipe = S_ISFIFO(p->x.st.st_mode);
+
+	if (!pipe && !S_ISSOCK(p->x.st.st_mode))
+		return false;
+	if (!p->pipe_dev)
+		learn_devices(p);
+	if (p->x.st.st_dev != (pipe ? p->pipe_dev : p->sock_dev))
+		return false;
+	snprintf(p->link, sizeof(p->link), "%s:[%lu]", pipe ? "pipe" : "socket",
+		 (unsigned long)p->x.st.st_ino);
 	p->x.link = p->link;
 	return true;
 }
@@ -281,7 +304,7 @@ int probe_file(struct probe *p, struct fault *f)
 	else if (fstat(p->x.dup, &p->x.st) < 0)
 		return fault(f, errno, "stat descriptor %d of task %d", p->x.fd, p->pid);
 	snprintf(name, sizeof(name), "%d", p->x.fd);
-	if (!name_pipe(p) && read_link(p, p->fd_dir, name, f) < 0)
+	if (!name_by_inode(p) && read_link(p, p->fd_dir, name, f) < 0)
 		return -1;
 	return fown_read(p->x.dup, p->x.flags, &p->fown, f);
 }

@@ -22,7 +22,7 @@ struct probe {
 	char link[PATH_MAX + 16];
 	char *info;		/* text of its fdinfo, NUL at the end */
 	size_t info_cap;
-	dev_t pipe_dev;		/* of pipes; 0: not known yet */
+	dev_t pipe_dev, sock_dev;	/* of pipes, of sockets; 0: not known yet */
 	struct look *look;	/* what a look ahead saw of it, or NULL */
 };
 

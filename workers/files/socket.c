@@ -17,6 +17,7 @@
 
 #include "proto/control/util.h"
 #include "workers/files/files.h"
+#include "workers/files/fown.h"
 #include "workers/files/prepare.h"
 
 struct sockets {
@@ -82,7 +83,7 @@ static void name_socket(struct files *fs, const struct facts *x, uint64_t ino)
 	ref->fd = x->fd;
 	ref->flags = x->flags;
 	ref->ino = ino;
-	if (x->fown && x->dup >= 0) {
+	if (x->fown && fown_is_set(x->fown)) {
 		ref->fown = xcalloc(1, sizeof(*ref->fown));
 		*ref->fown = *x->fown;
 	}
