@@ -72,7 +72,14 @@ static bool is_foreign(int err)
 	return err == ENOPROTOOPT || err == EOPNOTSUPP;
 }
 
-static int read_options(int fd, SkOptsEntry *e, struct fault *f)
+/* Is the value known without asking? */
+static bool is_known(const struct sock_hints *hints, int name, int *value)
+{
+	*value = !hints ? 0 : name == SO_SNDBUF ? hints->sndbuf : name == SO_RCVBUF ? hints->rcvbuf : 0;
+	return *value || (hints && hints->no_reuseport && name == SO_REUSEPORT);
+}
+
+static int read_options(int fd, const struct sock_hints *hints, SkOptsEntry *e, struct fault *f)
 {
 	size_t i;
 
@@ -81,7 +88,7 @@ static int read_options(int fd, SkOptsEntry *e, struct fault *f)
 		char *base = (char *)e;
 		int value;
 
-		if (get_int(fd, o->name, &value) < 0) {
+		if (!is_known(hints, o->name, &value) && get_int(fd, o->name, &value) < 0) {
 			if (o->has && is_foreign(errno))
 				continue;
 			return fault(f, errno, "read socket option %s", o->text);
@@ -175,10 +182,10 @@ static int read_filter(int fd, SkOptsEntry *e, struct fault *f)
 	return 0;
 }
 
-int sock_opts_read(int fd, SkOptsEntry *e, struct fault *f)
+int sock_opts_read(int fd, const struct sock_hints *hints, SkOptsEntry *e, struct fault *f)
 {
 	sk_opts_entry__init(e);
-	if (read_options(fd, e, f) < 0 || read_times(fd, e, f) < 0 || read_device(fd, e, f) < 0 ||
+	if (read_options(fd, hints, e, f) < 0 || read_times(fd, e, f) < 0 || read_device(fd, e, f) < 0 ||
 	    read_linger(fd, e, f) < 0 || read_filter(fd, e, f) < 0) {
 		sock_opts_free(e);
 		return -1;

@@ -393,29 +393,26 @@ static int keep_plain(struct net *net, struct sock *s, size_t waiting, struct fa
 	return keep(net, &m, f) < 0 ? -1 : 1;
 }
 
-int queue_collect(struct net *net, struct sock *s, size_t waiting, bool ended, struct fault *f)
+int queue_collect(struct net *net, struct sock *s, const struct waiting *w, struct fault *f)
 {
 	struct queues *q = queues_of(net);
 	const bool stream = s->type == SOCK_STREAM;
 	struct pollfd p = { .fd = s->fd, .events = POLLIN };
-	socklen_t len = sizeof(int);
-	int old = -1, r, action;
+	int r, action;
 
 	/* Not recv: it would mark an empty message as seen. */
-	if (stream ? !waiting : poll(&p, 1, 0) == 0)
+	if (!w->bytes && (stream || poll(&p, 1, 0) == 0))
 		return 0;
-	if (getsockopt(s->fd, SOL_SOCKET, SO_PEEK_OFF, &old, &len) < 0)
-		return unreadable(s, errno, f);
-	r = stream && old < 0 ? keep_plain(net, s, waiting, f) : 0;
+	r = stream && w->peek_off < 0 ? keep_plain(net, s, w->bytes, f) : 0;
 	if (r)
 		return r < 0 ? -1 : 0;
 	if (!q->inbox)
 		q->inbox = xcalloc(1, sizeof(*q->inbox));
-	action = guard_add(net, s->fd, set_peek_off, old, f);
+	action = guard_add(net, s->fd, set_peek_off, w->peek_off, f);
 	if (action < 0)
 		return -1;
-	r = stream ? keep_stream(net, s, waiting, f) : keep_messages(net, s, ended, f);
-	set_peek_off(s->fd, old);
+	r = stream ? keep_stream(net, s, w->bytes, f) : keep_messages(net, s, w->ended, f);
+	set_peek_off(s->fd, w->peek_off);
 	guard_drop(net, action);
 	return r;
 }

@@ -12,12 +12,15 @@
 
 /* ---- dump ---- */
 
-/*
- * collected(): copy all that waits; nothing is taken. A stream holds `waiting` bytes; for others
- * it says nothing. ended: nothing more can come (the end reads like an empty message). Descriptors
- * found are named (net_fly).
- */
-int queue_collect(struct net *net, struct sock *s, size_t waiting, bool ended, struct fault *f);
+/* What is known of a queue before it is looked at. */
+struct waiting {
+	size_t bytes;			/* of a stream; for others 0 may mean an empty message */
+	bool ended;			/* nothing more can come: the end reads like an empty message */
+	int peek_off;			/* SO_PEEK_OFF, which is put back; -1: off */
+};
+
+/* collected(): copy all that waits; nothing is taken. Descriptors found are named (net_fly). */
+int queue_collect(struct net *net, struct sock *s, const struct waiting *w, struct fault *f);
 /* written(): the rest is written. Called by each kind that uses queues. */
 int queue_written(struct net *net, struct fault *f);
 

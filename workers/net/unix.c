@@ -42,6 +42,7 @@
 struct unix_facts {
 	SkOptsEntry opts;
 	struct ucred cred;		/* SO_PEERCRED */
+	int peek_off;			/* SO_PEEK_OFF; -1: off */
 	bool passpidfd, refuses_rights;
 	SocketNumber **number;
 	size_t n_number;
@@ -54,6 +55,7 @@ struct unix_dump {
 	uint32_t *elsewhere;		/* preflight: sockets of processes outside the tree, sorted */
 	size_t nelsewhere;
 	bool looked;
+	bool no_reuseport;
 };
 
 static bool match_unix(const struct sock *s)
@@ -251,33 +253,53 @@ static int read_facts(void *ctx, size_t i, struct fault *f)
 	const struct sock *s = sock_at(net, net->unix_dump->seen + i);
 	const struct unix_rec *r = s->priv;
 	socklen_t len = sizeof(struct ucred);
+	struct sock_hints hints;
 	int value;
 
 	if (s->kind != &unix_kind)
 		return 0;
+	hints = (struct sock_hints){ r->sndbuf, r->rcvbuf, net->unix_dump->no_reuseport };
 	if (getsockopt(s->fd, SOL_SOCKET, SO_PEERCRED, &r->facts->cred, &len) < 0)
 		return fault(f, errno, "read who made the peer of a socket");
 	r->facts->passpidfd = ask(s->fd, SO_PASSPIDFD, &value) == 0 && value;
 	r->facts->refuses_rights = ask(s->fd, SO_PASSRIGHTS, &value) == 0 && !value;
-	if (sock_opts_read(s->fd, &r->facts->opts, f) < 0)
+	if (sock_opts_read(s->fd, &hints, &r->facts->opts, f) < 0)
 		return -1;
 	return numbers_read(net, s, r->facts->opts.n_so_filter ? SOCK_FILTERED : 0, NUMBERS(r->facts), f);
+}
+
+/* By the thread that moves the offset. Seqpackets that are not connected have no queue. */
+static int collect_queue(struct net *net, struct sock *s, struct fault *f)
+{
+	const struct unix_rec *r = s->priv;
+	struct waiting w = { r->waiting, r->shutdown & 1, -1 };
+
+	if (ask(s->fd, SO_PEEK_OFF, &w.peek_off) < 0)
+		w.peek_off = -1;
+	r->facts->peek_off = w.peek_off;
+	if (r->state == UNIX_LISTEN || (r->type == SOCK_SEQPACKET && r->state != UNIX_ESTABLISHED))
+		return 0;
+	return queue_collect(net, s, &w, f);
 }
 
 static int collect_queues(struct net *net, struct fault *f)
 {
 	size_t i;
 
-	for (i = net->unix_dump->seen; i < sock_count(net); i++) {
-		struct sock *s = sock_at(net, i);
-		const struct unix_rec *r = s->priv;
-
-		if (s->kind == &unix_kind && r->state != UNIX_LISTEN &&
-		    (r->type != SOCK_SEQPACKET || r->state == UNIX_ESTABLISHED) &&
-		    queue_collect(net, s, r->waiting, r->shutdown & 1, f) < 0)
+	for (i = net->unix_dump->seen; i < sock_count(net); i++)
+		if (sock_at(net, i)->kind == &unix_kind && collect_queue(net, sock_at(net, i), f) < 0)
 			return -1;
-	}
 	return 0;
+}
+
+/* Is there no unix socket with SO_REUSEPORT, because the kernel (since 6.13) does not let one have it? */
+static bool refuses_reuseport(void)
+{
+	AUTO_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	const int on = 1;
+
+	return fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) < 0 &&
+	       errno == EOPNOTSUPP;
 }
 
 /* The sockets of this round: their queues; others read options meanwhile. */
@@ -289,6 +311,7 @@ static int collected_unix(struct net *net, struct fault *f)
 
 	if (!d)
 		return 0;
+	d->no_reuseport = refuses_reuseport();
 	p = parallel_start(sock_count(net) - d->seen, read_facts, net);
 	r = collect_queues(net, f);
 	if (parallel_join(p, f) < 0)
@@ -373,15 +396,13 @@ static int describe_peer(const struct net *net, const struct sock *s, const stru
 }
 
 /* What CRIU's entry has no place for. */
-static void describe_rest(const struct sock *s, const struct unix_facts *facts, UnixSkEntry *e)
+static void describe_rest(const struct unix_facts *facts, UnixSkEntry *e)
 {
-	int value;
-
 	if (facts->cred.pid > 0)
 		e->peercred = new_cred(facts->cred.pid, facts->cred.uid, facts->cred.gid);
-	if (ask(s->fd, SO_PEEK_OFF, &value) == 0 && value >= 0) {
+	if (facts->peek_off >= 0) {
 		e->has_peek_off = true;
-		e->peek_off = value;
+		e->peek_off = facts->peek_off;
 	}
 	e->number = facts->number;
 	e->n_number = facts->n_number;
@@ -450,7 +471,7 @@ static int write_one(struct net *net, struct sock *s, struct fault *f)
 	ok = (unix_name_is_path(&e) ? unix_name_read(s, &e, f) : 0) == 0 &&
 	     describe_peer(net, s, r, &e, f) == 0;
 	if (ok) {
-		describe_rest(s, r->facts, &e);
+		describe_rest(r->facts, &e);
 		ok = write_entry(net, &e, f) == 0;
 	}
 	unix_name_free(&e);

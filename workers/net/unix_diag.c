@@ -52,7 +52,7 @@ static int ask(int sock, struct fault *f)
 			.sdiag_family = AF_UNIX,
 			.udiag_states = ~0u,
 			.udiag_show = UDIAG_SHOW_NAME | UDIAG_SHOW_PEER | UDIAG_SHOW_ICONS |
-				      UDIAG_SHOW_RQLEN,
+				      UDIAG_SHOW_RQLEN | UDIAG_SHOW_MEMINFO,
 		},
 	};
 
@@ -78,6 +78,7 @@ static void add(struct unix_diag *d, const struct nlmsghdr *h)
 	const struct unix_diag_msg *m = NLMSG_DATA(h);
 	struct rtattr *at[UNIX_DIAG_MAX + 1] = { NULL }, *name, *icons;
 	const struct unix_diag_rqlen *queue;
+	const uint32_t *memory;
 	struct unix_rec *r;
 	size_t nname, nicons;
 	char *tail;
@@ -104,6 +105,11 @@ static void add(struct unix_diag *d, const struct nlmsghdr *h)
 	if (queue) {
 		r->waiting = queue->udiag_rqueue;
 		r->room = queue->udiag_wqueue;
+	}
+	if (at[UNIX_DIAG_MEMINFO] && RTA_PAYLOAD(at[UNIX_DIAG_MEMINFO]) > SK_MEMINFO_SNDBUF * 4) {
+		memory = RTA_DATA(at[UNIX_DIAG_MEMINFO]);
+		r->sndbuf = memory[SK_MEMINFO_SNDBUF];
+		r->rcvbuf = memory[SK_MEMINFO_RCVBUF];
 	}
 	r->nicons = nicons;
 	r->icons = (const uint32_t *)tail;
