@@ -44,11 +44,11 @@ struct survey {
 	struct ahead *ahead;
 	int *guess;		/* 0, 1, 2, ...: most programs use the lowest numbers */
 	size_t nguess;		/* 0: this kernel does not tell how many there are */
-	int *fds;
+	int *fds;		/* NULL: not listed (yet) */
 	size_t n;
 };
 
-/* The first are looked at while the kernel makes the list. To be ended after a fault too. */
+/* Many descriptors are looked at ahead. To be ended after a fault too. */
 static int survey_begin(struct survey *s, struct probe *p, enum ahead_kind kind, struct fault *f)
 {
 	const struct ahead_place place = { p->pidfd, p->fd_dir, p->info_dir };
@@ -59,18 +59,40 @@ static int survey_begin(struct survey *s, struct probe *p, enum ahead_kind kind,
 	for (i = 0; i < s->nguess; i++)
 		s->guess[i] = i;
 	s->ahead = ahead_begin(&place, kind, s->guess, s->nguess);
+	if (s->nguess)
+		return 0;
 	if (probe_list(p, &s->fds, &s->n, f) < 0)
 		return -1;
-	if (!s->nguess)
-		s->ahead = ahead_begin(&place, kind, s->fds, s->n);
+	s->ahead = ahead_begin(&place, kind, s->fds, s->n);
 	return 0;
 }
 
-static struct look *survey_look(struct survey *s, size_t i)
+static struct look *survey_look(struct survey *s, int fd, size_t i)
 {
 	if (!s->nguess)
 		return ahead_look(s->ahead, i);
-	return (size_t)s->fds[i] < s->nguess ? ahead_look(s->ahead, s->fds[i]) : NULL;
+	return (size_t)fd < s->nguess ? ahead_look(s->ahead, fd) : NULL;
+}
+
+/*
+ * The descriptor at place i, into *fd. 0: there are no more, or -1. The task is frozen: where as many as
+ * there are have the lowest numbers no list is needed.
+ */
+static int survey_next(struct survey *s, struct probe *p, size_t i, int *fd, struct fault *f)
+{
+	const struct look *l = s->fds || i >= s->nguess ? NULL : ahead_look(s->ahead, i);
+
+	*fd = i;
+	if (l && l->info)
+		return 1;
+	if (!s->fds && s->ahead && i == s->nguess)
+		return 0;
+	if (!s->fds && probe_list(p, &s->fds, &s->n, f) < 0)
+		return -1;
+	if (i >= s->n)
+		return 0;
+	*fd = s->fds[i];
+	return 1;
 }
 
 static void survey_end(struct survey *s)
@@ -86,8 +108,11 @@ static int glance_at_all(struct files *fs, struct probe *p, FilesPreflightDone *
 	int r = survey_begin(&s, p, AHEAD_LINKS, f);
 	size_t i;
 
+	/* The first are looked at while the kernel makes the list. */
+	if (r == 0 && !s.fds)
+		r = probe_list(p, &s.fds, &s.n, f);
 	for (i = 0; i < s.n && r >= 0; i++) {
-		r = probe_glance(p, s.fds[i], survey_look(&s, i), f);
+		r = probe_glance(p, s.fds[i], survey_look(&s, s.fds[i], i), f);
 		if (r > 0)
 			glance_at(fs, &p->x, out);
 	}
@@ -144,11 +169,16 @@ static int collect_fds(struct files *fs, struct probe *p, const DumpTask *task, 
 		       struct fault *f)
 {
 	struct survey s;
-	int r = survey_begin(&s, p, AHEAD_FILES, f);
+	int r = survey_begin(&s, p, AHEAD_FILES, f), fd, more = r == 0;
 	size_t i;
 
-	for (i = 0; i < s.n && r == 0; i++)
-		r = collect_fd(fs, p, task, s.fds[i], survey_look(&s, i), img, f);
+	for (i = 0; r == 0 && more; i++) {
+		more = survey_next(&s, p, i, &fd, f);
+		if (more < 0)
+			r = -1;
+		else if (more)
+			r = collect_fd(fs, p, task, fd, survey_look(&s, fd, i), img, f);
+	}
 	survey_end(&s);
 	return r;
 }
