@@ -234,22 +234,52 @@ static int send_one(int fd, size_t bytes)
 	return sendto(fd, nothing, bytes, 0, (const struct sockaddr *)&a, sizeof(a)) < 0 ? -1 : 0;
 }
 
-/*
- * Frames: one packet each. Blocks: large packets until the last but one is full, so that the last has
- * some; its time runs out then.
- */
-static int feed(const struct view *v, int sender, uint32_t head)
+static int feed_frames(int sender, uint32_t n)
 {
-	uint64_t limit = by_block(v) ? (uint64_t)head * (v->ring->block_size / 4096 + 2) : head, i;
-
-	if (by_block(v) && head == 1)
-		limit = 1;
-	for (i = 0; i < limit; i++) {
-		if (by_block(v) && head > 1 && is_unread(v, head - 2))
-			break;
-		if (send_one(sender, by_block(v) ? LARGEST : 64) < 0)
+	while (n-- > 0)
+		if (send_one(sender, 64) < 0)
 			return -1;
-	}
+	return 0;
+}
+
+/* Delivery may lag behind: wait until the socket has counted as many packets; that clears the count. */
+static bool have_come(int fd, uint64_t n)
+{
+	const uint64_t end = now_ms() + PATIENCE_MS;
+	struct tpacket_stats_v3 now;
+	uint64_t sum = 0;
+
+	do {
+		socklen_t len = sizeof(now);
+
+		if (getsockopt(fd, SOL_PACKET, PACKET_STATISTICS, &now, &len) < 0)
+			return false;
+		sum += now.tp_packets;
+	} while (sum < n && now_ms() < end);
+	return sum >= n;
+}
+
+/*
+ * Large packets until the last block but one is closed, by the next packet or by time. Then the last one
+ * must have a packet, for time to close it; while it has none it stays open.
+ */
+static int feed_blocks(const struct view *v, int fd, int sender, uint32_t n)
+{
+	const struct tpacket_block_desc *last = (const struct tpacket_block_desc *)unit(v, n - 1);
+	uint64_t most = (uint64_t)n * (v->ring->block_size / 4096 + 2);
+
+	for (; n > 1 && !is_unread(v, n - 2); most--)
+		if (!most || send_one(sender, LARGEST) < 0 || !have_come(fd, 1))
+			return -1;
+	if (!__atomic_load_n(&last->hdr.bh1.num_pkts, __ATOMIC_ACQUIRE))
+		return send_one(sender, 64);
+	return 0;
+}
+
+static int feed(const struct view *v, int fd, int sender, uint32_t head)
+{
+	if ((by_block(v) ? feed_blocks(v, fd, sender, head) : feed_frames(sender, head)) < 0)
+		return -1;
 	return wait_for(v, head - 1) ? 0 : -1;
 }
 
@@ -292,16 +322,14 @@ static int listen_to(int fd, int protocol)
 static int bring_there(const struct view *v, int fd, uint32_t head)
 {
 	AUTO_CLOSE int sender = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	struct tpacket_stats_v3 counts;
-	socklen_t len = sizeof(counts);
 	int r;
 
 	if (sender < 0 || listen_to(fd, OURS) < 0)
 		return -1;
-	r = feed(v, sender, head);
+	r = feed(v, fd, sender, head);
 	if (listen_to(fd, NOBODYS) < 0)
 		return -1;
-	getsockopt(fd, SOL_PACKET, PACKET_STATISTICS, &counts, &len);	/* which sets them to 0 */
+	have_come(fd, 0);		/* the program has counted nothing */
 	return r;
 }
 
