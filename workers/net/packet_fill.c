@@ -162,8 +162,8 @@ static void warn_of_sending(const struct view *v, const PacketSockEntry *e)
 		 e->version == TPACKET_V2 ? ((const struct tpacket2_hdr *)first)->tp_len :
 					    ((const struct tpacket3_hdr *)first)->tp_len;
 	if (length)
-		log_warnx("packet socket %u has sent by its ring: the kernel begins at the first frame again",
-			  e->id);
+		log_warnx("packet socket %u has sent by its ring: the kernel begins at the first frame "
+			  "again", e->id);
 }
 
 int packet_fill_read(int fd, PacketSockEntry *e, struct fault *f)
@@ -260,8 +260,8 @@ static bool have_come(int fd, uint64_t n)
 }
 
 /*
- * Large packets until the last block but one is closed, by the next packet or by time. Then the last one
- * must have a packet, for time to close it; while it has none it stays open.
+ * Large packets until the last block but one is closed, by the next packet or by time. Then the last
+ * one must have a packet, for time to close it; while it has none it stays open.
  */
 static int feed_blocks(const struct view *v, int fd, int sender, uint32_t n)
 {
@@ -338,8 +338,8 @@ static int check_unread(const struct view *v, uint32_t id, struct fault *f)
 	size_t i;
 
 	if (v->ring->head >= v->n)
-		return fault(f, -EBADMSG, "files.img: packet socket %u has a ring of %u with its head at %u",
-			     id, v->n, v->ring->head);
+		return fault(f, -EBADMSG, "files.img: packet socket %u has a ring of %u with its head "
+			     "at %u", id, v->n, v->ring->head);
 	for (i = 0; i < v->ring->n_unread; i++)
 		if (v->ring->unread[i]->index >= v->n || v->ring->unread[i]->data.len != unit_size(v))
 			return fault(f, -EBADMSG, "files.img: packet socket %u has %zu bytes unread at %u of "
