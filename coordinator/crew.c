@@ -26,6 +26,7 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
+#include "coordinator/progress.h"
 #include "proto/control/bus.h"
 #include "proto/control/fdplane.h"
 #include "proto/control/util.h"
@@ -341,38 +342,6 @@ int crew_send(struct crew *c, enum role role, Stage stage, Request *req, const i
 	return 0;
 }
 
-/* CPU time and I/O of a process so far: a number that grows while it works. */
-static uint64_t progress(pid_t pid)
-{
-	char path[32], buf[512], *p;
-	unsigned long long sum = 0, v;
-	AUTO_CLOSE int stat = -1, io = -1;
-	ssize_t n;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	stat = open(path, O_RDONLY | O_CLOEXEC);
-	n = stat < 0 ? -1 : read(stat, buf, sizeof(buf) - 1);
-	if (n > 0) {
-		unsigned long ut = 0, st = 0;
-
-		buf[n] = '\0';
-		p = strrchr(buf, ')');
-		if (p && sscanf(p + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &ut,
-				&st) == 2)
-			sum += ut + st;
-	}
-	snprintf(path, sizeof(path), "/proc/%d/io", pid);
-	io = open(path, O_RDONLY | O_CLOEXEC);
-	n = io < 0 ? -1 : read(io, buf, sizeof(buf) - 1);
-	if (n > 0) {
-		buf[n] = '\0';
-		for (p = buf; p && sscanf(p, "%*[a-z_]: %llu", &v) == 1; p = strchr(p, '\n'),
-		     p = p ? p + 1 : NULL)
-			sum += v;
-	}
-	return sum;
-}
-
 /* How a dead worker died, for the sentence. */
 static void describe_death(struct member *m, char *buf, size_t size)
 {
@@ -414,7 +383,7 @@ static Reply *take_reply(struct member *m, int body, struct fault *f)
 		r = bus_recv(m->bus, &reply__descriptor, &msg, DEADLINE_MS, f);
 		if (r)
 			break;
-		now = progress(m->pid);
+		now = progress_of(m->pid);
 		if (++periods == MAX_PERIODS && !is_bulk(body)) {
 			fault(f, -ETIMEDOUT, "worker %s (%d) is busy with %s for %d s without end",
 			      m->worker->name, m->pid, body_name(body),
@@ -519,12 +488,10 @@ int crew_recv_fds(struct crew *c, enum role role, int *fds, size_t n, struct fau
 	return fdplane_recv(m->fd_plane, m->last_reply, fds, n, f);
 }
 
-/* Answers due before that to the last request; the one to Setup is waited for with the next. */
-static unsigned due_before_last(const struct member *m)
+/* Answers that are due; the one to Setup is waited for with the next. */
+static unsigned due(const struct member *m)
 {
-	bool setup = m->pending[m->first % MAX_PENDING].body == REQUEST__BODY_SETUP;
-
-	return m->count - 1 - (setup && m->count > 1);
+	return m->count - (m->count && m->pending[m->first % MAX_PENDING].body == REQUEST__BODY_SETUP);
 }
 
 int crew_ask(struct crew *c, enum role role, Stage stage, Request *req, Reply **rep,
@@ -535,12 +502,29 @@ int crew_ask(struct crew *c, enum role role, Stage stage, Request *req, Reply **
 	if (crew_send(c, role, stage, req, NULL, 0, f) < 0)
 		return -1;
 	/* After a fault elsewhere earlier answers may still be due: nobody waits for them now. */
-	while (due_before_last(&c->member[role])) {
+	while (due(&c->member[role]) > 1) {
 		memset(&stale, 0, sizeof(stale));
 		if (crew_wait(c, role, NULL, &stale) < 0 && stale.code == ECONNRESET)
 			break;
 	}
 	return crew_wait(c, role, rep, f);
+}
+
+void crew_quiesce(struct crew *c)
+{
+	int role;
+
+	for (role = 0; role < ROLE_COUNT; role++) {
+		while (due(&c->member[role])) {
+			struct fault f = { 0 };
+
+			if (crew_wait(c, role, NULL, &f) == 0)
+				continue;
+			log_debug("while undoing: %s", f.text);
+			if (f.code == ETIMEDOUT)
+				crew_kill(c, role);
+		}
+	}
 }
 
 bool crew_has(const struct crew *c, enum role role)

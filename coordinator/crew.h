@@ -38,6 +38,9 @@ int crew_wait(struct crew *c, enum role role, Reply **rep, struct fault *f);
 /* Descriptors that came with the last reply of that worker. */
 int crew_recv_fds(struct crew *c, enum role role, int *fds, size_t n, struct fault *f);
 
+/* Wait until no worker works on a request, after a fault; one that does not answer is killed. */
+void crew_quiesce(struct crew *c);
+
 /* Does this worker run? */
 bool crew_has(const struct crew *c, enum role role);
 

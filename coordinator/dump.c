@@ -28,8 +28,8 @@
 #include "coordinator/inject.h"
 #include "coordinator/kids.h"
 #include "coordinator/labels.h"
+#include "coordinator/obstacles.h"
 #include "coordinator/preflight.h"
-#include "coordinator/registers.h"
 #include "coordinator/scripts.h"
 #include "coordinator/seal.h"
 #include "coordinator/sleepers.h"
@@ -39,10 +39,7 @@
 #include "workers/common/procfs.h"
 
 struct dump_state {
-	struct preflight preflight;
-	pid_t *walked;			/* pids the preflight has judged */
-	size_t nwalked;
-	unsigned asked[ROLE_COUNT];	/* replies outstanding */
+	struct obstacles obstacles;
 	struct cgroup_sets *sets;
 	struct core_dump *cores;
 	Reply *found;		/* files' answer to FilesCollect; owned */
@@ -53,40 +50,6 @@ struct dump_state {
 static struct dump_state *state(struct job *job)
 {
 	return job->priv;
-}
-
-/* ---- asking workers ---- */
-
-static int ask(struct job *job, enum role role, Stage stage, Request *req, struct fault *f)
-{
-	if (crew_send(job->crew, role, stage, req, NULL, 0, f) < 0)
-		return -1;
-	state(job)->asked[role]++;
-	return 0;
-}
-
-static int answer(struct job *job, enum role role, Reply **rep, struct fault *f)
-{
-	state(job)->asked[role]--;
-	return crew_wait(job->crew, role, rep, f);
-}
-
-/* Wait until no worker works on a request; one that does not answer is killed. */
-static void quiesce(struct job *job)
-{
-	int role;
-
-	for (role = 0; role < ROLE_COUNT; role++) {
-		while (state(job)->asked[role]) {
-			struct fault f = { 0 };
-
-			if (answer(job, role, NULL, &f) == 0)
-				continue;
-			log_debug("while undoing: %s", f.text);
-			if (f.code == ETIMEDOUT)
-				crew_kill(job->crew, role);
-		}
-	}
 }
 
 /* ---- prepare ---- */
@@ -105,150 +68,6 @@ static int check_root(struct job *job, struct fault *f)
 	return preflight_session(root, st.sid, job->opts, f);
 }
 
-/* Files looks at the root while the tree is walked; so the question is asked twice. */
-static int ask_files_preflight(struct job *job, const pid_t *list, size_t n, struct fault *f)
-{
-	AUTO_FREE uint32_t *pids = xcalloc(n, sizeof(*pids));
-	FilesPreflight msg = FILES_PREFLIGHT__INIT;
-	Request req = REQUEST__INIT;
-	size_t i;
-
-	if (!n)
-		return 0;
-	for (i = 0; i < n; i++)
-		pids[i] = list[i];
-	msg.pid = pids;
-	msg.n_pid = n;
-	req.body_case = REQUEST__BODY_FILES_PREFLIGHT;
-	req.files_preflight = &msg;
-	return ask(job, ROLE_FILES, STAGE__PREPARE, &req, f);
-}
-
-static int ask_mem_preflight(struct job *job, struct fault *f)
-{
-	struct dump_state *d = state(job);
-	AUTO_FREE uint32_t *pids = xcalloc(d->nwalked, sizeof(*pids));
-	MemPreflight msg = MEM_PREFLIGHT__INIT;
-	Request req = REQUEST__INIT;
-	size_t i;
-
-	for (i = 0; i < d->nwalked; i++)
-		pids[i] = d->walked[i];
-	msg.pid = pids;
-	msg.n_pid = d->nwalked;
-	req.body_case = REQUEST__BODY_MEM_PREFLIGHT;
-	req.mem_preflight = &msg;
-	return ask(job, ROLE_MEM, STAGE__PREPARE, &req, f);
-}
-
-/* The first obstacle is the fault, the others go to the log. */
-static void note_obstacles(char *const *obstacle, size_t n, struct fault *f)
-{
-	size_t i = 0;
-
-	if (n && !f->code)
-		fault(f, -ENOTSUP, "%s", obstacle[i++]);
-	for (; i < n; i++)
-		log_warnx("%s", obstacle[i]);
-}
-
-/* Sockets are judged together, in the end: one task may have the peer of another's. */
-static void take_sockets(FilesPreflightDone *all, FilesPreflightDone *from)
-{
-	size_t i;
-
-	all->socket = xrealloc(all->socket, all->n_socket + from->n_socket, sizeof(*all->socket));
-	for (i = 0; i < from->n_socket; i++)
-		all->socket[all->n_socket++] = from->socket[i];
-	from->n_socket = 0;
-}
-
-static int files_obstacles(struct job *job, FilesPreflightDone *all, struct fault *found,
-			   struct fault *f)
-{
-	FilesPreflightDone *done;
-	Reply *rep = NULL;
-
-	if (answer(job, ROLE_FILES, &rep, f) < 0)
-		return -1;
-	done = rep->body_case == REPLY__BODY_FILES_PREFLIGHT_DONE ? rep->files_preflight_done : NULL;
-	if (done) {
-		take_sockets(all, done);
-		note_obstacles(done->obstacle, done->n_obstacle, found);
-	}
-	reply__free_unpacked(rep, NULL);
-	return 0;
-}
-
-static int socket_obstacles(struct job *job, FilesPreflightDone *all, struct fault *found,
-			    struct fault *f)
-{
-	if (all->n_socket && sockets_preflight(job, all, f) < 0)
-		return -1;
-	note_obstacles(all->obstacle, all->n_obstacle, found);
-	return 0;
-}
-
-static int mem_obstacles(struct job *job, struct fault *found, struct fault *f)
-{
-	const MemPreflightDone *done;
-	Reply *rep = NULL;
-
-	if (answer(job, ROLE_MEM, &rep, f) < 0)
-		return -1;
-	done = rep->body_case == REPLY__BODY_MEM_PREFLIGHT_DONE ? rep->mem_preflight_done : NULL;
-	if (done)
-		note_obstacles(done->obstacle, done->n_obstacle, found);
-	reply__free_unpacked(rep, NULL);
-	return 0;
-}
-
-static int obstacles(struct job *job, struct fault *f)
-{
-	FilesPreflightDone *all = xcalloc(1, sizeof(*all));
-	struct fault found = { 0 };
-	int r = 0;
-
-	files_preflight_done__init(all);
-	while (r == 0 && state(job)->asked[ROLE_FILES])
-		r = files_obstacles(job, all, &found, f);
-	if (r == 0)
-		r = socket_obstacles(job, all, &found, f);
-	files_preflight_done__free_unpacked(all, NULL);
-	if (r < 0 || mem_obstacles(job, &found, f) < 0)
-		return -1;
-	return found.code ? fault(f, -found.code, "%s", found.text) : 0;
-}
-
-static int preflight(struct job *job, struct fault *f)
-{
-	struct dump_state *d = state(job);
-	pid_t root = procfs_living_thread(job->opts->pid);
-	size_t i;
-	int r;
-
-	/* The root is first in the walk, too. */
-	r = ask_files_preflight(job, &root, 1, f);
-	if (r == 0)
-		r = preflight_walk(root, &d->walked, &d->nwalked, f);
-	if (r == 0)
-		r = ask_files_preflight(job, d->walked + 1, d->nwalked - 1, f);
-	if (r == 0)
-		r = ask_mem_preflight(job, f);
-	if (r == 0) {
-		registers_prepare();
-		preflight_begin(&d->preflight, root, f);
-	}
-	for (i = 0; i < d->nwalked && !f->code; i++)
-		preflight_task(&d->preflight, d->walked[i], f);
-	if (!f->code)
-		obstacles(job, f);
-	if (!f->code)
-		return 0;
-	quiesce(job);
-	return -1;
-}
-
 static int prepare(struct job *job, struct fault *f)
 {
 	struct dump_state *d = state(job);
@@ -260,32 +79,10 @@ static int prepare(struct job *job, struct fault *f)
 		return -1;
 	step(job, "crew");
 	d->sets = cgroup_sets_new(job, f);
-	return d->sets ? preflight(job, f) : -1;
+	return d->sets ? obstacles_find(job, &d->obstacles, f) : -1;
 }
 
 /* ---- freeze ---- */
-
-static int by_pid(const void *a, const void *b)
-{
-	return *(const pid_t *)a - *(const pid_t *)b;
-}
-
-/* Tasks that were born after the preflight are judged now. */
-static int check_new_tasks(struct job *job, struct fault *f)
-{
-	struct dump_state *d = state(job);
-	size_t i;
-
-	qsort(d->walked, d->nwalked, sizeof(*d->walked), by_pid);
-	for (i = 0; i < job->ntasks; i++) {
-		pid_t pid = job->tasks[i]->pid;
-
-		if (!bsearch(&pid, d->walked, d->nwalked, sizeof(pid), by_pid) &&
-		    preflight_task(&d->preflight, pid, f) < 0)
-			return -1;
-	}
-	return 0;
-}
 
 static void describe_task(const struct task *t, DumpTask *e)
 {
@@ -342,7 +139,7 @@ static int ask_collect(struct job *job, enum role role, struct fault *f)
 		req.body_case = REQUEST__BODY_FILES_COLLECT;
 		req.files_collect = &files;
 	}
-	return ask(job, role, STAGE__COLLECT, &req, f);
+	return crew_send(job->crew, role, STAGE__COLLECT, &req, NULL, 0, f);
 }
 
 static int freeze(struct job *job, struct fault *f)
@@ -359,8 +156,8 @@ static int freeze(struct job *job, struct fault *f)
 	step(job, "frozen");
 	root = job->tasks[0];
 	if (preflight_session(root->vpid, root->sid, job->opts, f) < 0 ||
-	    check_new_tasks(job, f) < 0 || births_check(job, f) < 0 || kids_assign(job, f) < 0 ||
-	    sleepers_measure(job, f) < 0 ||
+	    obstacles_of_new(job, &d->obstacles, f) < 0 || births_check(job, f) < 0 ||
+	    kids_assign(job, f) < 0 || sleepers_measure(job, f) < 0 ||
 	    /* Descriptors do not change by what comes next: files begins while agents go in. */
 	    ask_collect(job, ROLE_FILES, f) < 0) {
 		thaw_tree(job, THAW_RUN);
@@ -384,7 +181,7 @@ static void files_rollback(struct job *job)
 /* The files worker was asked in the freeze, so it may be at it even when no agent is in. */
 static void unfreeze(struct job *job)
 {
-	quiesce(job);
+	crew_quiesce(job->crew);
 	files_rollback(job);
 	sockets_rollback(job);
 	thaw_tree(job, THAW_RUN);
@@ -410,7 +207,7 @@ static int inject(struct job *job, struct fault *f)
 
 static void uninject(struct job *job)
 {
-	quiesce(job);
+	crew_quiesce(job->crew);
 	forget_cores(job);
 	eject_all(job);
 }
@@ -428,7 +225,7 @@ static int collect(struct job *job, struct fault *f)
 		return -1;
 	step(job, "collecting");
 	if (core_dump_collect(d->cores, f) < 0 || core_dump_registers(d->cores, f) < 0 ||
-	    answer(job, ROLE_MEM, &d->collected, f) < 0)
+	    crew_wait(job->crew, ROLE_MEM, &d->collected, f) < 0)
 		return -1;
 	if (d->collected->body_case != REPLY__BODY_MEM_COLLECTED)
 		return fault(f, -EPROTO, "the mem worker's answer is not the one expected");
@@ -451,7 +248,7 @@ static int ask_mem_write(struct job *job, struct fault *f)
 	}
 	req.body_case = REQUEST__BODY_MEM_WRITE;
 	req.mem_write = msg;
-	r = ask(job, ROLE_MEM, STAGE__WRITE, &req, f);
+	r = crew_send(job->crew, ROLE_MEM, STAGE__WRITE, &req, NULL, 0, f);
 	msg->socket = NULL;
 	msg->n_socket = 0;
 	mem_write__free_unpacked(msg, NULL);
@@ -468,14 +265,14 @@ static int ask_files_write(struct job *job, struct fault *f)
 	msg.n_mapped = got->n_mapped;
 	req.body_case = REQUEST__BODY_FILES_WRITE;
 	req.files_write = &msg;
-	return ask(job, ROLE_FILES, STAGE__WRITE, &req, f);
+	return crew_send(job->crew, ROLE_FILES, STAGE__WRITE, &req, NULL, 0, f);
 }
 
 static int take_mem_written(struct job *job, struct fault *f)
 {
 	Reply *rep = NULL;
 
-	if (answer(job, ROLE_MEM, &rep, f) < 0)
+	if (crew_wait(job->crew, ROLE_MEM, &rep, f) < 0)
 		return -1;
 	if (rep->body_case == REPLY__BODY_MEM_WRITTEN) {
 		job->written = rep->mem_written;
@@ -498,7 +295,7 @@ static int write_memory_files(struct job *job, const FilesWritten *files, struct
 	msg.n_memory = files->n_memory;
 	req.body_case = REQUEST__BODY_MEM_WRITE_FILES;
 	req.mem_write_files = &msg;
-	if (ask(job, ROLE_MEM, STAGE__WRITE, &req, f) < 0 || answer(job, ROLE_MEM, &rep, f) < 0)
+	if (crew_ask(job->crew, ROLE_MEM, STAGE__WRITE, &req, &rep, f) < 0)
 		return -1;
 	if (rep->body_case != REPLY__BODY_MEM_WRITTEN || !job->written) {
 		r = fault(f, -EPROTO, "the mem worker's answer is not the one expected");
@@ -517,7 +314,7 @@ static int take_written(struct job *job, struct fault *f)
 	Reply *files = NULL;
 	int r;
 
-	if (answer(job, ROLE_FILES, &files, f) < 0)
+	if (crew_wait(job->crew, ROLE_FILES, &files, f) < 0)
 		return -1;
 	r = take_mem_written(job, f);
 	if (r == 0 && files->body_case == REPLY__BODY_FILES_WRITTEN)
@@ -534,7 +331,7 @@ static int take_collected(struct job *job, struct fault *f)
 	Reply *files = NULL;
 	int r = 0;
 
-	if (answer(job, ROLE_FILES, &files, f) < 0)
+	if (crew_wait(job->crew, ROLE_FILES, &files, f) < 0)
 		return -1;
 	if (files->body_case != REPLY__BODY_FILES_COLLECTED)
 		r = fault(f, -EPROTO, "the files worker's answer is not the one expected");
@@ -667,7 +464,7 @@ int dump(struct job *job, struct fault *f)
 	r = run_stages(stages, ARRAY_LEN(stages), job, f);
 	forget_cores(job);
 	cgroup_sets_free(d.sets);
-	free(d.walked);
+	obstacles_free(&d.obstacles);
 	if (d.collected)
 		reply__free_unpacked(d.collected, NULL);
 	if (d.found)

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * obstacles.c - what would make a dump fail, asked of the workers before anything is stopped.
+ *
+ * Rights:   /proc of the tree.
+ * Holds:    the pids that were judged, until obstacles_free.
+ */
+#include "coordinator/obstacles.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "coordinator/crew.h"
+#include "coordinator/registers.h"
+#include "coordinator/sockets.h"
+#include "proto/control/util.h"
+#include "workers/common/log.h"
+
+/* Files looks at the root while the tree is walked; so the question is asked twice. */
+static int ask_files(struct job *job, const pid_t *list, size_t n, struct fault *f)
+{
+	AUTO_FREE uint32_t *pids = xcalloc(n, sizeof(*pids));
+	FilesPreflight msg = FILES_PREFLIGHT__INIT;
+	Request req = REQUEST__INIT;
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		pids[i] = list[i];
+	msg.pid = pids;
+	msg.n_pid = n;
+	req.body_case = REQUEST__BODY_FILES_PREFLIGHT;
+	req.files_preflight = &msg;
+	return crew_send(job->crew, ROLE_FILES, STAGE__PREPARE, &req, NULL, 0, f);
+}
+
+static int ask_mem(struct job *job, const struct obstacles *o, struct fault *f)
+{
+	AUTO_FREE uint32_t *pids = xcalloc(o->nwalked, sizeof(*pids));
+	MemPreflight msg = MEM_PREFLIGHT__INIT;
+	Request req = REQUEST__INIT;
+	size_t i;
+
+	for (i = 0; i < o->nwalked; i++)
+		pids[i] = o->walked[i];
+	msg.pid = pids;
+	msg.n_pid = o->nwalked;
+	req.body_case = REQUEST__BODY_MEM_PREFLIGHT;
+	req.mem_preflight = &msg;
+	return crew_send(job->crew, ROLE_MEM, STAGE__PREPARE, &req, NULL, 0, f);
+}
+
+/* The first obstacle is the fault, the others go to the log. */
+static void note_obstacles(char *const *obstacle, size_t n, struct fault *f)
+{
+	size_t i = 0;
+
+	if (n && !f->code)
+		fault(f, -ENOTSUP, "%s", obstacle[i++]);
+	for (; i < n; i++)
+		log_warnx("%s", obstacle[i]);
+}
+
+/* Sockets are judged together, in the end: one task may have the peer of another's. */
+static void take_sockets(FilesPreflightDone *all, FilesPreflightDone *from)
+{
+	size_t i;
+
+	all->socket = xrealloc(all->socket, all->n_socket + from->n_socket, sizeof(*all->socket));
+	for (i = 0; i < from->n_socket; i++)
+		all->socket[all->n_socket++] = from->socket[i];
+	from->n_socket = 0;
+}
+
+static int files_obstacles(struct job *job, FilesPreflightDone *all, struct fault *found,
+			   struct fault *f)
+{
+	FilesPreflightDone *done;
+	Reply *rep = NULL;
+
+	if (crew_wait(job->crew, ROLE_FILES, &rep, f) < 0)
+		return -1;
+	done = rep->body_case == REPLY__BODY_FILES_PREFLIGHT_DONE ? rep->files_preflight_done : NULL;
+	if (done) {
+		take_sockets(all, done);
+		note_obstacles(done->obstacle, done->n_obstacle, found);
+	}
+	reply__free_unpacked(rep, NULL);
+	return 0;
+}
+
+static int socket_obstacles(struct job *job, FilesPreflightDone *all, struct fault *found,
+			    struct fault *f)
+{
+	if (all->n_socket && sockets_preflight(job, all, f) < 0)
+		return -1;
+	note_obstacles(all->obstacle, all->n_obstacle, found);
+	return 0;
+}
+
+static int mem_obstacles(struct job *job, struct fault *found, struct fault *f)
+{
+	const MemPreflightDone *done;
+	Reply *rep = NULL;
+
+	if (crew_wait(job->crew, ROLE_MEM, &rep, f) < 0)
+		return -1;
+	done = rep->body_case == REPLY__BODY_MEM_PREFLIGHT_DONE ? rep->mem_preflight_done : NULL;
+	if (done)
+		note_obstacles(done->obstacle, done->n_obstacle, found);
+	reply__free_unpacked(rep, NULL);
+	return 0;
+}
+
+static int take_answers(struct job *job, unsigned files_asked, struct fault *f)
+{
+	FilesPreflightDone *all = xcalloc(1, sizeof(*all));
+	struct fault found = { 0 };
+	int r = 0;
+
+	files_preflight_done__init(all);
+	while (r == 0 && files_asked--)
+		r = files_obstacles(job, all, &found, f);
+	if (r == 0)
+		r = socket_obstacles(job, all, &found, f);
+	files_preflight_done__free_unpacked(all, NULL);
+	if (r < 0 || mem_obstacles(job, &found, f) < 0)
+		return -1;
+	return found.code ? fault(f, -found.code, "%s", found.text) : 0;
+}
+
+static int find(struct job *job, struct obstacles *o, struct fault *f)
+{
+	pid_t root = procfs_living_thread(job->opts->pid);
+	size_t i;
+
+	/* The root is first in the walk, too. */
+	if (ask_files(job, &root, 1, f) < 0 || preflight_walk(root, &o->walked, &o->nwalked, f) < 0 ||
+	    (o->nwalked > 1 && ask_files(job, o->walked + 1, o->nwalked - 1, f) < 0) ||
+	    ask_mem(job, o, f) < 0)
+		return -1;
+	registers_prepare();
+	if (preflight_begin(&o->preflight, root, f) < 0)
+		return -1;
+	for (i = 0; i < o->nwalked; i++)
+		if (preflight_task(&o->preflight, o->walked[i], f) < 0)
+			return -1;
+	return take_answers(job, o->nwalked > 1 ? 2 : 1, f);
+}
+
+int obstacles_find(struct job *job, struct obstacles *o, struct fault *f)
+{
+	if (find(job, o, f) == 0)
+		return 0;
+	crew_quiesce(job->crew);
+	return -1;
+}
+
+static int by_pid(const void *a, const void *b)
+{
+	return *(const pid_t *)a - *(const pid_t *)b;
+}
+
+int obstacles_of_new(struct job *job, struct obstacles *o, struct fault *f)
+{
+	size_t i;
+
+	qsort(o->walked, o->nwalked, sizeof(*o->walked), by_pid);
+	for (i = 0; i < job->ntasks; i++) {
+		pid_t pid = job->tasks[i]->pid;
+
+		if (!bsearch(&pid, o->walked, o->nwalked, sizeof(pid), by_pid) &&
+		    preflight_task(&o->preflight, pid, f) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+void obstacles_free(struct obstacles *o)
+{
+	free(take_ptr(&o->walked));
+}
