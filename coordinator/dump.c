@@ -68,18 +68,21 @@ static int check_root(struct job *job, struct fault *f)
 	return preflight_session(root, st.sid, job->opts, f);
 }
 
+/* The images of an older dump go last: a dump that is refused leaves them. */
 static int prepare(struct job *job, struct fault *f)
 {
 	struct dump_state *d = state(job);
 
 	if (scripts_run(job, "pre-dump", f) < 0 || check_root(job, f) < 0 ||
-	    labels_check_option(job->opts, f) < 0 || seal_break(job, f) < 0)
+	    labels_check_option(job->opts, f) < 0)
 		return -1;
 	if (crew_start(job, 1u << ROLE_MEM | 1u << ROLE_FILES, f) < 0)
 		return -1;
 	step(job, "crew");
 	d->sets = cgroup_sets_new(job, f);
-	return d->sets ? obstacles_find(job, &d->obstacles, f) : -1;
+	if (!d->sets || obstacles_find(job, &d->obstacles, f) < 0)
+		return -1;
+	return seal_break(job, f);
 }
 
 /* ---- freeze ---- */

@@ -386,6 +386,27 @@ def irmap_cache(plan, directory):
     target.finish()
 
 
+def refused_keeps(plan, directory):
+    """A dump that is refused before the freeze leaves the older dump in its directory whole."""
+    if plan.dumper.is_criu:
+        raise tool.Skip("CRIU begins to write before it refuses")
+    target = Target(plan, directory, "end, other = os.pipe()", "os.write(other, b'x'); os.read(end, 1)")
+    target.dump()
+    old, end = socket.socketpair()
+    second = os.path.join(directory, "second")
+    os.mkdir(second)
+    os.chmod(second, 0o777)
+    obstacle = Target(plan, second, "", "", stdout=end)
+    end.close()
+    obstacle.new_images = lambda: None
+    obstacle.images = target.images
+    obstacle.refused("dump", "is held by no task of the tree")
+    target.restore()
+    target.finish()
+    tool.kill_tree(obstacle.pid)
+    old.close()
+
+
 def exec_command(plan, directory):
     """--exec-cmd: the command takes the place of the restore, as parent of the tree, and sees to it."""
     target = Target(plan, directory, "", "")
@@ -401,7 +422,7 @@ def exec_command(plan, directory):
 
 TESTS = [pipe_outside, socket_outside, datagrams_outside, file_by_path, file_external, memory_file,
          fifo_by_path, terminal, ghost_limit, link_remap, file_locks, changed_size, changed_mode, build_id,
-         irmap_cache, exec_command]
+         irmap_cache, refused_keeps, exec_command]
 
 
 def main():
