@@ -117,6 +117,12 @@ static int end_zombies(struct job *job, struct fault *f)
 
 /* ---- the end ---- */
 
+static void remove_pidfile(struct job *job)
+{
+	if (job->opts->pidfile)
+		unlinkat(job->work_dir, job->opts->pidfile, 0);
+}
+
 static int write_pidfile(struct job *job, struct fault *f)
 {
 	AUTO_CLOSE int fd = -1;
@@ -124,9 +130,13 @@ static int write_pidfile(struct job *job, struct fault *f)
 	if (!job->opts->pidfile)
 		return 0;
 	fd = openat(job->work_dir, job->opts->pidfile, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (fd < 0 || dprintf(fd, "%d", job->tasks[0]->pid) <= 0)
-		return fault(f, errno, "write the pidfile %s", job->opts->pidfile);
-	return 0;
+	if (fd < 0)
+		return fault(f, errno, "make the pidfile %s", job->opts->pidfile);
+	if (dprintf(fd, "%d", job->tasks[0]->pid) > 0)
+		return 0;
+	fault(f, errno, "write the pidfile %s", job->opts->pidfile);
+	remove_pidfile(job);
+	return -1;
 }
 
 static int end_leaders(struct job *job, struct fault *f)
@@ -134,14 +144,22 @@ static int end_leaders(struct job *job, struct fault *f)
 	return finish_prepare(job, f) < 0 ? -1 : task_restore_late(job, f);
 }
 
-static int stop_tasks(struct job *job, struct fault *f)
+static int load_tasks(struct job *job, struct fault *f)
 {
-	if (scripts_run(job, "post-restore", f) < 0 || write_pidfile(job, f) < 0 ||
-	    finish_seize(job, f) < 0)
+	if (finish_seize(job, f) < 0)
 		return -1;
 	step(job, "all stopped");
-	if (finish_registers(job, f) < 0)
+	return finish_registers(job, f);
+}
+
+static int stop_tasks(struct job *job, struct fault *f)
+{
+	if (scripts_run(job, "post-restore", f) < 0 || write_pidfile(job, f) < 0)
 		return -1;
+	if (load_tasks(job, f) < 0) {
+		remove_pidfile(job);
+		return -1;
+	}
 	job->timing.restore_us = job_elapsed_us(job);
 	return 0;
 }
@@ -197,7 +215,7 @@ static const struct stage stages[] = {
 	{ "state", task_restore, NULL },
 	{ "leaders", end_leaders, NULL },
 	{ "limits", cgroups_write, NULL },
-	{ "stop", stop_tasks, NULL },
+	{ "stop", stop_tasks, remove_pidfile },
 	{ "release", release, NULL },
 };
 
