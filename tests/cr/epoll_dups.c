@@ -5,11 +5,12 @@
  */
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "../case.h"
 
-static int outer, inner, moved, other, twice, again, shot[2];
+static int outer, inner, moved, other, twice, again, shot[2], pairs[2][2], moved_socket;
 
 static void ctl(int set, int op, int fd, uint32_t events, uint64_t data)
 {
@@ -28,6 +29,29 @@ static unsigned int ready(int set)
 	for (int i = 0; i < n; i++)
 		seen |= 1u << e[i].data.u64;
 	return seen;
+}
+
+/* The same with sockets, which are told apart by their inodes. */
+static void watch_sockets(void)
+{
+	int i;
+
+	for (i = 0; i < 2; i++)
+		CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pairs[i]) == 0);
+	ctl(inner, EPOLL_CTL_ADD, pairs[0][0], EPOLLIN, 6);
+	moved_socket = dup(pairs[0][0]);
+	CHECK(dup2(pairs[1][0], pairs[0][0]) == pairs[0][0]);
+	ctl(inner, EPOLL_CTL_ADD, pairs[0][0], EPOLLIN, 7);
+}
+
+static void check_sockets(void)
+{
+	char byte;
+
+	CHECK(write(pairs[0][1], "x", 1) == 1 && ready(inner) == 1 << 6);
+	CHECK(write(pairs[1][1], "y", 1) == 1 && ready(inner) == (1 << 6 | 1 << 7));
+	CHECK(read(moved_socket, &byte, 1) == 1 && byte == 'x');
+	CHECK(read(pairs[1][0], &byte, 1) == 1 && byte == 'y' && ready(inner) == 0);
 }
 
 static void before(void)
@@ -49,6 +73,7 @@ static void before(void)
 	again = dup(twice);
 	ctl(inner, EPOLL_CTL_ADD, twice, EPOLLIN, 3);
 	ctl(inner, EPOLL_CTL_ADD, again, EPOLLIN, 4);
+	watch_sockets();
 	/* switched off, with something to report */
 	CHECK(pipe(shot) == 0 && write(shot[1], "x", 1) == 1);
 	ctl(inner, EPOLL_CTL_ADD, shot[0], EPOLLIN | EPOLLONESHOT, 5);
@@ -66,6 +91,7 @@ static void after(void)
 	CHECK(read(moved, &one, 8) == 8 && read(other, &one, 8) == 8);
 	CHECK(write(twice, &one, 8) == 8 && ready(inner) == (1 << 3 | 1 << 4));
 	CHECK(read(again, &one, 8) == 8 && ready(outer) == 0);
+	check_sockets();
 	close(shot[1]);
 	CHECK(ready(inner) == 0);			/* hang-up, but switched off */
 	ctl(inner, EPOLL_CTL_MOD, shot[0], EPOLLIN | EPOLLONESHOT, 5);

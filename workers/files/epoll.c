@@ -24,6 +24,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -31,7 +32,9 @@
 #include "workers/common/gate_client.h"
 #include "workers/files/anon.h"
 #include "workers/files/files.h"
+#include "workers/files/identity.h"
 #include "workers/files/prepare.h"
+#include "workers/files/socket.h"
 
 #define GATE_TIMEOUT_MS 30000
 /* What stays of the events of a watch that is switched off. */
@@ -42,6 +45,7 @@ struct note {
 	int fd;
 	uint32_t id;
 	bool first;			/* of its id */
+	uint64_t socket;		/* the inode of a socket; 0: something else */
 };
 
 struct set {
@@ -59,6 +63,7 @@ struct epolls {
 	struct set *set;
 	size_t nsets, sets_cap;
 	uint32_t last_id;
+	uint32_t socket_dev;		/* of all sockets, as in fdinfo */
 };
 
 static struct epolls *epolls(struct files *fs)
@@ -68,15 +73,27 @@ static struct epolls *epolls(struct files *fs)
 	return fs->epolls;
 }
 
+static bool is_socket(FdTypes type)
+{
+	const struct file_type *t = type_of_entry(type);
+
+	return t && socket_is(t);
+}
+
 void epoll_note(struct files *fs, const struct facts *x)
 {
 	struct epolls *s = epolls(fs);
 	struct note *n = grow(&s->note, s->n++, &s->cap, sizeof(*n));
 
 	/* Ids of descriptors are given out in the order they are met. */
-	*n = (struct note){ x->pid, x->fd, x->id, x->id > s->last_id };
+	*n = (struct note){ x->pid, x->fd, x->id, x->id > s->last_id, 0 };
 	if (n->first)
 		s->last_id = x->id;
+	if (!is_socket(identity_type(fs, x->id)))
+		return;
+	n->socket = x->st.st_ino;
+	if (n->first)
+		s->socket_dev = major(x->st.st_dev) << 20 | minor(x->st.st_dev);
 }
 
 /* Dump */
@@ -228,18 +245,53 @@ static int renumber(const struct epolls *s, const struct set *t, const struct kc
 		     ", and no task that is dumped has that file open");
 }
 
+/* The descriptors of a task: they are one after the other, in the order of their numbers. */
+static const struct note *notes_of(const struct epolls *s, pid_t pid, size_t *n)
+{
+	size_t first = 0, end;
+
+	while (first < s->n && s->note[first].pid != pid)
+		first++;
+	for (end = first; end < s->n && s->note[end].pid == pid; end++)
+		;
+	*n = end - first;
+	return &s->note[first];
+}
+
+static int by_number(const void *a, const void *b)
+{
+	return ((const struct note *)a)->fd - ((const struct note *)b)->fd;
+}
+
+/*
+ * Does the watch's own number lead to the socket it watches? A socket is opened once only, so its
+ * inode tells; kcmp would take as long as there are watches, for each.
+ */
+static bool is_socket_there(const struct epolls *s, const struct note *notes, size_t n,
+			    const EventpollTfdEntry *w)
+{
+	const struct note key = { .fd = w->tfd };
+	const struct note *d = n ? bsearch(&key, notes, n, sizeof(*notes), by_number) : NULL;
+
+	return d && d->socket && w->has_inode && w->inode == d->socket && w->dev == s->socket_dev;
+}
+
 /* Each watch of a set gets a number that leads to its file. */
 static int resolve(const struct epolls *s, struct set *t, struct fault *f)
 {
 	AUTO_FREE uint32_t *numbers = xcalloc(t->e.n_tfd + 1, sizeof(*numbers));
-	size_t i;
+	size_t i, n;
+	const struct note *notes = notes_of(s, t->pid, &n);
 
-	t->flying = !has(s, t->pid, -1, 0);
+	t->flying = !n;
 	for (i = 0; i < t->e.n_tfd; i++)
 		numbers[i] = t->e.tfd[i]->tfd;
 	for (i = 0; i < t->e.n_tfd; i++) {
-		const struct kcmp_epoll_slot slot = { t->fd, numbers[i], rank(numbers, i) };
+		struct kcmp_epoll_slot slot = { t->fd, numbers[i], 0 };
 
+		if (is_socket_there(s, notes, n, t->e.tfd[i]))
+			continue;
+		slot.toff = rank(numbers, i);
 		if (!stands(s, t, &slot, numbers[i]) &&
 		    renumber(s, t, &slot, numbers, t->e.tfd[i], f) < 0)
 			return -1;
