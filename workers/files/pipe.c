@@ -294,7 +294,7 @@ static int make_pipe(struct files *fs, struct pipe *p, struct fault *f)
 		return fill(p, p->fd[1], f);
 	if (fcntl(p->fd[1], F_SETFL, O_NONBLOCK) < 0 || fill(p, p->fd[1], f) < 0 ||
 	    fcntl(p->fd[1], F_SETFL, 0) < 0)
-		return fault(f, errno, "fill pipe %u", p->id);
+		return f->code ? -1 : fault(f, errno, "fill pipe %u", p->id);
 	return 0;
 }
 
