@@ -272,8 +272,8 @@ static void learn_devices(struct probe *p)
 }
 
 /*
- * The name of a pipe or a socket follows from its inode: no look at /proc, which costs 3 us. Not so of a
- * FIFO or a socket's name in a file system.
+ * The name of a pipe or a socket follows from its inode: no look at /proc, which costs 3 us. Not so of
+ * a FIFO or a socket's name in a file system.
  */
 static bool name_by_inode(struct probe *p)
 {
