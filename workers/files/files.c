@@ -35,13 +35,14 @@ static struct files state;
 /*
  * What the tasks' files may take: to look into tasks of any uid and open map_files, to open any
  * path and make nodes, to give files back their owners and modes, to name owners as other uids,
- * to enter a root directory, to make tun devices, and to exceed limits where the user has that right.
+ * to enter a root directory, to make tun devices, to open the kernel log, and to exceed limits
+ * where the user has that right.
  */
 static const cap_value_t files_caps[] = {
 	CAP_SYS_PTRACE, CAP_CHECKPOINT_RESTORE, CAP_SYS_ADMIN, CAP_DAC_OVERRIDE,
 	CAP_DAC_READ_SEARCH, CAP_CHOWN, CAP_FOWNER, CAP_FSETID, CAP_MKNOD, CAP_SETUID, CAP_SETGID,
 	CAP_LEASE, CAP_SYS_RESOURCE, CAP_SYS_CHROOT, CAP_SYS_TTY_CONFIG, CAP_KILL, CAP_WAKE_ALARM,
-	CAP_NET_ADMIN,
+	CAP_NET_ADMIN, CAP_SYSLOG,
 };
 
 const Options *files_opts(const struct files *fs)

@@ -66,6 +66,12 @@ static bool match_memory(const struct facts *x)
 	       starts(x, "/anon_hugepage");
 }
 
+/* It has one link, unlike a deleted file of that name. */
+static bool match_secret(const struct facts *x)
+{
+	return x->link && !strcmp(x->link, "/secretmem (deleted)") && x->st.st_nlink == 1;
+}
+
 static bool match_device(const struct facts *x)
 {
 	return S_ISCHR(x->st.st_mode) || S_ISBLK(x->st.st_mode);
@@ -115,6 +121,13 @@ static const struct file_type memory_row = {
 		  " yet: dump before the program opens it",
 };
 
+static const struct file_type secret_row = {
+	.name = "file of secret memory (memfd_secret)",
+	.match = match_secret,
+	.refuse = "the kernel shows its contents to nobody but its tasks: dump before the program opens"
+		  " it or after it has closed it",
+};
+
 static const struct file_type device_row = {
 	.name = "device",
 	.match = match_device,
@@ -148,6 +161,7 @@ const struct file_type *const file_types[] = {
 	&bpf_other_row,
 	&anonymous_row,
 	&memfd_type,
+	&secret_row,
 	&memory_row,
 	&pipe_type,
 	&fifo_type,
