@@ -261,6 +261,11 @@ static int cannot_stop(struct freezer *z, struct task *t, pid_t tid, struct faul
 			     "to exec or exit; dump it later", t->pid, child->pid);
 	procfs_stat(t->pid, tid, &st, &ignored);
 	where = procfs_read(t->pid, tid, "wchan", NULL, &ignored);
+	if (st.state == 'R')
+		return fault(f, -ETIMEDOUT, "task %d (%s), thread %d cannot be stopped within %u s: it is in "
+			     "one long system call (a fork, mmap or munmap of much memory?); try later "
+			     "or raise --timeout", t->pid, st.comm, tid,
+			     z->job->opts->timeout_s);
 	return fault(f, -ETIMEDOUT, "task %d (%s), thread %d cannot be stopped within %u s: state %c in "
 		     "kernel function %s; try later or raise --timeout", t->pid, st.comm, tid,
 		     z->job->opts->timeout_s, st.state, where && *where ? where : "unknown");
