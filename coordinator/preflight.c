@@ -20,6 +20,7 @@
 #include "workers/common/procfs.h"
 
 #define KERNEL_THREAD 0x200000u		/* PF_KTHREAD */
+#define EXITING 0x4u			/* PF_EXITING */
 
 static bool is_time(size_t i)
 {
@@ -189,18 +190,22 @@ static int check_live(const struct preflight *pf, pid_t pid, const struct proc_s
 	return check_label(pf, pid, st->comm, f);
 }
 
+/* A task on its way out has no namespaces any more (EACCES), among other things. */
+static bool is_ending(pid_t pid, struct proc_stat *st, struct fault *f)
+{
+	if (procfs_stat(pid, 0, st, f) < 0)
+		return f->code == ENOENT || f->code == ESRCH;
+	return st->state == 'Z' || st->state == 'X' || st->flags & EXITING;
+}
+
 int preflight_task(const struct preflight *pf, pid_t pid, struct fault *f)
 {
-	struct fault own = { 0 };
+	struct fault own = { 0 }, again = { 0 };
 	struct proc_stat st;
 
-	if (procfs_stat(pid, 0, &st, &own) == 0) {
-		if (st.state == 'Z' || st.state == 'X')
-			return 0;
-		if (check_live(pf, pid, &st, &own) == 0)
-			return 0;
-	}
-	if (own.code == ENOENT || own.code == ESRCH)
+	if (is_ending(pid, &st, &own) || (!own.code && check_live(pf, pid, &st, &own) == 0))
+		return 0;
+	if (is_ending(pid, &st, &again))
 		return 0;
 	return fault(f, -own.code, "%s", own.text);
 }
