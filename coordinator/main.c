@@ -8,9 +8,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "coordinator/check.h"
 #include "coordinator/crew.h"
@@ -23,6 +25,10 @@
 
 /* The version of CRIU whose images, options and behaviour we speak; tools compare it. */
 #define CRIU_VERSION "4.2"
+
+/* A dump that met a state that passes: no new try after so long. */
+#define TRY_FOR_MS 1000
+#define TRY_UNTIL "STASIS_TRY_UNTIL"	/* CLOCK_MONOTONIC in milliseconds */
 
 static const char *command_name(const struct cmdline *c)
 {
@@ -48,7 +54,8 @@ static int open_log(struct job *job, struct fault *f)
 		snprintf(path, sizeof(path), "%s.%d", o->log_file, getpid());
 	else
 		snprintf(path, sizeof(path), "%s", o->log_file);
-	fd = openat(job->work_dir, path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+	fd = openat(job->work_dir, path, O_WRONLY | O_CREAT | (getenv(TRY_UNTIL) ? 0 : O_TRUNC) |
+		    O_APPEND | O_CLOEXEC, 0600);
 	return fd < 0 ? fault(f, errno, "log file %s", path) : fd;
 }
 
@@ -148,7 +155,36 @@ static int run(struct job *job, const struct cmdline *c, struct fault *f)
 	return r > 0 ? 1 : r;
 }
 
-static int operate(const struct cmdline *c)
+/*
+ * Some states pass by themselves and cannot be dumped (EAGAIN): under load there is always a
+ * connection that waits to be accepted. Then all was undone, the tree runs on for a moment, and a
+ * fresh stasis tries again: workers can only be forked before the bus is open. Until when is in
+ * the environment. Scripts would run for each try, and workers started by hand serve one, so
+ * with them there is no other.
+ */
+static void try_again(const struct job *job, const struct cmdline *c, char **argv,
+		      const struct fault *f)
+{
+	const char *until = getenv(TRY_UNTIL);
+	struct timespec pause = { 0 }, now;
+	char text[24];
+	int64_t now_ms;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	now_ms = now.tv_sec * 1000ll + now.tv_nsec / 1000000;
+	if (c->command != CMD_DUMP || f->code != EAGAIN || job->opts->action_script ||
+	    job->opts->n_worker || (until && atoll(until) < now_ms))
+		return;
+	snprintf(text, sizeof(text), "%lld", (long long)now_ms + TRY_FOR_MS);
+	setenv(TRY_UNTIL, text, 0);
+	log_info("trying again, for this may pass: %s", f->text);
+	/* Not in step with the program. */
+	pause.tv_nsec = 5000000 + now.tv_nsec % 50000000;
+	nanosleep(&pause, NULL);
+	execv("/proc/self/exe", argv);
+}
+
+static int operate(const struct cmdline *c, char **argv)
 {
 	struct job job = { .opts = c->opts, .image_dir = -1, .work_dir = -1,
 			   .network_lock = -1 };
@@ -167,6 +203,7 @@ static int operate(const struct cmdline *c)
 		r = become_command(c, &start, &f);
 	if (r >= 0)
 		return r;
+	try_again(&job, c, argv, &f);
 	/* Once: in the log, and last on stderr. */
 	if (log_fd() != STDERR_FILENO)
 		log_error("%s FAILED: %s", c->command == CMD_DUMP ? "Dumping" :
@@ -217,10 +254,10 @@ int main(int argc, char **argv)
 		printf("Version: %s\n", CRIU_VERSION);
 		return 0;
 	case CMD_CHECK:
-		return c.opts->has_pid ? operate(&c) : check(&c);
+		return c.opts->has_pid ? operate(&c, argv) : check(&c);
 	case CMD_SHOW:
 		return show(&c);
 	default:
-		return operate(&c);
+		return operate(&c, argv);
 	}
 }

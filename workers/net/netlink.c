@@ -48,7 +48,7 @@ static int check_queue(const struct sock *s, struct fault *f)
 
 	if (recv(s->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN)
 		return 0;
-	return fault(f, -EBUSY, "%s: messages wait in its queue, which cannot be restored: dump again "
+	return fault(f, -EAGAIN, "%s: messages wait in its queue, which cannot be restored: dump again "
 		     "when the program has read them", sock_name(s, who, sizeof(who)));
 }
 
@@ -127,7 +127,7 @@ static int read_names(struct net *net, const struct sock *s, NetlinkSkEntry *e, 
 		return 0;
 	e->state = t->m.ndiag_state;
 	if (t->flags & NDIAG_FLAG_CB_RUNNING)
-		return fault(f, -EBUSY, "%s: a list it asked for is not read to the end: dump again when it "
+		return fault(f, -EAGAIN, "%s: a list it asked for is not read to the end: dump again when it "
 			     "is", sock_name(s, who, sizeof(who)));
 	return 0;
 }

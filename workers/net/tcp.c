@@ -110,7 +110,7 @@ static int check_listener(const struct net *net, const struct tcp *t, struct fau
 
 	if (t->info.tcpi_state != TCP_LISTEN || !t->info.tcpi_unacked || net_opts(net)->skip_in_flight)
 		return 0;
-	return fault(f, -EBUSY, "%u connections to %s are not accepted yet: give --skip-in-flight to lose "
+	return fault(f, -EAGAIN, "%u connections to %s are not accepted yet: give --skip-in-flight to lose "
 		     "them, or try again", t->info.tcpi_unacked, inet_text(&t->own, own));
 }
 

@@ -342,7 +342,7 @@ static int describe_waiting(const struct sock *s, const struct unix_rec *r, Unix
 		return fault(f, -ENOTSUP, "%s: its connection to a socket outside the tree is not accepted "
 			     "yet: dump again when it is", sock_name(s, who, sizeof(who)));
 	if (r->room)
-		return fault(f, -EBUSY, "%s: it sent data before its connection was accepted, which cannot "
+		return fault(f, -EAGAIN, "%s: it sent data before its connection was accepted, which cannot "
 			     "be seen: dump again when socket %u has accepted it",
 			     sock_name(s, who, sizeof(who)), r->listener->ino);
 	e->peer = r->listener->ino;
@@ -364,7 +364,7 @@ static int describe_listening(const struct net *net, const struct sock *s, const
 	for (i = 0; i < r->nicons; i++) {
 		icon = unix_diag_find(net->unix_dump->diag, r->icons[i]);
 		if (!r->icons[i])
-			return fault(f, -EBUSY, "%s: a connection to it was closed before it was accepted, "
+			return fault(f, -EAGAIN, "%s: a connection to it was closed before it was accepted, "
 				     "which cannot be restored: dump again when it has been accepted",
 				     sock_name(s, who, sizeof(who)));
 		if (icon && icon->s)
