@@ -82,7 +82,7 @@ static int group(struct task **tasks, size_t n, const struct kind *k, struct fau
 		if (r != 0)
 			continue;
 		if (!k->shared)
-			return fault(f, -ENOTSUP, "tasks %d and %d share their %s (clone without fork, "
+			return fault(f, -EAGAIN, "tasks %d and %d share their %s (clone without fork, "
 				     "vfork?): this cannot be restored; dump after they have parted",
 				     tasks[i - 1]->pid, tasks[i]->pid, k->name);
 		*id_of(tasks[i], k) = *id_of(tasks[i - 1], k);
