@@ -106,7 +106,7 @@ static void glance_at(struct net *net, const SocketRef *ref)
 	struct fault gone = { 0 };
 
 	if (!net_sock_by_ino(net, ref->ino))
-		sock_add(net, ref, true, &gone);
+		sock_glance(net, ref, &gone);
 }
 
 /* An obstacle, or nothing. */
@@ -188,18 +188,26 @@ static int on_net_survey(struct call *c, struct fault *f)
 	return 0;
 }
 
-static int collect_one(struct net *net, const SocketRef *ref, struct fault *f)
+static int collect_one(struct net *net, struct sock *s, struct fault *f)
 {
-	struct sock *s;
-
-	if (net_sock(net, ref->id))
-		return fault(f, -EPROTO, "socket %u is collected twice", ref->id);
-	s = sock_add(net, ref, false, f);
-	if (!s)
-		return -1;
 	if (s->kind->refuse)
 		return refuse(s, f);
 	return s->kind->collect ? s->kind->collect(net, s, f) : 0;
+}
+
+static int collect_all(struct net *net, const NetCollect *req, struct fault *f)
+{
+	size_t i = sock_count(net);
+
+	if (sock_add_all(net, req->socket, req->n_socket, f) < 0)
+		return -1;
+	for (; i < sock_count(net); i++)
+		if (collect_one(net, sock_at(net, i), f) < 0)
+			return -1;
+	for (i = 0; sock_kinds[i]; i++)
+		if (sock_kinds[i]->collected && sock_kinds[i]->collected(net, f) < 0)
+			return -1;
+	return 0;
 }
 
 static int on_net_collect(struct call *c, struct fault *f)
@@ -207,18 +215,13 @@ static int on_net_collect(struct call *c, struct fault *f)
 	const NetCollect *req = c->req->net_collect;
 	struct net *net = begin(c);
 	NetCollected *done;
-	size_t i;
 
 	net->ns_id = req->ns_id;
 	net->root_pid = req->root_pid;
 	if (!net->run_id)
 		net->run_id = xstrdup(req->run_id);
-	for (i = 0; i < req->n_socket; i++)
-		if (collect_one(net, req->socket[i], f) < 0)
-			return -1;
-	for (i = 0; sock_kinds[i]; i++)
-		if (sock_kinds[i]->collected && sock_kinds[i]->collected(net, f) < 0)
-			return -1;
+	if (collect_all(net, req, f) < 0)
+		return -1;
 	done = xcalloc(1, sizeof(*done));
 	net_collected__init(done);
 	done->pid = getpid();

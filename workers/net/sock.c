@@ -20,6 +20,7 @@
 #include "workers/common/parallel.h"
 
 #define BUCKETS 4096
+#define TASKS_MAX 4096		/* that are open at once */
 
 /* An index: chains of sockets by a number, in the order they came. */
 struct slot {
@@ -134,22 +135,127 @@ static int ask_kind(struct sock *s, struct fault *f)
 	return 0;
 }
 
-struct sock *sock_add(struct net *net, const SocketRef *ref, bool running, struct fault *f)
+/* A socket and what is known of it without it. */
+static struct sock *new_sock(struct net *net, const SocketRef *ref)
 {
 	struct sock *s = xcalloc(1, sizeof(*s));
 
 	*s = (struct sock){ .id = ref->id, .fd = -1, .ino = ref->ino, .pid = ref->pid, .pfd = ref->fd,
 			    .flags = ref->flags };
 	s->kind = kind_of_known(net, s);
-	if (!running || !s->kind)
+	s->fown = copy_fown(ref->fown);
+	return s;
+}
+
+int sock_glance(struct net *net, const SocketRef *ref, struct fault *f)
+{
+	struct sock *s = new_sock(net, ref);
+
+	if (!s->kind)
 		s->fd = duplicate(socks_of(net), ref->pid, ref->fd, f);
-	if ((s->fd >= 0 || (running && s->kind)) && (s->kind || ask_kind(s, f) == 0)) {
-		s->fown = copy_fown(ref->fown);
-		return add(net, s);
+	if (s->kind || (s->fd >= 0 && ask_kind(s, f) == 0)) {
+		add(net, s);
+		return 0;
 	}
 	auto_close(&s->fd);
+	free(s->fown);
 	free(s);
-	return NULL;
+	return -1;
+}
+
+/* Duplicates that threads make. */
+struct copies {
+	SocketRef *const *ref;
+	int *pidfd;			/* of the task of each */
+	int *fd;			/* -1: not made */
+};
+
+static int copy_one(void *ctx, size_t i, struct fault *f)
+{
+	const struct copies *c = ctx;
+
+	c->fd[i] = syscall(SYS_pidfd_getfd, c->pidfd[i], c->ref[i]->fd, 0);
+	return c->fd[i] >= 0 ? 0 : fault(f, errno, "duplicate descriptor %d of task %d", c->ref[i]->fd,
+					 c->ref[i]->pid);
+}
+
+static int open_tasks(struct copies *c, size_t n, struct fault *f)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		if (i && c->ref[i]->pid == c->ref[i - 1]->pid)
+			c->pidfd[i] = c->pidfd[i - 1];
+		else
+			c->pidfd[i] = syscall(SYS_pidfd_open, c->ref[i]->pid, 0);
+		if (c->pidfd[i] < 0)
+			return fault(f, errno, "open task %d", c->ref[i]->pid);
+	}
+	return 0;
+}
+
+static void close_tasks(const struct copies *c, size_t n)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		if (c->pidfd[i] >= 0 && (i + 1 == n || c->pidfd[i + 1] != c->pidfd[i]))
+			close(c->pidfd[i]);
+}
+
+/* The kernel's lists are read while threads make the duplicates. */
+static int add_all(struct net *net, struct copies *c, size_t n, struct fault *f)
+{
+	const size_t first = sock_count(net);
+	struct parallel *p = parallel_start(n, copy_one, c);
+	size_t i;
+	int r = 0;
+
+	for (i = 0; i < n && r == 0; i++) {
+		if (net_sock(net, c->ref[i]->id))
+			r = fault(f, -EPROTO, "socket %u is collected twice", c->ref[i]->id);
+		else
+			add(net, new_sock(net, c->ref[i]));
+	}
+	if (parallel_join(p, f) < 0)
+		r = -1;
+	for (i = first; i < sock_count(net); i++)
+		sock_at(net, i)->fd = take_fd(&c->fd[i - first]);
+	for (i = first; i < sock_count(net) && r == 0; i++)
+		if (!sock_at(net, i)->kind)
+			r = ask_kind(sock_at(net, i), f);
+	return r;
+}
+
+static int add_some(struct net *net, SocketRef *const *refs, size_t n, struct fault *f)
+{
+	struct copies c = { refs, xcalloc(n, sizeof(int)), xcalloc(n, sizeof(int)) };
+	size_t i;
+	int r;
+
+	for (i = 0; i < n; i++)
+		c.pidfd[i] = c.fd[i] = -1;
+	r = open_tasks(&c, n, f);
+	if (r == 0)
+		r = add_all(net, &c, n, f);
+	for (i = 0; i < n; i++)
+		auto_close(&c.fd[i]);
+	close_tasks(&c, n);
+	free(c.pidfd);
+	free(c.fd);
+	return r;
+}
+
+int sock_add_all(struct net *net, SocketRef *const *refs, size_t n, struct fault *f)
+{
+	size_t i, some;
+
+	for (i = 0; i < n; i += some) {
+		some = n - i < TASKS_MAX ? n - i : TASKS_MAX;
+		if (add_some(net, refs + i, some, f) < 0)
+			return -1;
+	}
+	return 0;
 }
 
 int sock_add_entry(struct net *net, FileEntry *e, const struct sock_kind *kind, struct fault *f)

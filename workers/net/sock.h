@@ -9,11 +9,13 @@
 #include "workers/net/net.h"
 
 /*
- * Dump: take a duplicate of a socket and learn what it is. NULL with f set; f->code is ESRCH or EBADF
- * when it is gone. The socket belongs to net. running: the task runs, no duplicate is taken of what is
- * known without.
+ * Before a dump, the task runs: learn what a socket is; a duplicate is taken only of what is not known
+ * without. -1 with f set; f->code is ESRCH or EBADF when it is gone.
  */
-struct sock *sock_add(struct net *net, const SocketRef *ref, bool running, struct fault *f);
+int sock_glance(struct net *net, const SocketRef *ref, struct fault *f);
+
+/* Dump: take a duplicate of each and learn what it is. After a fault some are known, some have no kind. */
+int sock_add_all(struct net *net, SocketRef *const *refs, size_t n, struct fault *f);
 
 /* Restore: add the socket of an entry, which is taken over. -1: the id is taken. */
 int sock_add_entry(struct net *net, FileEntry *e, const struct sock_kind *kind, struct fault *f);
