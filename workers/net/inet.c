@@ -239,7 +239,7 @@ int inet_read(struct net *net, struct sock *s, struct inet_entry *x, struct faul
 	e->flags = s->flags;
 	e->has_ns_id = true;
 	e->ns_id = net->ns_id;
-	e->fown = s->fown;
+	e->fown = &s->fown;
 	e->opts = &x->opts;
 	e->ip_opts = &x->ip;
 	if (read_names(s, x, f) < 0 || read_owner(s->fd, e, f) < 0 ||

@@ -29,6 +29,7 @@ struct sock {
 	int fd;				/* ours: a duplicate (dump), the socket itself (restore); -1: none,
 					   as in preflight() of what knows() told */
 	void *priv;			/* the kind's own, released by its end() */
+	struct sock *next_by_id, *next_by_ino;	/* sock.c's */
 
 	/* dump */
 	uint64_t ino;
@@ -36,7 +37,7 @@ struct sock {
 	int pfd;
 	int family, type, protocol;
 	uint32_t flags;			/* as F_GETFL, without O_CLOEXEC */
-	FownEntry *fown;		/* ready for an entry */
+	FownEntry fown;			/* ready for an entry */
 	bool written;
 
 	/* restore */

@@ -146,7 +146,7 @@ static int write_netlink(struct net *net, struct sock *s, struct fault *f)
 	e.flags = s->flags;
 	e.has_ns_id = true;
 	e.ns_id = net->ns_id;
-	e.fown = s->fown;
+	e.fown = &s->fown;
 	e.opts = &opts;
 	file.type = FD_TYPES__NETLINKSK;
 	file.id = s->id;

@@ -162,7 +162,7 @@ static int write_packet(struct net *net, struct sock *s, struct fault *f)
 	e.flags = s->flags;
 	e.has_ns_id = true;
 	e.ns_id = net->ns_id;
-	e.fown = s->fown;
+	e.fown = &s->fown;
 	e.opts = &opts;
 	file.type = FD_TYPES__PACKETSK;
 	file.id = s->id;

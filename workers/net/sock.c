@@ -22,16 +22,10 @@
 #define BUCKETS 4096
 #define TASKS_MAX 4096		/* that are open at once */
 
-/* An index: chains of sockets by a number, in the order they came. */
-struct slot {
-	struct sock *s;
-	struct slot *next;
-};
-
 struct socks {
 	struct sock **list;
 	size_t n, cap;
-	struct slot *by_id[BUCKETS], *by_ino[BUCKETS];
+	struct sock *by_id[BUCKETS], *by_ino[BUCKETS];	/* chains, the newest first */
 	pid_t pid;			/* whom pidfd refers to */
 	int pidfd;
 };
@@ -45,49 +39,42 @@ static struct socks *socks_of(struct net *net)
 	return net->socks;
 }
 
-static struct slot **bucket(struct slot **index, uint64_t key)
+static struct sock **bucket(struct sock **index, uint64_t key)
 {
 	return &index[(key * 0x9e3779b97f4a7c15ull) >> 52];
 }
 
-static void index_add(struct slot **index, uint64_t key, struct sock *s)
-{
-	struct slot **at = bucket(index, key), *slot = xcalloc(1, sizeof(*slot));
-
-	slot->s = s;
-	slot->next = *at;
-	*at = slot;
-}
-
 struct sock *net_sock(struct net *net, uint32_t id)
 {
-	struct slot *at;
+	struct sock *s = net->socks ? *bucket(net->socks->by_id, id) : NULL;
 
-	for (at = net->socks ? *bucket(net->socks->by_id, id) : NULL; at; at = at->next)
-		if (at->s->id == id)
-			return at->s;
-	return NULL;
+	while (s && s->id != id)
+		s = s->next_by_id;
+	return s;
 }
 
 struct sock *net_sock_by_ino(struct net *net, uint64_t ino)
 {
-	struct slot *at;
+	struct sock *s = net->socks ? *bucket(net->socks->by_ino, ino) : NULL;
 
-	for (at = net->socks ? *bucket(net->socks->by_ino, ino) : NULL; at; at = at->next)
-		if (at->s->ino == ino)
-			return at->s;
-	return NULL;
+	while (s && s->ino != ino)
+		s = s->next_by_ino;
+	return s;
 }
 
 static struct sock *add(struct net *net, struct sock *s)
 {
 	struct socks *all = socks_of(net);
+	struct sock **same_id = bucket(all->by_id, s->id), **same_ino = bucket(all->by_ino, s->ino);
 
 	*(struct sock **)grow(&all->list, all->n, &all->cap, sizeof(s)) = s;
 	all->n++;
-	index_add(all->by_id, s->id, s);
-	if (s->ino)
-		index_add(all->by_ino, s->ino, s);
+	s->next_by_id = *same_id;
+	*same_id = s;
+	if (s->ino) {
+		s->next_by_ino = *same_ino;
+		*same_ino = s;
+	}
 	return s;
 }
 
@@ -114,17 +101,6 @@ static int ask_number(int fd, int option, int *value)
 	return getsockopt(fd, SOL_SOCKET, option, value, &len);
 }
 
-static FownEntry *copy_fown(const FownEntry *from)
-{
-	FownEntry *e = xcalloc(1, sizeof(*e));
-
-	if (from)
-		*e = *from;
-	else
-		fown_entry__init(e);
-	return e;
-}
-
 /* Ask the socket itself what it is. */
 static int ask_kind(struct sock *s, struct fault *f)
 {
@@ -143,7 +119,9 @@ static struct sock *new_sock(struct net *net, const SocketRef *ref)
 	*s = (struct sock){ .id = ref->id, .fd = -1, .ino = ref->ino, .pid = ref->pid, .pfd = ref->fd,
 			    .flags = ref->flags };
 	s->kind = kind_of_known(net, s);
-	s->fown = copy_fown(ref->fown);
+	fown_entry__init(&s->fown);
+	if (ref->fown)
+		s->fown = *ref->fown;
 	return s;
 }
 
@@ -158,7 +136,6 @@ int sock_glance(struct net *net, const SocketRef *ref, struct fault *f)
 		return 0;
 	}
 	auto_close(&s->fd);
-	free(s->fown);
 	free(s);
 	return -1;
 }
@@ -325,19 +302,6 @@ int net_each_sock(struct net *net, const struct sock_kind *kind,
 	return 0;
 }
 
-static void free_index(struct slot **index)
-{
-	struct slot *at, *next;
-	size_t i;
-
-	for (i = 0; i < BUCKETS; i++) {
-		for (at = index[i]; at; at = next) {
-			next = at->next;
-			free(at);
-		}
-	}
-}
-
 static int close_one(void *ctx, size_t i, struct fault *f)
 {
 	const struct socks *all = ctx;
@@ -360,13 +324,10 @@ void sock_end(struct net *net)
 	for (i = 0; i < all->n; i++) {
 		struct sock *s = all->list[i];
 
-		free(s->fown);
 		if (s->entry)
 			protobuf_c_message_free_unpacked(&s->entry->base, NULL);
 		free(s);
 	}
-	free_index(all->by_id);
-	free_index(all->by_ino);
 	auto_close(&all->pidfd);
 	free(all->list);
 	free(all);

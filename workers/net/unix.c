@@ -460,7 +460,7 @@ static int write_one(struct net *net, struct sock *s, struct fault *f)
 	e.state = r->state;
 	e.flags = s->flags;
 	e.backlog = r->room;
-	e.fown = s->fown;
+	e.fown = &s->fown;
 	e.opts = &r->facts->opts;
 	e.name.data = (uint8_t *)r->name;
 	e.name.len = r->name_len;
