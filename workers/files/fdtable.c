@@ -75,8 +75,8 @@ static struct look *survey_look(struct survey *s, int fd, size_t i)
 }
 
 /*
- * The descriptor at place i, into *fd. 0: there are no more, or -1. The task is frozen: where as many as
- * there are have the lowest numbers no list is needed.
+ * The descriptor at place i, into *fd. 0: there are no more, or -1. The task is frozen: where as many
+ * as there are have the lowest numbers no list is needed.
  */
 static int survey_next(struct survey *s, struct probe *p, size_t i, int *fd, struct fault *f)
 {
