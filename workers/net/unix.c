@@ -292,7 +292,7 @@ static int collect_queues(struct net *net, struct fault *f)
 	return 0;
 }
 
-/* Is there no unix socket with SO_REUSEPORT, because the kernel (since 6.13) does not let one have it? */
+/* Has no unix socket SO_REUSEPORT, because the kernel (since 6.13) does not let one have it? */
 static bool refuses_reuseport(void)
 {
 	AUTO_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
