@@ -12,6 +12,7 @@
 #include "coordinator/inherited.h"
 #include "coordinator/tree_load.h"
 #include "proto/control/util.h"
+#include "workers/common/keeper.h"
 #include "workers/common/log.h"
 
 #define ATTEMPTS 300		/* at an order in which a tree can be planned */
@@ -465,8 +466,7 @@ void births_free(struct job *job)
 	if (p->prepared)
 		reply__free_unpacked(p->prepared, NULL);
 	auto_close(&p->memory);
-	for (i = 0; i < p->nkeepers; i++)
-		auto_close(&p->keeper[i]);
+	keeper_decide(p->keeper, p->nkeepers, false);
 	free(p->keeper);
 	inherited_free(p->ours);
 	free(p->clocks);

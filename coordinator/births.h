@@ -64,7 +64,7 @@ struct births {
 	Reply *prepared;		/* owned */
 	Reply *sockets;			/* to NetPrepare; owned; NULL: there are none */
 	bool told;			/* the workers have the descriptor */
-	bool keep_mem, keep_files;	/* they make host objects */
+	bool keep_mem, keep_files, keep_net;	/* they make host objects */
 	int *keeper;			/* their keepers wait for a word; owned */
 	size_t nkeepers;
 	bool telling;			/* their answers to Gates are outstanding */

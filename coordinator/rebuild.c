@@ -15,6 +15,7 @@
 #include "coordinator/sockets.h"
 #include "coordinator/tree_load.h"
 #include "proto/control/util.h"
+#include "workers/common/keeper.h"
 #include "workers/common/log.h"
 
 #define FIRST_FD 1		/* above the gate memory: the tables hold nothing else yet */
@@ -434,15 +435,21 @@ static int take_keepers(struct job *job, enum role role, struct fault *f)
 	struct births *p = births_of(job);
 	FilesKeep files = FILES_KEEP__INIT;
 	MemKeep mem = MEM_KEEP__INIT;
+	NetKeep net = NET_KEEP__INIT;
 	Request req = REQUEST__INIT;
 	Reply *rep = NULL;
 	size_t n;
 
-	req.body_case = role == ROLE_MEM ? REQUEST__BODY_MEM_KEEP : REQUEST__BODY_FILES_KEEP;
-	if (role == ROLE_MEM)
+	if (role == ROLE_MEM) {
+		req.body_case = REQUEST__BODY_MEM_KEEP;
 		req.mem_keep = &mem;
-	else
+	} else if (role == ROLE_FILES) {
+		req.body_case = REQUEST__BODY_FILES_KEEP;
 		req.files_keep = &files;
+	} else {
+		req.body_case = REQUEST__BODY_NET_KEEP;
+		req.net_keep = &net;
+	}
 	if (crew_ask(job->crew, role, STAGE__RELEASE, &req, &rep, f) < 0)
 		return -1;
 	n = rep->body_case == REPLY__BODY_KEEPERS ? rep->keepers->n : 0;
@@ -472,7 +479,8 @@ int rebuild_finish(struct job *job, struct fault *f)
 	    take_figures(job, f) < 0 || crew_wait(job->crew, ROLE_FILES, NULL, f) < 0)
 		return -1;
 	if ((births_of(job)->keep_mem && take_keepers(job, ROLE_MEM, f) < 0) ||
-	    (births_of(job)->keep_files && take_keepers(job, ROLE_FILES, f) < 0))
+	    (births_of(job)->keep_files && take_keepers(job, ROLE_FILES, f) < 0) ||
+	    (births_of(job)->keep_net && take_keepers(job, ROLE_NET, f) < 0))
 		return -1;
 	crew_retire(job->crew, ROLE_MEM);
 	crew_retire(job->crew, ROLE_FILES);
@@ -482,9 +490,8 @@ int rebuild_finish(struct job *job, struct fault *f)
 void rebuild_keep(struct job *job)
 {
 	struct births *p = births_of(job);
-	size_t i;
 
-	for (i = 0; i < p->nkeepers; i++)
-		if (write(p->keeper[i], "k", 1) != 1)
-			log_warnx("objects of the host that were made cannot be kept");
+	if (!keeper_decide(p->keeper, p->nkeepers, true))
+		log_warnx("objects of the host that were made cannot be kept");
+	p->nkeepers = 0;
 }

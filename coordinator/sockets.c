@@ -247,7 +247,10 @@ int sockets_prepare(struct job *job, struct fault *f)
 		return -1;
 	births_of(job)->sockets =
 		ask(job, ROLE_NET, STAGE__PREPARE, &req, REPLY__BODY_NET_PREPARED, f);
-	return births_of(job)->sockets ? 0 : -1;
+	if (!births_of(job)->sockets)
+		return -1;
+	births_of(job)->keep_net = births_of(job)->sockets->net_prepared->has_host_objects;
+	return 0;
 }
 
 size_t sockets_flying(const struct job *job, uint32_t **ids)

@@ -1,12 +1,12 @@
 #!/usr/bin/python3 -B
 # SPDX-License-Identifier: MIT
-"""hostobjects.py - what outlives its users: System V segments, POSIX message queues, tun devices;
-and what may be somebody else's by now: the numbers of tasks.
+"""hostobjects.py - what outlives its users: System V segments, POSIX message queues, tun devices,
+names of sockets and files; and what may be somebody else's by now: the numbers of tasks.
 
 Alone:   sudo /usr/bin/python3 tests/harness/hostobjects.py [--stasis PATH] [test...]
 
 Between dump and restore the host's objects are removed, or used by somebody else; a restore is
-killed at every step. The cases shm_sysv and mqueues look whether all is as it was.
+killed at every step, and fails late; names of sockets and files are then what they were before. The cases shm_sysv and mqueues look whether all is as it was.
 The last line is "N passed, N failed, N skipped".
 """
 import argparse
@@ -36,12 +36,12 @@ def begin(directory, name):
     return pid
 
 
-def start(plan, directory, name):
+def start(plan, directory, name, options=()):
     """A case, dumped. Returns its pid and the directory of the images."""
     pid = begin(directory, name)
     images = os.path.join(directory, "images")
     os.mkdir(images)
-    plan.dumper.dump(pid, images, [])
+    plan.dumper.dump(pid, images, list(options))
     return pid, images
 
 
@@ -142,11 +142,11 @@ def test_taken(plan, directory, _):
         LIBC.shmctl(other, IPC_RMID, None)
 
 
-def killed_restore(plan, images, variable, step):
+def killed_restore(plan, images, variable, step, options=()):
     """A restore that is killed there. Its exit status."""
     os.environ[variable] = str(step)
     try:
-        return plan.restorer.run("restore", images, "restore.log", ["-d"])
+        return plan.restorer.run("restore", images, "restore.log", ["-d", *options])
     finally:
         del os.environ[variable]
 
@@ -214,12 +214,88 @@ def test_number(plan, directory, _):
     cr.finish(pid, directory)
 
 
+def names_in(directory):
+    """All that is in the case's directory, but what the harness has there."""
+    found = set()
+    for path, directories, files in os.walk(directory):
+        if path == directory:
+            directories.remove("images")
+        for name in directories + files:
+            st = os.lstat(os.path.join(path, name))
+            links = 0 if name in directories else st.st_nlink
+            found.add((os.path.relpath(os.path.join(path, name), directory), st.st_ino, st.st_mode,
+                       st.st_uid, links))
+    return found
+
+
+def must_be(directory, before, when):
+    if not tool.wait_for(lambda: names_in(directory) == before, 3):
+        raise tool.Failure(f"{when}: names changed: {sorted(names_in(directory) ^ before)}")
+
+
+@contextlib.contextmanager
+def damaged(path):
+    """The last part of an image is missing."""
+    with open(path, "rb") as image:
+        whole = image.read()
+    os.truncate(path, len(whole) // 2)
+    yield
+    with open(path, "wb") as image:
+        image.write(whole)
+
+
+def fail_late(plan, directory, pid, images, options):
+    """Restores that fail by themselves, early and late."""
+    before = names_in(directory)
+    script = os.path.join(images, "script")
+    with open(script, "w") as text:
+        text.write('#!/bin/sh\n[ "$CRTOOLS_SCRIPT_ACTION" != post-restore ]\n')
+    os.chmod(script, 0o755)
+    ways = [(task_numbered(pid), []), (damaged(os.path.join(images, "pages-1.img")), []),
+            (contextlib.nullcontext(), ["--action-script", script]),
+            (contextlib.nullcontext(), ["--pidfile", script])]
+    for number, (trouble, more) in enumerate(ways):
+        with trouble:
+            if plan.restorer.run("restore", images, "restore.log", ["-d", *options, *more]) != 1:
+                raise tool.Failure(f"restore {number} does not fail as it should")
+            must_be(directory, before, f"failed restore {number}")
+
+
+def kill_each_step(plan, directory, pid, images, options, variable):
+    """Ends with a restore that nobody disturbs."""
+    before = names_in(directory)
+    for step in range(1, 200):
+        if (not killed_restore(plan, images, variable, step, options) or
+                not tool.wait_for(lambda: not tool.alive(pid), 1)):
+            break
+        must_be(directory, before, f"{variable}={step}")
+    if step < 5:
+        raise tool.Failure(f"{variable}: only {step - 1} steps were tried")
+    if not tool.alive(pid):
+        raise tool.Failure(f"{variable}={step}: the restore ends well without a task")
+
+
+def test_left(plan, directory, name):
+    """A restore that does not end well leaves the names that there were, and can be repeated."""
+    options = LEFT_OPTIONS.get(name, [])
+    for variable in ("STASIS_KILL_WORKER_AT", "STASIS_KILL_AT"):
+        own = plan.new_directory(variable, directory)
+        pid, images = start(plan, own, name, options)
+        fail_late(plan, own, pid, images, options)
+        kill_each_step(plan, own, pid, images, options, variable)
+        cr.finish(pid, own)
+        tool.kill_tree(pid)
+
+
+LEFT_OPTIONS = {"files_linked": ["--link-remap"]}
+LEFT = ["unix_names", "unix_dgrams", "files_linked", "files_gone", "files_deleted", "files_odd"]
+
 TESTS = [("removed shm_sysv", test_removed), ("removed mqueues", test_removed),
          ("removed tun", test_removed),
          ("used", test_used), ("unused", test_unused), ("taken", test_taken),
          ("number", test_number),
          ("killed shm_sysv", test_killed), ("killed mqueues", test_killed),
-         ("killed tun", test_killed)]
+         ("killed tun", test_killed)] + [(f"left {name}", test_left) for name in LEFT]
 
 
 def main():

@@ -2,9 +2,10 @@
 /*
  * keeper.c - a child that puts things right when this process dies.
  *
- * It waits for the other end of a pipe to close without a word. It is forked, so it has everything
- * as it was at the start; what changes later must lie in shared memory. The parent-death signal of a
- * worker is not inherited, and no signal but SIGKILL reaches it.
+ * It waits for the other end of a channel to close without a word; its own end closes when it is
+ * done. It is forked, so it has everything as it was at the start; what changes later must lie in
+ * shared memory. The parent-death signal of a worker is not inherited, and no signal but SIGKILL
+ * reaches it.
  *
  * Rights:   those of the process.
  * Holds:    nothing.
@@ -12,13 +13,21 @@
 #include "workers/common/keeper.h"
 
 #include <errno.h>
-#include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "proto/control/util.h"
+
+#define WAIT_MS 1000
+
+static bool tell(int fd)
+{
+	return send(fd, "k", 1, MSG_NOSIGNAL) == 1;
+}
 
 static void close_between(int after, int before)
 {
@@ -26,7 +35,8 @@ static void close_between(int after, int before)
 		close_range(after + 1, before - 1, 0);
 }
 
-static _Noreturn void watch(int end, int keep_fd, void (*undo)(void *arg), void *arg)
+static _Noreturn void watch(int end, int keep_fd, void (*undo)(void *arg),
+			    void (*settle)(void *arg), void *arg)
 {
 	int low = keep_fd >= 0 && keep_fd < end ? keep_fd : end;
 	int high = keep_fd > end ? keep_fd : end;
@@ -37,7 +47,9 @@ static _Noreturn void watch(int end, int keep_fd, void (*undo)(void *arg), void 
 	close_between(low, high);
 	close_range(high + 1, ~0u, 0);
 	if (read(end, &word, 1) != 1)
-		undo(arg);
+		settle = undo;
+	if (settle)
+		settle(arg);
 	_exit(0);
 }
 
@@ -45,22 +57,25 @@ int keeper_start(struct keeper *k, void (*undo)(void *arg), void *arg, int keep_
 {
 	sigset_t all, old;
 	int ends[2], err;
+	pid_t pid;
 
-	if (pipe2(ends, O_CLOEXEC) < 0)
-		return fault(f, errno, "make a pipe");
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+		return fault(f, errno, "make a channel to a keeper");
 	/* What ends our process group (a terminal that hangs up, timeout(1)) must not end the keeper. */
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, &old);
-	k->pid = fork();
-	if (k->pid == 0) {
+	/* *k may be in shared memory. */
+	pid = fork();
+	if (pid == 0) {
 		close(ends[1]);
-		watch(ends[0], keep_fd, undo, arg);
+		watch(ends[0], keep_fd, undo, k->settle, arg);
 	}
 	err = errno;
 	sigprocmask(SIG_SETMASK, &old, NULL);
 	close(ends[0]);
+	k->pid = pid;
 	k->fd = ends[1];
-	if (k->pid > 0)
+	if (pid > 0)
 		return 0;
 	auto_close(&k->fd);
 	*k = KEEPER_NONE;
@@ -80,7 +95,7 @@ int keeper_dismiss(struct keeper *k, struct fault *f)
 {
 	int r = 0;
 
-	if (k->pid > 0 && write(k->fd, "k", 1) != 1)
+	if (k->pid > 0 && !tell(k->fd))
 		r = fault(f, errno, "dismiss the keeper");
 	keeper_undo(k);
 	return r;
@@ -92,4 +107,22 @@ int keeper_hand_over(struct keeper *k)
 
 	*k = KEEPER_NONE;
 	return fd;
+}
+
+bool keeper_decide(int *fds, size_t n, bool dismiss)
+{
+	struct pollfd p = { .events = POLLIN };
+	bool told = true;
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		told = (!dismiss || tell(fds[i])) && told;
+		shutdown(fds[i], SHUT_WR);
+	}
+	for (i = 0; i < n; i++) {
+		p.fd = fds[i];
+		poll(&p, 1, WAIT_MS);
+		auto_close(&fds[i]);
+	}
+	return told;
 }

@@ -286,7 +286,7 @@ static int on_files_prepare(struct call *c, struct fault *f)
 	done->has_has_sockets = true;
 	done->has_sockets = socket_due(fs);
 	done->has_has_host_objects = true;
-	done->has_host_objects = mqueue_count(fs) || tun_count(fs);
+	done->has_host_objects = mqueue_count(fs) || tun_count(fs) || revive_links(fs);
 	c->rep->body_case = REPLY__BODY_FILES_PREPARED;
 	c->rep->files_prepared = done;
 	return 0;
@@ -388,11 +388,13 @@ static bool idle(void *ctx)
 static int on_files_keep(struct call *c, struct fault *f)
 {
 	struct files *fs = begin(c);
-	const size_t max = mqueue_count(fs) + tun_count(fs);
-	AUTO_FREE int *fds = xcalloc(max + 1, sizeof(*fds));
+	const size_t max = mqueue_count(fs) + tun_count(fs) + 1;
+	AUTO_FREE int *fds = xcalloc(max, sizeof(*fds));
 	size_t n = mqueue_hand_over(fs, fds, max);
 
 	n += tun_hand_over(fs, fds + n, max - n);
+	fds[n] = revive_hand_over(fs);
+	n += fds[n] >= 0;
 	return worker_send_keepers(c, fds, n, f);
 }
 

@@ -9,7 +9,8 @@
  * directory is gone, a name beside it or a directory for the moment is made.
  *
  * Rights:   write the directories; CAP_CHOWN, CAP_FOWNER, CAP_MKNOD for what ghosts were.
- * Holds:    one descriptor per remapped file and one per ghost until the end.
+ * Holds:    one descriptor per remapped file and one per ghost until the end; the keeper that removes
+ *           the names which the dump gave, when the tasks run: a restore that fails can be repeated.
  */
 #include "workers/files/revive.h"
 
@@ -21,6 +22,7 @@
 
 #include "proto/control/util.h"
 #include "proto/images/image.h"
+#include "workers/common/keeper.h"
 #include "workers/files/deadproc.h"
 #include "workers/files/files.h"
 #include "workers/files/ghost.h"
@@ -47,6 +49,7 @@ struct revivals {
 	size_t n, cap;
 	struct ghost **ghost;
 	size_t nghosts, ghosts_cap;
+	struct keeper keeper;
 };
 
 static bool is_nameless(const RegFileEntry *r)
@@ -172,6 +175,38 @@ static int add_remap(struct files *fs, const RemapFilePathEntry *e, struct fault
 	return 0;
 }
 
+static void remove_links(void *arg)
+{
+	const struct revivals *s = arg;
+	size_t i;
+
+	for (i = 0; i < s->n; i++)
+		if (s->list[i].link)
+			unlink(s->list[i].link->entry->reg->name);
+}
+
+bool revive_links(const struct files *fs)
+{
+	const struct revivals *s = fs->revivals;
+	size_t i;
+
+	for (i = 0; s && i < s->n; i++)
+		if (s->list[i].link)
+			return true;
+	return false;
+}
+
+/* Now, that the keeper gets no descriptors of the tasks. */
+static int keep_links(struct files *fs, struct fault *f)
+{
+	struct revivals *s = fs->revivals;
+
+	if (!revive_links(fs))
+		return 0;
+	s->keeper.settle = remove_links;
+	return keeper_start(&s->keeper, NULL, s, -1, f);
+}
+
 int revive_prepare(struct files *fs, struct fault *f)
 {
 	AUTO_IMAGE struct image *img = NULL;
@@ -182,11 +217,12 @@ int revive_prepare(struct files *fs, struct fault *f)
 	if (!img)
 		return f->code ? -1 : 0;
 	fs->revivals = xcalloc(1, sizeof(*fs->revivals));
+	fs->revivals->keeper = KEEPER_NONE;
 	while (!bad && (r = image_read(img, &msg, f)) > 0) {
 		bad = add_remap(fs, (RemapFilePathEntry *)msg, f);
 		protobuf_c_message_free_unpacked(msg, NULL);
 	}
-	return bad < 0 ? -1 : r;
+	return bad < 0 || r < 0 ? -1 : keep_links(fs, f);
 }
 
 /* Making */
@@ -483,6 +519,11 @@ static int dress_ghost(const struct ghost *g, struct fault *f)
 	return 0;
 }
 
+int revive_hand_over(struct files *fs)
+{
+	return fs->revivals ? keeper_hand_over(&fs->revivals->keeper) : -1;
+}
+
 int revive_finish(struct files *fs, struct fault *f)
 {
 	struct revivals *s = fs->revivals;
@@ -491,12 +532,10 @@ int revive_finish(struct files *fs, struct fault *f)
 	for (i = 0; s && i < s->nghosts; i++)
 		if (s->ghost[i]->fd >= 0 && dress_ghost(s->ghost[i], f) < 0)
 			return -1;
-	for (i = 0; s && i < s->n; i++)
-		if (s->list[i].link)
-			unlink(s->list[i].link->entry->reg->name);
 	return 0;
 }
 
+/* With a keeper they stay noted, for revive_hand_over. */
 void revive_end(struct files *fs)
 {
 	struct revivals *s = fs->revivals;
@@ -514,6 +553,10 @@ void revive_end(struct files *fs)
 	}
 	free(s->ghost);
 	free(s->list);
+	if (s->keeper.pid > 0) {
+		*s = (struct revivals){ .keeper = s->keeper };
+		return;
+	}
 	free(s);
 	fs->revivals = NULL;
 }

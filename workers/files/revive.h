@@ -32,9 +32,12 @@ int revive_by_inode(struct files *fs, uint32_t dev, uint64_t ino, struct fault *
  */
 int revive_born(struct files *fs, const struct file *file);
 
-/* Everything is opened: owner, mode and times of ghosts; remove the links a dump left. */
+/* Everything is opened: owner, mode and times of ghosts. */
 int revive_finish(struct files *fs, struct fault *f);
 
+/* Are there names that a dump gave? They are removed when the tasks run, by a keeper: as keeper_hand_over. */
+bool revive_links(const struct files *fs);
+int revive_hand_over(struct files *fs);
 void revive_end(struct files *fs);
 
 #endif

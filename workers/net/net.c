@@ -3,7 +3,7 @@
  * net.c - the net worker: its handlers, its rights, and services for kinds of sockets.
  *
  *	dump		preflight -> collect (again while something is in flight) -> write -> seal (or rollback)
- *	restore		prepare -> gates -> create -> fill -> release
+ *	restore		prepare -> gates -> create -> fill -> keep -> release
  *
  * Rights:   see net_caps.
  * Holds:    struct net, from the first message to the end.
@@ -26,6 +26,7 @@
 #include "workers/net/packet_ring.h"
 #include "workers/net/sock.h"
 #include "workers/net/tasks.h"
+#include "workers/net/unix_restore.h"
 
 /* Entries of ours: above those of files and of mapped files (MAPPED_ID_FIRST). */
 #define NET_ID_FIRST 0xc0000000u
@@ -347,6 +348,8 @@ static int on_net_prepare(struct call *c, struct fault *f)
 		return -1;
 	done = xcalloc(1, sizeof(*done));
 	net_prepared__init(done);
+	done->has_has_host_objects = true;
+	done->has_host_objects = unix_binds(net);
 	done->iptables = netlock_rules(net, false);
 	done->ip6tables = netlock_rules(net, true);
 	done->n_flying = flights_needed(net, &done->flying);
@@ -445,6 +448,13 @@ static int on_net_fill(struct call *c, struct fault *f)
 	return 0;
 }
 
+static int on_net_keep(struct call *c, struct fault *f)
+{
+	int fd = unix_hand_over(begin(c));
+
+	return worker_send_keepers(c, &fd, fd >= 0, f);
+}
+
 static int on_net_release(struct call *c, struct fault *f)
 {
 	(void)f;
@@ -463,6 +473,7 @@ static const struct handler handlers[] = {
 	[REQUEST__BODY_GATES] = { STAGE__FORKING, on_gates },
 	[REQUEST__BODY_NET_CREATE] = { STAGE__RESTORE, on_net_create },
 	[REQUEST__BODY_NET_FILL] = { STAGE__RESTORE, on_net_fill },
+	[REQUEST__BODY_NET_KEEP] = { STAGE__RELEASE, on_net_keep },
 	[REQUEST__BODY_NET_RELEASE] = { STAGE__RELEASE, on_net_release },
 };
 

@@ -6,7 +6,8 @@
  *           name in its path is the directory (relative name) or the root (absolute name) in which
  *           it was bound.
  * Restore:  the name is bound from there. Names that are gone are bound in an empty file system that
- *           only this worker sees: nothing that exists now is touched, and nothing is left.
+ *           only this worker sees: nothing that exists now is touched, and nothing is left. Others stay
+ *           only if the restore succeeds (unix_kept.c).
  * Rights:   CAP_NET_ADMIN for SIOCUNIXFILE; CAP_SYS_CHROOT; CAP_SYS_ADMIN for the empty file system;
  *           CAP_CHOWN, CAP_FOWNER, CAP_DAC_OVERRIDE.
  * Holds:    struct unix_places, the caller's.
@@ -24,6 +25,7 @@
 #include <sys/syscall.h>
 
 #include "proto/control/util.h"
+#include "workers/net/unix_kept.h"
 
 #ifndef SIOCUNIXFILE
 #define SIOCUNIXFILE (0x89E0 + 0)	/* linux/un.h, which clashes with sys/un.h */
@@ -31,8 +33,7 @@
 
 #define DELETED " (deleted)"
 
-/* The path as a string; the image may or may not count its NUL. */
-static void path_of(const UnixSkEntry *e, char path[UNIX_NAME_MAX + 1])
+void unix_name_text(const UnixSkEntry *e, char path[UNIX_NAME_MAX + 1])
 {
 	const size_t len = e->name.len < UNIX_NAME_MAX ? e->name.len : UNIX_NAME_MAX;
 
@@ -52,8 +53,8 @@ bool unix_name_same(const UnixSkEntry *a, const UnixSkEntry *b)
 	if (!unix_name_is_path(a) || !unix_name_is_path(b))
 		return a->name.len == b->name.len &&
 		       memcmp(a->name.data, b->name.data, a->name.len) == 0;
-	path_of(a, x);
-	path_of(b, y);
+	unix_name_text(a, x);
+	unix_name_text(b, y);
 	return strcmp(x, y) == 0 && same_text(a->name_dir, b->name_dir) && a->deleted == b->deleted;
 }
 
@@ -104,7 +105,7 @@ static void note_place(const struct sock *s, const struct stat *st, char *path, 
 	const bool relative = e->name.data[0] != '/';
 	struct stat seen;
 
-	path_of(e, name);
+	unix_name_text(e, name);
 	if (strcmp(path, name) == 0)
 		return;
 	strcpy(dir, path);
@@ -164,12 +165,15 @@ void unix_name_free(UnixSkEntry *e)
 struct unix_places {
 	int root, cwd;			/* of the worker */
 	int empty;			/* the file system for names that are gone; -1 until needed */
+	size_t max;
+	struct unix_kept *kept;		/* the names that are not gone; NULL until needed */
 };
 
-struct unix_places *unix_places_open(struct fault *f)
+struct unix_places *unix_places_open(size_t max, struct fault *f)
 {
 	struct unix_places *p = xcalloc(1, sizeof(*p));
 
+	p->max = max;
 	p->empty = -1;
 	p->root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	p->cwd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -187,7 +191,13 @@ void unix_places_close(struct unix_places *p)
 	auto_close(&p->root);
 	auto_close(&p->cwd);
 	auto_close(&p->empty);
+	unix_kept_close(p->kept);
 	free(p);
+}
+
+int unix_places_hand_over(struct unix_places *p)
+{
+	return unix_kept_hand_over(p->kept);
 }
 
 static int go_back(struct unix_places *p, struct fault *f)
@@ -255,28 +265,48 @@ static int set_perms(const char *name, const FilePermsEntry *perms, struct fault
 	return 0;
 }
 
-/* A socket that is in the way is one that the dump left behind. */
-static void make_way(const char *name)
-{
-	struct stat st;
-
-	if (lstat(name, &st) == 0 && S_ISSOCK(st.st_mode))
-		unlink(name);
-}
-
-static int bind_path(int fd, const UnixSkEntry *e, const char *name, bool hidden, struct fault *f)
+static int bind_there(int fd, const UnixSkEntry *e, const char *name, struct fault *f)
 {
 	struct sockaddr_un addr;
 	socklen_t len = unix_name_plain(e->name.data, e->name.len, &addr);
 
-	make_way(name);
-	if (bind(fd, (struct sockaddr *)&addr, len) < 0)
-		return fault(f, errno, "bind a socket to %s", name);
-	if (set_perms(name, e->file_perms, f) < 0)
+	return bind(fd, (struct sockaddr *)&addr, len) < 0 ?
+	       fault(f, errno, "bind a socket to %s", name) : 0;
+}
+
+static int bind_hidden(int fd, const UnixSkEntry *e, const char *name, struct fault *f)
+{
+	if (bind_there(fd, e, name, f) < 0 || set_perms(name, e->file_perms, f) < 0)
 		return -1;
-	if (hidden)
-		unlink(name);
+	unlink(name);
 	return 0;
+}
+
+static int bind_kept(struct unix_kept *k, int fd, const UnixSkEntry *e, const char *name,
+		     struct fault *f)
+{
+	unix_kept_before(k, KEPT_NAME, name);
+	if (bind_there(fd, e, name, f) < 0) {
+		unix_kept_unbound(k);
+		return -1;
+	}
+	unix_kept_bound(k, name);
+	return set_perms(name, e->file_perms, f);
+}
+
+/* Only what is bound by its own path can be moved: no directory of its own comes before it. */
+static int move(struct unix_kept *k, const UnixSkEntry *e, const char *name, struct fault *f)
+{
+	unix_kept_before(k, KEPT_MOVED, e->moved_to);
+	return renameat2(AT_FDCWD, name, AT_FDCWD, e->moved_to, RENAME_NOREPLACE) < 0 ?
+	       fault(f, errno, "rename socket %s to %s", name, e->moved_to) : 0;
+}
+
+static int keep(struct unix_places *p, const UnixSkEntry *e, struct fault *f)
+{
+	if (!p->kept)
+		p->kept = unix_kept_open(p->max, f);
+	return p->kept ? unix_kept_next(p->kept, e, f) : -1;
 }
 
 int unix_name_bind(struct unix_places *p, int fd, const UnixSkEntry *e, bool hidden,
@@ -294,18 +324,15 @@ int unix_name_bind(struct unix_places *p, int fd, const UnixSkEntry *e, bool hid
 				     (int)e->name.len - 1, (char *)e->name.data + 1);
 		return 0;
 	}
-	path_of(e, name);
-	if (go_to(p, e, name, hidden, f) == 0)
-		bind_path(fd, e, name, hidden, f);
-	if (go_back(p, f) < 0)
+	unix_name_text(e, name);
+	if (!hidden && keep(p, e, f) < 0)
 		return -1;
-	if (hidden || !e->moved_to)
-		return 0;
-	/* Only what is bound by its own path can be moved: no directory of its own comes before it. */
-	make_way(e->moved_to);
-	if (go_to(p, e, name, false, f) == 0 &&
-	    renameat2(AT_FDCWD, name, AT_FDCWD, e->moved_to, RENAME_NOREPLACE) < 0)
-		fault(f, errno, "rename socket %s to %s", name, e->moved_to);
+	if (go_to(p, e, name, hidden, f) == 0) {
+		if (hidden)
+			bind_hidden(fd, e, name, f);
+		else if (bind_kept(p->kept, fd, e, name, f) == 0 && e->moved_to)
+			move(p->kept, e, name, f);
+	}
 	return go_back(p, f);
 }
 

@@ -20,6 +20,9 @@ static inline bool unix_name_is_path(const UnixSkEntry *e)
 	return e->name.len && e->name.data[0];
 }
 
+/* A path as a string; the image may or may not count its NUL. */
+void unix_name_text(const UnixSkEntry *e, char path[UNIX_NAME_MAX + 1]);
+
 /* Do two sockets have the same name, seen from the same place? */
 bool unix_name_same(const UnixSkEntry *a, const UnixSkEntry *b);
 
@@ -28,12 +31,14 @@ int unix_name_read(const struct sock *s, UnixSkEntry *e, struct fault *f);
 void unix_name_free(UnixSkEntry *e);
 
 /*
- * Restore: the places where names are bound. The calling thread gets a root and working
- * directory of its own.
+ * Restore: the places where names are bound, for up to max sockets. The calling thread gets a root
+ * and working directory of its own.
  */
 struct unix_places;
-struct unix_places *unix_places_open(struct fault *f);
+struct unix_places *unix_places_open(size_t max, struct fault *f);
 void unix_places_close(struct unix_places *p);
+/* A keeper decides whether the names stay that were bound: as keeper_hand_over. */
+int unix_places_hand_over(struct unix_places *p);
 
 /*
  * Give a socket its name. hidden: nothing appears in the file system, as if it had been removed at

@@ -195,6 +195,21 @@ int unix_prepare(struct net *net, struct fault *f)
 	return 0;
 }
 
+bool unix_binds(const struct net *net)
+{
+	const struct unix_restore *r = net->unix_restore;
+	size_t i;
+
+	for (i = 0; i < r->n; i++) {
+		const struct usk *u = r->list[i];
+
+		if (unix_name_is_path(u->e) && !u->e->deleted && !u->bears &&
+		    u->way != WAY_INHERITED && u->way != WAY_NOT_MADE)
+			return true;
+	}
+	return false;
+}
+
 /* ---- creation ---- */
 
 /* Deeds of many sockets, and where what they make goes. */
@@ -525,7 +540,7 @@ static int check_all(const struct unix_restore *r, struct fault *f)
 
 static int make_all(struct net *net, struct unix_restore *r, struct fault *f)
 {
-	r->places = unix_places_open(f);
+	r->places = unix_places_open(r->n, f);
 	if (!r->places)
 		return -1;
 	/* Names of sockets that are gone are used first: others may have them now. */
@@ -545,6 +560,12 @@ enum sock_created unix_create(struct net *net, struct sock *s, struct fault *f)
 		return SOCK_FAILED;
 	net->unix_restore->made = true;
 	return SOCK_CREATED;
+}
+
+int unix_hand_over(struct net *net)
+{
+	return net->unix_restore && net->unix_restore->places ?
+	       unix_places_hand_over(net->unix_restore->places) : -1;
 }
 
 void unix_restore_end(struct net *net)

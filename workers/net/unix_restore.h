@@ -63,7 +63,10 @@ int unix_check(struct net *net, struct sock *s, struct fault *f);
 int unix_prepare(struct net *net, struct fault *f);
 enum sock_created unix_create(struct net *net, struct sock *s, struct fault *f);
 int unix_fill(struct net *net, struct fault *f);
+/* Does a name appear in the file system? The keeper is then to be handed over. */
+bool unix_binds(const struct net *net);
+/* As keeper_hand_over. */
+int unix_hand_over(struct net *net);
 void unix_restore_end(struct net *net);
-
 
 #endif
