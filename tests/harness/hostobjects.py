@@ -287,7 +287,7 @@ def test_left(plan, directory, name):
         tool.kill_tree(pid)
 
 
-LEFT_OPTIONS = {"files_linked": ["--link-remap"]}
+LEFT_OPTIONS = {"files_linked": ["--link-remap"], "files_odd": ["--file-locks"]}
 LEFT = ["unix_names", "unix_dgrams", "files_linked", "files_gone", "files_deleted", "files_odd"]
 
 TESTS = [("removed shm_sysv", test_removed), ("removed mqueues", test_removed),

@@ -286,7 +286,7 @@ static int on_files_prepare(struct call *c, struct fault *f)
 	done->has_has_sockets = true;
 	done->has_sockets = socket_due(fs);
 	done->has_has_host_objects = true;
-	done->has_host_objects = mqueue_count(fs) || tun_count(fs) || revive_links(fs);
+	done->has_host_objects = mqueue_count(fs) || tun_count(fs) || revive_any(fs);
 	c->rep->body_case = REPLY__BODY_FILES_PREPARED;
 	c->rep->files_prepared = done;
 	return 0;

@@ -9,8 +9,9 @@
  * directory is gone, a name beside it or a directory for the moment is made.
  *
  * Rights:   write the directories; CAP_CHOWN, CAP_FOWNER, CAP_MKNOD for what ghosts were.
- * Holds:    one descriptor per remapped file and one per ghost until the end; the keeper that removes
- *           the names which the dump gave, when the tasks run: a restore that fails can be repeated.
+ * Holds:    one descriptor per remapped file and one per ghost until the end; a keeper. That one removes
+ *           the names which the dump gave when the tasks run, so that a restore that fails can be
+ *           repeated, and those there are for a moment when we are killed.
  */
 #include "workers/files/revive.h"
 
@@ -26,6 +27,7 @@
 #include "workers/files/deadproc.h"
 #include "workers/files/files.h"
 #include "workers/files/ghost.h"
+#include "workers/files/moment.h"
 #include "workers/files/regular.h"
 
 #define OLD_GHOST_BIT (1u << 31)	/* before remap_type: a ghost, not a link */
@@ -50,6 +52,7 @@ struct revivals {
 	struct ghost **ghost;
 	size_t nghosts, ghosts_cap;
 	struct keeper keeper;
+	struct moments *moments;	/* the names there are now */
 };
 
 static bool is_nameless(const RegFileEntry *r)
@@ -185,26 +188,28 @@ static void remove_links(void *arg)
 			unlink(s->list[i].link->entry->reg->name);
 }
 
-bool revive_links(const struct files *fs)
+bool revive_any(const struct files *fs)
 {
-	const struct revivals *s = fs->revivals;
-	size_t i;
+	return fs->revivals && fs->revivals->n;
+}
 
-	for (i = 0; s && i < s->n; i++)
-		if (s->list[i].link)
-			return true;
-	return false;
+static void remove_names(void *arg)
+{
+	const struct revivals *s = arg;
+
+	moments_undo(s->moments);
 }
 
 /* Now, that the keeper gets no descriptors of the tasks. */
-static int keep_links(struct files *fs, struct fault *f)
+static int keep_names(struct files *fs, struct fault *f)
 {
 	struct revivals *s = fs->revivals;
 
-	if (!revive_links(fs))
+	if (!revive_any(fs))
 		return 0;
+	s->moments = moments_open(f);
 	s->keeper.settle = remove_links;
-	return keeper_start(&s->keeper, NULL, s, -1, f);
+	return s->moments ? keeper_start(&s->keeper, remove_names, s, -1, f) : -1;
 }
 
 int revive_prepare(struct files *fs, struct fault *f)
@@ -222,78 +227,10 @@ int revive_prepare(struct files *fs, struct fault *f)
 		bad = add_remap(fs, (RemapFilePathEntry *)msg, f);
 		protobuf_c_message_free_unpacked(msg, NULL);
 	}
-	return bad < 0 || r < 0 ? -1 : keep_links(fs, f);
+	return bad < 0 || r < 0 ? -1 : keep_names(fs, f);
 }
 
 /* Making */
-
-/*
- * Make the directories of path that are missing. Returns how many: the last ones of the
- * path; -1 with errno.
- */
-static int make_parents(char *path)
-{
-	char *slash = strrchr(path, '/');
-	int above, r;
-
-	if (!slash || slash == path)
-		return 0;
-	*slash = '\0';
-	r = access(path, F_OK);
-	above = r < 0 ? make_parents(path) : 0;
-	if (r < 0 && above >= 0)
-		above = mkdir(path, 0700) < 0 ? -1 : above + 1;
-	*slash = '/';
-	return above;
-}
-
-static void remove_parents(char *path, int n)
-{
-	for (; n > 0; n--) {
-		*strrchr(path, '/') = '\0';
-		rmdir(path);
-	}
-}
-
-/* What puts a name there: 0, or -1 with errno (EEXIST: try another). */
-typedef int (*put_name)(const char *path, void *arg);
-
-/*
- * Have the name appear, open it with O_PATH and remove it again. Returns the descriptor.
- * When the name is taken, one beside it is used: NAME.cr.ID.ghost.
- */
-static int name_for_a_moment(const char *name, uint32_t id, put_name put, void *arg, bool is_dir,
-			     struct fault *f)
-{
-	char path[PATH_MAX + 64];
-	int fd = -1, r, parents;
-
-	if (snprintf(path, sizeof(path), "%s", name) >= PATH_MAX)
-		return fault(f, -ENAMETOOLONG, "path of file %u", id);
-	do {	/* what was a directory may be a file now */
-		parents = make_parents(path);
-		r = parents < 0 ? -1 : put(path, arg);
-	} while (r < 0 && errno == ENOTDIR && ghost_drop_parent(path));
-	if (parents < 0)
-		return fault(f, errno, "make the directory of deleted file %s", name);
-	if (r < 0 && errno == EEXIST) {
-		snprintf(path + strlen(path), 64, ".cr.%x.ghost", id);
-		r = put(path, arg);
-	}
-	if (r < 0) {
-		fault(f, errno, "make deleted file %s", path);
-	} else {
-		fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-		if (fd < 0)
-			fault(f, errno, "open deleted file %s", path);
-		if (is_dir)
-			rmdir(path);
-		else
-			unlink(path);
-	}
-	remove_parents(path, parents);
-	return fd;
-}
 
 static int put_ghost(const char *path, void *arg)
 {
@@ -400,8 +337,8 @@ static int put_ghost_and_names(const char *path, void *arg)
 			continue;
 		name = files_find(a->fs, r[i].orig_id)->entry->reg->name;
 		if (strcmp(name, a->first) != 0)
-			r[i].anchor = name_for_a_moment(name, r[i].orig_id, put_link, (void *)path,
-							false, a->f);
+			r[i].anchor = moment_name(a->fs->revivals->moments, name, r[i].orig_id,
+						  put_link, (void *)path, a->f);
 	}
 	return 0;
 }
@@ -411,21 +348,18 @@ static int put_ghost_and_names(const char *path, void *arg)
  * right to a file that was unlinked. Returns its descriptor, -1 without fault where the file system
  * has no such files, or the directory is none now.
  */
-static int make_nameless(const RegFileEntry *r, struct fault *f)
+static int make_nameless(struct moments *m, const RegFileEntry *r, struct fault *f)
 {
 	const int keep = O_ACCMODE | O_APPEND | O_DSYNC | O_SYNC | O_DIRECT | O_NOATIME;
 	char path[PATH_MAX];
-	int fd, parents;
+	int fd = -1;
 
 	if (snprintf(path, sizeof(path), "%s", r->name) >= PATH_MAX)
 		return fault(f, -ENAMETOOLONG, "path of file %u", r->id);
-	parents = make_parents(path);
-	if (parents < 0)
-		return -1;
 	*strrchr(path, '/') = '\0';
-	fd = open(*path ? path : "/", O_TMPFILE | O_CLOEXEC | (r->flags & keep), 0600);
-	strcpy(path, r->name);
-	remove_parents(path, parents);
+	if (moment_begin(m, r->name) == 0)
+		fd = open(*path ? path : "/", O_TMPFILE | O_CLOEXEC | (r->flags & keep), 0600);
+	moment_end(m);
 	return fd;
 }
 
@@ -444,14 +378,14 @@ static int make_ghost(struct files *fs, const struct file *file, struct revival 
 	struct ghost_names arg = { fs, g, file->entry->reg->name, f };
 
 	if (g->fd < 0 && S_ISREG(g->entry->mode) && is_nameless(file->entry->reg)) {
-		g->born = make_nameless(file->entry->reg, f);
+		g->born = make_nameless(fs->revivals->moments, file->entry->reg, f);
 		g->fd = g->born < 0 ? -1 : files_reopen(g->born, O_PATH, f);
 		if (f->code || (g->fd >= 0 && fill(fs, g, f) < 0))
 			return -1;
 	}
 	if (g->fd < 0) {
-		g->fd = name_for_a_moment(arg.first, g->id, put_ghost_and_names, &arg,
-					  S_ISDIR(g->entry->mode), f);
+		g->fd = moment_name(fs->revivals->moments, arg.first, g->id, put_ghost_and_names, &arg,
+				    f);
 		if (g->fd < 0 || f->code)
 			return -1;
 		if (S_ISREG(g->entry->mode) && fill(fs, g, f) < 0)
@@ -461,11 +395,12 @@ static int make_ghost(struct files *fs, const struct file *file, struct revival 
 }
 
 /* The name the dump left, linked at the old path. */
-static int make_linked(const struct file *file, struct revival *r, struct fault *f)
+static int make_linked(struct moments *m, const struct file *file, struct revival *r,
+		       struct fault *f)
 {
 	if (r->anchor < 0)
-		r->anchor = name_for_a_moment(file->entry->reg->name, file->id, put_link,
-					      r->link->entry->reg->name, false, f);
+		r->anchor = moment_name(m, file->entry->reg->name, file->id, put_link,
+					r->link->entry->reg->name, f);
 	return r->anchor;
 }
 
@@ -473,7 +408,7 @@ int revive_anchor(struct files *fs, const struct file *file, struct fault *f)
 {
 	struct revival *r = find(fs, file->id);
 
-	return r->ghost ? make_ghost(fs, file, r, f) : make_linked(file, r, f);
+	return r->ghost ? make_ghost(fs, file, r, f) : make_linked(fs->revivals->moments, file, r, f);
 }
 
 int revive_by_inode(struct files *fs, uint32_t dev, uint64_t ino, struct fault *f)
@@ -553,6 +488,7 @@ void revive_end(struct files *fs)
 	}
 	free(s->ghost);
 	free(s->list);
+	moments_close(s->moments);
 	if (s->keeper.pid > 0) {
 		*s = (struct revivals){ .keeper = s->keeper };
 		return;

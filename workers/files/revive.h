@@ -35,8 +35,8 @@ int revive_born(struct files *fs, const struct file *file);
 /* Everything is opened: owner, mode and times of ghosts. */
 int revive_finish(struct files *fs, struct fault *f);
 
-/* Are there names that a dump gave? They are removed when the tasks run, by a keeper: as keeper_hand_over. */
-bool revive_links(const struct files *fs);
+/* Is any file revived? Then a keeper takes care of names: as keeper_hand_over. */
+bool revive_any(const struct files *fs);
 int revive_hand_over(struct files *fs);
 void revive_end(struct files *fs);
 
