@@ -6,7 +6,8 @@ names of sockets and files; and what may be somebody else's by now: the numbers 
 Alone:   sudo /usr/bin/python3 tests/harness/hostobjects.py [--stasis PATH] [test...]
 
 Between dump and restore the host's objects are removed, or used by somebody else; a restore is
-killed at every step, and fails late; names of sockets and files are then what they were before. The cases shm_sysv and mqueues look whether all is as it was.
+killed at every step, and fails late: names in the file system are then what they were before. The
+cases shm_sysv and mqueues look whether all is as it was.
 The last line is "N passed, N failed, N skipped".
 """
 import argparse
@@ -288,7 +289,7 @@ def test_left(plan, directory, name):
 
 
 LEFT_OPTIONS = {"files_linked": ["--link-remap"], "files_odd": ["--file-locks"]}
-LEFT = ["unix_names", "unix_dgrams", "files_linked", "files_gone", "files_deleted", "files_odd"]
+LEFT = ["unix_names", "unix_dgrams", "files_linked", "files_gone", "files_deleted", "files_odd", "pipes"]
 
 TESTS = [("removed shm_sysv", test_removed), ("removed mqueues", test_removed),
          ("removed tun", test_removed),

@@ -21,7 +21,7 @@ struct keeper {
 #define KEEPER_NONE ((struct keeper){ .fd = -1 })
 
 /*
- * From now on undo(arg) is run, in a child, when we end before keeper_dismiss (NULL: nothing is).
+ * From now on undo(arg) is run, in a child, when we end before keeper_dismiss.
  * It must not use the bus nor the log. Of our descriptors it has keep_fd only (-1: none).
  */
 int keeper_start(struct keeper *k, void (*undo)(void *arg), void *arg, int keep_fd, struct fault *f);

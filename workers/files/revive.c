@@ -9,9 +9,9 @@
  * directory is gone, a name beside it or a directory for the moment is made.
  *
  * Rights:   write the directories; CAP_CHOWN, CAP_FOWNER, CAP_MKNOD for what ghosts were.
- * Holds:    one descriptor per remapped file and one per ghost until the end; a keeper. That one removes
- *           the names which the dump gave when the tasks run, so that a restore that fails can be
- *           repeated, and those there are for a moment when we are killed.
+ * Holds:    one descriptor per remapped file and one per ghost until the end; a keeper. It removes the
+ *           names that the dump gave when the tasks run, so that a restore that fails can be
+ *           repeated, and those there are for a moment (moment.c) when we are killed.
  */
 #include "workers/files/revive.h"
 
