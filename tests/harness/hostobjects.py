@@ -222,10 +222,11 @@ def names_in(directory):
         if path == directory:
             directories.remove("images")
         for name in directories + files:
-            st = os.lstat(os.path.join(path, name))
-            links = 0 if name in directories else st.st_nlink
-            found.add((os.path.relpath(os.path.join(path, name), directory), st.st_ino, st.st_mode,
-                       st.st_uid, links))
+            whole = os.path.join(path, name)
+            with contextlib.suppress(FileNotFoundError):	# a keeper is at work
+                st = os.lstat(whole)
+                links = 0 if name in directories else st.st_nlink
+                found.add((os.path.relpath(whole, directory), st.st_ino, st.st_mode, st.st_uid, links))
     return found
 
 
