@@ -36,6 +36,7 @@
 #include "proto/images/task.pb-c.h"
 #include "tests/unit/check.h"
 #include "workers/common/gate_client.h"
+#include "workers/common/keeper.h"
 #include "workers/files/files.h"
 
 #define BASE 0x200000000000ul	/* not where a sanitizer keeps its shadow */
@@ -265,6 +266,25 @@ static int prepare_restore(struct tree *t)
 	return ask(t, &req, NULL);
 }
 
+/* The restore has succeeded: the keepers are told. */
+static int keep(struct tree *t)
+{
+	FilesKeep msg = FILES_KEEP__INIT;
+	Request req = REQUEST__INIT;
+	Reply rep = REPLY__INIT;
+	int fds[8], r;
+
+	req.body_case = REQUEST__BODY_FILES_KEEP;
+	req.files_keep = &msg;
+	if (ask(t, &req, &rep) < 0 || !CHECK(rep.keepers->n <= 8))
+		return -1;
+	r = rep.keepers->n ? fdplane_recv(t->plane[0], files_worker.ticket, fds, rep.keepers->n, &t->f) : 0;
+	if (r == 0)
+		CHECK(keeper_decide(fds, rep.keepers->n, true));
+	protobuf_c_message_free_unpacked(&rep.keepers->base, NULL);
+	return r;
+}
+
 static int restore_tree(struct tree *t)
 {
 	FilesRestore restore = FILES_RESTORE__INIT;
@@ -283,7 +303,7 @@ static int restore_tree(struct tree *t)
 		return -1;
 	req.body_case = REQUEST__BODY_FILES_FINISH;
 	req.files_finish = &finish;
-	return ask(t, &req, NULL);
+	return ask(t, &req, NULL) < 0 ? -1 : keep(t);
 }
 
 /* Comparing */

@@ -454,11 +454,6 @@ static int dress_ghost(const struct ghost *g, struct fault *f)
 	return 0;
 }
 
-int revive_hand_over(struct files *fs)
-{
-	return fs->revivals ? keeper_hand_over(&fs->revivals->keeper) : -1;
-}
-
 int revive_finish(struct files *fs, struct fault *f)
 {
 	struct revivals *s = fs->revivals;
@@ -495,4 +490,12 @@ void revive_end(struct files *fs)
 	}
 	free(s);
 	fs->revivals = NULL;
+}
+
+int revive_hand_over(struct files *fs)
+{
+	int fd = fs->revivals ? keeper_hand_over(&fs->revivals->keeper) : -1;
+
+	revive_end(fs);
+	return fd;
 }
