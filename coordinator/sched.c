@@ -93,6 +93,16 @@ static int dump_policy(pid_t tid, ThreadCoreEntry *tc, struct fault *f)
 	return 0;
 }
 
+/* Asked once: the C library opens a file in /sys for it each time. */
+static long processors_online(void)
+{
+	static _Atomic long online;
+
+	if (!online)
+		online = sysconf(_SC_NPROCESSORS_ONLN);
+	return online;
+}
+
 /* All that are online: nothing was asked for. */
 static void dump_processors(pid_t tid, ThreadCoreEntry *tc)
 {
@@ -101,7 +111,7 @@ static void dump_processors(pid_t tid, ThreadCoreEntry *tc)
 
 	for (i = 0; i < n; i++)
 		count += __builtin_popcount(set[i]);
-	if (n <= 0 || count >= sysconf(_SC_NPROCESSORS_ONLN))
+	if (n <= 0 || count >= processors_online())
 		return;
 	tc->has_processors = true;
 	tc->processors.len = n;
