@@ -128,19 +128,21 @@ static void test_batch(void)
 {
 	AUTO_NFT struct nft *make = nft_begin(), *again = nft_begin(), *end = nft_begin();
 	struct fault f = { 0 };
+	AUTO_CLOSE int sk = nft_open(&f);
 
 	nft_table(make, "stasis-test");
 	nft_connections(make, "stasis-test", "set", 1, 4);
 	nft_table(again, "stasis-test");
 	nft_delete_table(end, "stasis-test");
-	if (nft_commit(make, &f) < 0) {
+	if (sk < 0 || nft_commit(sk, make, &f) < 0) {
 		check_skip("no nf_tables, or no right to change them");
 		return;
 	}
-	CHECK(nft_commit(again, &f) < 0 && f.code == EEXIST);
+	CHECK(nft_has_table(sk, "stasis-test") && !nft_has_table(sk, "stasis-tesT"));
+	CHECK(nft_commit(sk, again, &f) < 0 && f.code == EEXIST);
 	f = (struct fault){ 0 };
-	CHECK(nft_commit(end, &f) == 0);
-	CHECK(nft_commit(end, &f) < 0 && f.code == ENOENT);
+	CHECK(nft_commit(sk, end, &f) == 0);
+	CHECK(nft_commit(sk, end, &f) < 0 && f.code == ENOENT);
 }
 
 static void test_rules(void)

@@ -36,6 +36,7 @@ struct net {
 	struct raw_peers *raw_peers;	/* raw_peers.c */
 	struct netlinks *netlinks;	/* netlink.c */
 	struct netlock *netlock;	/* netlock.c */
+	int filter;			/* netlock.c: the socket to nf_tables; 0: none */
 	char *run_id;			/* of the dump: names the table that locks its network */
 
 	/* dump */

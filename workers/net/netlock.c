@@ -7,7 +7,8 @@
  * one connection and with a thousand.
  *
  * Rights:   CAP_NET_ADMIN.
- * Holds:    a memory file with the batch that removes the table, for the guard.
+ * Holds:    a memory file with the batch that removes the table, for the guard; the socket to
+ *           nf_tables, to the end of the process: closing it takes long (nft.h), and nobody waits then.
  */
 #include "workers/net/netlock.h"
 
@@ -71,6 +72,17 @@ static void remove_table(int fd, uint64_t arg)
 	if (n > 0 && sk >= 0)
 		sendto(sk, batch, n, 0, (struct sockaddr *)&kernel, sizeof(kernel));
 	close(sk);
+}
+
+static int filter_of(struct net *net, struct fault *f)
+{
+	int fd;
+
+	if (!net->filter) {
+		fd = nft_open(f);
+		net->filter = fd < 0 ? 0 : fd;
+	}
+	return net->filter ? net->filter : -1;
 }
 
 static int write_undo(struct netlock *lock, const char *table, struct fault *f)
@@ -163,6 +175,7 @@ int netlock_block(struct net *net, const struct netlock_connection *c, size_t n,
 	struct keys k4 = { bytes4, 0 }, k6 = { bytes6, 0 };
 	AUTO_NFT struct nft *b = nft_begin();
 	struct fault why = { 0 };
+	int filter;
 
 	lock->method = choose_method(net, f);
 	if (lock->method < 0)
@@ -180,7 +193,8 @@ int netlock_block(struct net *net, const struct netlock_connection *c, size_t n,
 		build_table(b, table);
 	nft_elements(b, table, SET4, lock->blocked ? 0 : ID4, k4.key, k4.n, 4);
 	nft_elements(b, table, SET6, lock->blocked ? 0 : ID6, k6.key, k6.n, 16);
-	if (nft_commit(b, &why) < 0)
+	filter = filter_of(net, &why);
+	if (filter < 0 || nft_commit(filter, b, &why) < 0)
 		return lock_failed(&why, f);
 	lock->blocked = true;
 	return 0;
@@ -255,13 +269,16 @@ char *netlock_rules(struct net *net, bool v6)
 	return net->netlock ? take_ptr(&net->netlock->rules[v6]) : NULL;
 }
 
-static void delete_table(const char *table)
+static void delete_table(struct net *net, const char *table)
 {
 	AUTO_NFT struct nft *b = nft_begin();
 	struct fault f = { 0 };
+	int filter = filter_of(net, &f);
 
+	if (filter >= 0 && !nft_has_table(filter, table))
+		return;
 	nft_delete_table(b, table);
-	if (nft_commit(b, &f) < 0 && f.code != ENOENT)
+	if (filter < 0 || nft_commit(filter, b, &f) < 0)
 		log_warnx("the network stays locked (nft delete table inet %s): %s", table, f.text);
 }
 
@@ -269,9 +286,9 @@ void netlock_lift(struct net *net)
 {
 	AUTO_FREE char *table = table_name(net), *whole = xasprintf("CRIU-%s", net->run_id);
 
-	delete_table(table);
+	delete_table(net, table);
 	if (net->tasks && strcmp(whole, table))
-		delete_table(whole);
+		delete_table(net, whole);
 	if (!net->netlock)
 		return;
 	net->netlock->blocked = false;

@@ -16,7 +16,6 @@
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
-#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -388,22 +387,45 @@ static int read_answer(const struct nft *b, int fd, struct fault *f)
 	return r;
 }
 
-int nft_commit(struct nft *b, struct fault *f)
+/* An error repeats the command unless told not to, and that may not fit in what is read. */
+int nft_open(struct fault *f)
 {
 	AUTO_CLOSE int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
+	const int brief = 1;
+
+	if (fd < 0 || setsockopt(fd, SOL_NETLINK, NETLINK_CAP_ACK, &brief, sizeof(brief)) < 0)
+		return fault(f, errno, "open a netlink socket to the packet filter");
+	return take_fd(&fd);
+}
+
+int nft_commit(int fd, struct nft *b, struct fault *f)
+{
 	struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
 	const void *bytes;
-	int room_needed, brief = 1;
+	int room_needed;
 	size_t len;
 
 	bytes = nft_bytes(b, &len);
 	room_needed = len + 65536;
-	if (fd < 0)
-		return fault(f, errno, "open a netlink socket to the packet filter");
-	/* An error repeats the command else, which may not fit in what is read. */
-	if (setsockopt(fd, SOL_NETLINK, NETLINK_CAP_ACK, &brief, sizeof(brief)) < 0 ||
-	    setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &room_needed, sizeof(room_needed)) < 0 ||
+	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &room_needed, sizeof(room_needed)) < 0 ||
 	    sendto(fd, bytes, len, 0, (struct sockaddr *)&kernel, sizeof(kernel)) < 0)
 		return fault(f, errno, "change the packet filter (nf_tables)");
 	return read_answer(b, fd, f);
+}
+
+bool nft_has_table(int fd, const char *table)
+{
+	struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
+	union { struct nlmsghdr h; char room[ANSWER]; } buf;
+	struct nft b = { 0 };
+	ssize_t n;
+
+	command(&b, NFT_MSG_GETTABLE, 0);
+	put_text(&b, NFTA_TABLE_NAME, table);
+	seal(&b);
+	n = sendto(fd, b.buf, b.len, 0, (struct sockaddr *)&kernel, sizeof(kernel));
+	free(b.buf);
+	if (n > 0)
+		n = recv(fd, &buf, sizeof(buf), 0);
+	return n > 0 && NLMSG_OK(&buf.h, n) && buf.h.nlmsg_type != NLMSG_ERROR;
 }

@@ -7,6 +7,7 @@
 #ifndef STASIS_NET_NFT_H
 #define STASIS_NET_NFT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -43,8 +44,16 @@ void nft_key(unsigned char *key, size_t bytes, const void *from, uint16_t from_p
 void nft_elements(struct nft *b, const char *table, const char *set, uint32_t id,
 		  const unsigned char *keys, size_t n, size_t bytes);
 
-/* Do it. f->code is ENOENT, EEXIST, ... as the kernel says. */
-int nft_commit(struct nft *b, struct fault *f);
+/*
+ * A socket to nf_tables. To close one after a table was deleted takes the kernel 10 ms: it waits for
+ * those who use the table.
+ */
+int nft_open(struct fault *f);
+/* Do it, through that socket. f->code is ENOENT, EEXIST, ... as the kernel says. */
+int nft_commit(int fd, struct nft *b, struct fault *f);
+
+/* Is there a table of that name? To delete one that is not there takes 10 ms, too. */
+bool nft_has_table(int fd, const char *table);
 
 /* The finished batch, to be sent by somebody else; belongs to b. */
 const void *nft_bytes(struct nft *b, size_t *len);
