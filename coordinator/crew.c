@@ -52,7 +52,7 @@ struct member {
 	bool started;		/* its process exists */
 	bool foreign;		/* not our child */
 	bool unlinked;		/* its socket's path is gone */
-	bool retired;
+	bool retired, buried;
 	pid_t pid;
 	int pidfd;
 	int fd_plane;
@@ -582,10 +582,22 @@ void crew_retire(struct crew *c, enum role role)
 		close(m->fd_plane);
 }
 
-static void forget_member(struct crew *c, struct member *m)
+void crew_bury(struct crew *c, enum role role)
 {
+	struct member *m = &c->member[role];
+
+	if (!m->started || !m->retired || m->buried)
+		return;
+	m->buried = true;
 	if (!m->foreign)
 		waitpid(m->pid, NULL, 0);
+}
+
+static void forget_member(struct crew *c, enum role role)
+{
+	struct member *m = &c->member[role];
+
+	crew_bury(c, role);
 	drop_socket(c, m);
 	if (m->pidfd >= 0)
 		close(m->pidfd);
@@ -601,7 +613,7 @@ void crew_stop(struct crew *c)
 		crew_retire(c, i);
 	for (i = 0; i < ROLE_COUNT; i++)
 		if (c->member[i].started)
-			forget_member(c, &c->member[i]);
+			forget_member(c, i);
 	drop_directory(c);
 	free(c);
 }

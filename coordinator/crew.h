@@ -53,6 +53,9 @@ int crew_ask(struct crew *c, enum role role, Stage stage, Request *req, Reply **
  */
 void crew_retire(struct crew *c, enum role role);
 
+/* A worker that is retired: wait until it is dead and its descriptors are closed. */
+void crew_bury(struct crew *c, enum role role);
+
 /* End the workers: everything asked of them must have been answered (or no longer matter). NULL is fine. */
 void crew_stop(struct crew *c);
 

@@ -176,16 +176,17 @@ static int release(struct job *job, struct fault *f)
 {
 	struct fault own = { 0 };
 
-	if (sockets_release(job, f) < 0)
-		return -1;
-	/* Ends of pipes, locked files: tasks must not meet the duplicates of the files worker. */
-	crew_stop(job->crew);
-	job->crew = NULL;
+	/* Ends of pipes, locked files: tasks must not meet the duplicates of the workers. */
+	crew_bury(job->crew, ROLE_FILES);
+	crew_bury(job->crew, ROLE_MEM);
 	scripts_run(job, "pre-resume", &own);
 	degraded(&own);
 	fork_release(job);
-	if (finish_release(job, f) < 0)
+	/* Last: connections that go on are lost when the tasks do not. */
+	if (sockets_release(job, f) < 0 || finish_release(job, f) < 0)
 		return -1;
+	crew_stop(job->crew);
+	job->crew = NULL;
 	rebuild_keep(job);
 	cgroups_freeze(job, &own);
 	degraded(&own);
