@@ -444,6 +444,8 @@ static int release(struct job *job, struct fault *f)
 		return -1;
 	if (how != THAW_KILL)
 		return run_on(job, how, f);
+	if (sockets_doom(job, f) < 0)
+		return -1;
 	end_tree(job);
 	return 0;
 }

@@ -187,6 +187,19 @@ int sockets_dump(struct job *job, const FilesCollected *found, const MemCollecte
 	return r;
 }
 
+int sockets_doom(struct job *job, struct fault *f)
+{
+	NetDoom msg = NET_DOOM__INIT;
+	Request req = REQUEST__INIT;
+
+	/* No connection is kept. */
+	if (job->network_lock < 0)
+		return 0;
+	req.body_case = REQUEST__BODY_NET_DOOM;
+	req.net_doom = &msg;
+	return crew_ask(job->crew, ROLE_NET, STAGE__SEAL, &req, NULL, f);
+}
+
 int sockets_seal(struct job *job, bool killed, struct fault *f)
 {
 	NetSeal msg = NET_SEAL__INIT;

@@ -16,6 +16,12 @@ int sockets_preflight(struct job *job, FilesPreflightDone *done, struct fault *f
 int sockets_dump(struct job *job, const FilesCollected *found, const MemCollected *memory,
 		 struct fault *f);
 
+/*
+ * The images are complete, the tasks are to be killed. Should we die when they are dead, their
+ * connections are left to the restore.
+ */
+int sockets_doom(struct job *job, struct fault *f);
+
 /* The dump is good. killed: the tasks are dead, else they are about to run on. */
 int sockets_seal(struct job *job, bool killed, struct fault *f);
 

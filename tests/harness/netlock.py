@@ -80,6 +80,16 @@ class Scene:
         self.new_images()
         self.plan.dumper.dump(self.pid, self.images, KEEP + list(options))
 
+    def dump_with(self, **env):
+        self.new_images()
+        os.environ.update(env)
+        try:
+            return self.plan.dumper.run("dump", self.images, "dump.log",
+                                        KEEP + ["-t", str(self.pid)])
+        finally:
+            for name in env:
+                del os.environ[name]
+
     def dump_running(self):
         self.new_images()
         status = self.plan.dumper.run("dump", self.images, "dump.log",
@@ -197,6 +207,34 @@ def test_refused_dump(plan, directory):
         scene.end()
 
 
+def test_killed(plan, directory):
+    """A dump that is killed at its end: the server goes on, or can be restored."""
+    if plan.uses_criu:
+        raise tool.Skip("it is Stasis that is killed")
+    scene, steps = Scene(plan, directory), os.path.join(directory, "steps")
+    try:
+        if scene.dump_with(STASIS_STEPS_FILE=steps):
+            raise tool.Failure(tool.first_error(scene.images, "dump", 1))
+        tool.reap()
+        scene.restore()
+        with open(steps) as lines:
+            number = {name: n for n, name in (line.strip().split(" ", 1) for line in lines)}
+        for step in ("seal", "signal", "killed", "buried", "released"):
+            scene.talk(b"before")
+            if scene.dump_with(STASIS_KILL_AT=number[step]) != -9:
+                raise tool.Failure(f"the dump was not killed at {step}")
+            if not tool.wait_for(lambda: tool.alive(scene.pid) != scene.locked(), 2, 0.05):
+                raise tool.Failure(f"after a kill at {step} the server is "
+                                   f"{'dead and not' if not scene.locked() else 'alive and'} locked")
+            scene.say(step.encode())
+            if not tool.alive(scene.pid):
+                tool.reap()
+                scene.restore()
+            scene.hear(step.encode())
+    finally:
+        scene.end()
+
+
 def own_tables(images):
     """The tables of nf_tables that are named after this dump."""
     with open(os.path.join(images, "inventory.img"), "rb") as image:
@@ -230,6 +268,7 @@ TESTS = {
     "running_on": test_running_on,
     "failed_restore": test_failed_restore,
     "refused_dump": test_refused_dump,
+    "killed": test_killed,
     "no_sockets": test_no_sockets,
 }
 

@@ -30,11 +30,13 @@ struct action {
 	guard_undo *undo;		/* NULL: dropped. Written last, release */
 	uint64_t arg;
 	int fd;
+	bool dead;			/* to be done when the tasks are dead, else when they live */
 };
 
 /* Shared with the guard. */
 struct guard_list {
 	uint32_t n;
+	int root;			/* pidfd of a task that is to be killed, plus 1; 0: none is */
 	struct action action[MAX_ACTIONS];
 };
 
@@ -45,7 +47,7 @@ struct guard {
 	int parent;			/* of the coordinator, whose death is ours; -1: we live without */
 };
 
-static void undo_all(struct guard_list *list)
+static void run_all(struct guard_list *list, bool dead)
 {
 	uint32_t i = __atomic_load_n(&list->n, __ATOMIC_ACQUIRE);
 
@@ -53,9 +55,18 @@ static void undo_all(struct guard_list *list)
 		const struct action *a = &list->action[i];
 		guard_undo *undo = __atomic_load_n(&a->undo, __ATOMIC_ACQUIRE);
 
-		if (undo)
+		if (undo && a->dead == dead)
 			undo(a->fd, a->arg);
 	}
+}
+
+/* A task that has been killed may take long to end; only of one that has can memory be reaped. */
+static bool are_dead(const struct guard_list *list)
+{
+	struct pollfd p = { .fd = __atomic_load_n(&list->root, __ATOMIC_ACQUIRE) - 1, .events = POLLIN };
+
+	return p.fd >= 0 && (poll(&p, 1, 0) == 1 || syscall(SYS_process_mrelease, p.fd, 0) == 0 ||
+			     (errno != EINVAL && errno != ENOSYS));
 }
 
 /* The life of the guard. It is a copy of one thread of several: nothing but system calls. */
@@ -69,10 +80,10 @@ static _Noreturn void keep_guard(const struct guard *g)
 	/* The tasks run when the coordinator dies, so do not wait until that has killed us too. */
 	while (poll(death, 2, -1) < 0 && errno == EINTR)
 		;
-	undo_all(g->list);
+	run_all(g->list, are_dead(g->list));
 	while (poll(death, 1, -1) < 0 && errno == EINTR)
 		;
-	undo_all(g->list);
+	run_all(g->list, are_dead(g->list));
 	_exit(0);
 }
 
@@ -114,7 +125,7 @@ static struct guard *start(struct fault *f)
 	return NULL;
 }
 
-int guard_add(struct net *net, int fd, guard_undo *undo, uint64_t arg, struct fault *f)
+static int add(struct net *net, struct action what, struct fault *f)
 {
 	struct guard_list *list;
 	struct action *a;
@@ -127,11 +138,35 @@ int guard_add(struct net *net, int fd, guard_undo *undo, uint64_t arg, struct fa
 	if (list->n == MAX_ACTIONS)
 		return fault(f, -ENOSPC, "more than %d changes of sockets to guard", MAX_ACTIONS);
 	a = &list->action[list->n];
-	a->fd = fd;
-	a->arg = arg;
-	__atomic_store_n(&a->undo, undo, __ATOMIC_RELEASE);
+	a->fd = what.fd;
+	a->arg = what.arg;
+	a->dead = what.dead;
+	__atomic_store_n(&a->undo, what.undo, __ATOMIC_RELEASE);
 	__atomic_store_n(&list->n, list->n + 1, __ATOMIC_RELEASE);
 	return (int)list->n - 1;
+}
+
+int guard_add(struct net *net, int fd, guard_undo *undo, uint64_t arg, struct fault *f)
+{
+	return add(net, (struct action){ undo, arg, fd, false }, f);
+}
+
+int guard_add_dead(struct net *net, int fd, guard_undo *act, uint64_t arg, struct fault *f)
+{
+	return add(net, (struct action){ act, arg, fd, true }, f) < 0 ? -1 : 0;
+}
+
+int guard_doom(struct net *net, pid_t pid, struct fault *f)
+{
+	int root;
+
+	if (!net->guard)
+		return 0;
+	root = syscall(SYS_pidfd_open, pid, 0);
+	if (root < 0)
+		return fault(f, errno, "open task %d", pid);
+	__atomic_store_n(&net->guard->list->root, root + 1, __ATOMIC_RELEASE);
+	return 0;
 }
 
 void guard_drop(struct net *net, int action)
@@ -150,10 +185,12 @@ void guard_end(struct net *net, bool undo)
 	if (!g)
 		return;
 	if (undo)
-		undo_all(g->list);
+		run_all(g->list, false);
 	kill(g->pid, SIGKILL);
 	while (waitpid(g->pid, NULL, 0) < 0 && errno == EINTR)
 		;
+	if (g->list->root)
+		close(g->list->root - 1);
 	auto_close(&g->pidfd);
 	auto_close(&g->parent);
 	munmap(g->list, sizeof(*g->list));

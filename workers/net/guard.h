@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "proto/control/fault.h"
 
@@ -25,6 +26,13 @@ typedef void guard_undo(int fd, uint64_t arg);
  * The first one starts the process. Returns the action's number, or -1 with f set.
  */
 int guard_add(struct net *net, int fd, guard_undo *undo, uint64_t arg, struct fault *f);
+
+/*
+ * What is done instead of undoing when the tasks are dead: guard_doom says that they are to be killed, pid
+ * being the first. It is for the process only; guard_end does not do it.
+ */
+int guard_add_dead(struct net *net, int fd, guard_undo *act, uint64_t arg, struct fault *f);
+int guard_doom(struct net *net, pid_t pid, struct fault *f);
 
 /* The change is undone. */
 void guard_drop(struct net *net, int action);

@@ -85,6 +85,12 @@ struct sock_kind {
 	/* All were written. */
 	int (*written)(struct net *net, struct fault *f);
 
+	/*
+	 * The images are complete, the tasks are to be killed: what is to be done to the sockets, should
+	 * we be killed when the tasks are dead, is told to guard.h (guard_add_dead).
+	 */
+	int (*doom)(struct net *net, struct fault *f);
+
 	/* Restore. Is this entry of files.img ours (several rows may share a type)? */
 	bool (*match_entry)(const FileEntry *e);
 	/* Check an entry and what it refers to; prepare() of all rows comes after. */

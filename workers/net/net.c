@@ -266,6 +266,17 @@ static int on_net_write(struct call *c, struct fault *f)
 	return 0;
 }
 
+static int on_net_doom(struct call *c, struct fault *f)
+{
+	struct net *net = begin(c);
+	size_t i;
+
+	for (i = 0; sock_kinds[i]; i++)
+		if (sock_kinds[i]->doom && sock_kinds[i]->doom(net, f) < 0)
+			return -1;
+	return guard_doom(net, net->root_pid, f);
+}
+
 static int on_net_seal(struct call *c, struct fault *f)
 {
 	(void)f;
@@ -467,6 +478,7 @@ static const struct handler handlers[] = {
 	[REQUEST__BODY_NET_SURVEY] = { STAGE__PREPARE, on_net_survey },
 	[REQUEST__BODY_NET_COLLECT] = { STAGE__COLLECT, on_net_collect },
 	[REQUEST__BODY_NET_WRITE] = { STAGE__WRITE, on_net_write },
+	[REQUEST__BODY_NET_DOOM] = { STAGE__SEAL, on_net_doom },
 	[REQUEST__BODY_NET_SEAL] = { STAGE__SEAL, on_net_seal },
 	[REQUEST__BODY_NET_ROLLBACK] = { STAGE__SEAL, on_net_rollback },
 	[REQUEST__BODY_NET_PREPARE] = { STAGE__PREPARE, on_net_prepare },

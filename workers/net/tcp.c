@@ -314,6 +314,27 @@ static int write_all_tcp(struct net *net, struct fault *f)
 	return r;
 }
 
+/* Runs in the guard. */
+static void begin_repair(int fd, uint64_t arg)
+{
+	int on = TCP_REPAIR_ON;
+
+	(void)arg;
+	setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &on, sizeof(on));
+}
+
+static int doom_one(struct net *net, struct sock *s, struct fault *f)
+{
+	const struct tcp *t = s->priv;
+
+	return t->keep ? guard_add_dead(net, s->fd, begin_repair, 0, f) : 0;
+}
+
+static int doom_tcp(struct net *net, struct fault *f)
+{
+	return net_each_sock(net, &tcp_kind, doom_one, f);
+}
+
 /* ---- restore ---- */
 
 static bool match_entry(const FileEntry *e)
@@ -516,6 +537,7 @@ const struct sock_kind tcp_kind = {
 	.collect = collect_tcp,
 	.collected = collected_tcp,
 	.written = write_all_tcp,
+	.doom = doom_tcp,
 	.match_entry = match_entry,
 	.check = check_tcp,
 	.prepare = prepare_tcp,
