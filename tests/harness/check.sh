@@ -14,7 +14,7 @@ export PATH
 
 # add PASSED FAILED SKIPPED
 add() {
-	passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
+	passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + ${3:-0}))
 }
 
 # part NAME SECONDS COMMAND...: a harness whose last line has the counts
@@ -36,7 +36,7 @@ part() {
 	fi
 	echo "$name: $counts ($took s)"
 	# shellcheck disable=SC2046
-	add $(echo "$counts" | sed -E 's/^([0-9]+) passed, ([0-9]+) failed(, ([0-9]+) skipped)?.*/\1 \2 0\4/')
+	add $(echo "$counts" | sed -E 's/^([0-9]+) passed, ([0-9]+) failed(, ([0-9]+) skipped)?.*/\1 \2 \4/')
 }
 
 # unit PROGRAM: prints "ok - NAME", "FAIL - NAME" or "skip - NAME: REASON" a test
