@@ -24,7 +24,7 @@ IMAGES = proto/images/types.c proto/images/image.c proto/images/check.c proto/im
 COMMON = $(wildcard workers/common/*.c)
 MEM = $(filter-out workers/mem/main.c,$(wildcard workers/mem/*.c))
 NET = $(filter-out workers/net/main.c,$(wildcard workers/net/*.c workers/net/*/*.c))
-GPU = $(filter-out workers/gpu/main.c,$(wildcard workers/gpu/*.c))
+GPU = $(filter-out workers/gpu/main.c,$(wildcard workers/gpu/*.c workers/gpu/*/*.c))
 FILES = $(filter-out workers/files/main.c,$(wildcard workers/files/*.c))
 COORDINATOR = $(filter-out coordinator/main.c,$(wildcard coordinator/*.c))
 
