@@ -346,11 +346,16 @@ static void print_repeated(struct printer *p, const ProtobufCFieldDescriptor *fd
 	print_close(p, ']');
 }
 
-/* Is an optional or required field there? protobuf-c: has_ flag, or pointer not NULL. */
+/*
+ * Is an optional or required field there? protobuf-c: has_ flag, or pointer not NULL; members of a oneof
+ * share their place and a number.
+ */
 static bool is_set(const ProtobufCFieldDescriptor *fd, const char *base)
 {
 	const void *at = base + fd->offset;
 
+	if (fd->flags & PROTOBUF_C_FIELD_FLAG_ONEOF)
+		return *(const uint32_t *)(base + fd->quantifier_offset) == fd->id;
 	if (fd->type == PROTOBUF_C_TYPE_STRING || fd->type == PROTOBUF_C_TYPE_MESSAGE)
 		return *(void *const *)at && *(void *const *)at != fd->default_value;
 	if (fd->label == PROTOBUF_C_LABEL_REQUIRED)
