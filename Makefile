@@ -13,7 +13,7 @@ CFLAGS += -std=gnu11 $(OPT) $(WARN) -D_GNU_SOURCE -I. -I$(BUILD) -MMD -MP $(SAN)
 LDLIBS = $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -lpthread
 SAN ?=
 
-PROTOS = proto/control/control.proto $(wildcard proto/images/*.proto)
+PROTOS = proto/control/control.proto proto/control/trace.proto $(wildcard proto/images/*.proto)
 PB_C = $(PROTOS:%.proto=$(BUILD)/%.pb-c.c)
 PB_H = $(PROTOS:%.proto=$(BUILD)/%.pb-c.h)
 

@@ -27,6 +27,7 @@
 #include <sys/wait.h>
 
 #include "coordinator/progress.h"
+#include "coordinator/trace.h"
 #include "proto/control/bus.h"
 #include "proto/control/fdplane.h"
 #include "proto/control/util.h"
@@ -39,7 +40,6 @@
 
 #define DEADLINE_MS 10000
 #define MAX_PERIODS 6		/* of progress, for what is not bulk work */
-#define MAX_PENDING 64
 
 struct pending {
 	uint64_t id;
@@ -57,7 +57,7 @@ struct member {
 	int pidfd;
 	int fd_plane;
 	struct bus *bus;
-	struct pending pending[MAX_PENDING];
+	struct pending pending[CREW_PENDING];
 	unsigned first, count;
 	uint64_t last_reply;
 };
@@ -65,6 +65,8 @@ struct member {
 struct crew {
 	char dir[32];		/* of the sockets; empty once removed */
 	uint64_t last_id;
+	struct trace *trace;	/* the job's */
+	bool patient;		/* no deadlines */
 	struct member member[ROLE_COUNT];
 };
 
@@ -80,6 +82,24 @@ static struct crew *crew_new(void)
 	c->member[ROLE_NET].worker = &net_worker;
 	c->member[ROLE_GPU].worker = &gpu_worker;
 	return c;
+}
+
+static int find_role(const struct crew *c, const char *name, size_t len)
+{
+	int i;
+
+	for (i = 0; i < ROLE_COUNT; i++)
+		if (!strncmp(c->member[i].worker->name, name, len) &&
+		    !c->member[i].worker->name[len])
+			return i;
+	return -1;
+}
+
+int crew_role(const char *name, size_t len)
+{
+	AUTO_FREE struct crew *c = crew_new();
+
+	return find_role(c, name, len);
 }
 
 static void socket_url(const struct crew *c, const struct member *m, char *buf, size_t size)
@@ -156,11 +176,10 @@ static _Noreturn void exec_worker(const struct job *job, const struct member *m,
 _Noreturn void crew_become(const char *name, int fd_plane)
 {
 	const struct crew *c = crew_new();
-	int i;
+	int role = find_role(c, name, strlen(name));
 
-	for (i = 0; i < ROLE_COUNT; i++)
-		if (!strcmp(c->member[i].worker->name, name))
-			worker_forked(c->member[i].worker, fd_plane);
+	if (role >= 0)
+		worker_forked(c->member[role].worker, fd_plane);
 	_exit(127);
 }
 
@@ -280,6 +299,8 @@ int crew_start(struct job *job, unsigned roles, struct fault *f)
 	if (job->crew)
 		die("workers are started once");
 	job->crew = crew_new();
+	job->crew->trace = job->trace;
+	job->crew->patient = job->patient;
 	if (make_directory(job->crew, f) < 0)
 		return -1;
 	for (i = 0; i < ROLE_COUNT; i++) {
@@ -312,7 +333,7 @@ int crew_need(struct job *job, enum role role, struct fault *f)
 	return send_setup(job, role, f);
 }
 
-static const char *body_name(int body)
+const char *crew_body_name(int body)
 {
 	const ProtobufCFieldDescriptor *d;
 
@@ -326,15 +347,16 @@ int crew_send(struct crew *c, enum role role, Stage stage, Request *req, const i
 	struct member *m = &c->member[role];
 	struct pending *p;
 
-	if (!m->running || m->count == MAX_PENDING)
+	if (!m->running || m->count == CREW_PENDING)
 		die("%s asked out of turn", m->worker ? m->worker->name : "absent worker");
-	p = &m->pending[(m->first + m->count++) % MAX_PENDING];
+	p = &m->pending[(m->first + m->count++) % CREW_PENDING];
 	p->id = req->id = ++c->last_id;
 	p->body = req->body_case;
 	req->stage = stage;
 	req->deadline_ms = DEADLINE_MS;
-	log_debug("-> %s: %s (%llu)", m->worker->name, body_name(p->body),
+	log_debug("-> %s: %s (%llu)", m->worker->name, crew_body_name(p->body),
 		  (unsigned long long)p->id);
+	trace_request(c->trace, m->worker->name, req, nfds);
 	if (nfds && fdplane_send(m->fd_plane, p->id, fds, nfds, f) < 0)
 		return fault_prefix(f, "worker %s", m->worker->name);
 	if (bus_send(m->bus, &req->base, f) < 0)
@@ -372,7 +394,7 @@ static bool is_bulk(int body)
  * Wait for the next message of a worker for as long as it makes progress; one that keeps busy with
  * what should be quick is given up too.
  */
-static Reply *take_reply(struct member *m, int body, struct fault *f)
+static Reply *take_reply(struct member *m, int body, bool patient, struct fault *f)
 {
 	ProtobufCMessage *msg = NULL;
 	uint64_t before = 0, now;
@@ -383,17 +405,19 @@ static Reply *take_reply(struct member *m, int body, struct fault *f)
 		r = bus_recv(m->bus, &reply__descriptor, &msg, DEADLINE_MS, f);
 		if (r)
 			break;
+		if (patient)
+			continue;
 		now = progress_of(m->pid);
 		if (++periods == MAX_PERIODS && !is_bulk(body)) {
 			fault(f, -ETIMEDOUT, "worker %s (%d) is busy with %s for %d s without end",
-			      m->worker->name, m->pid, body_name(body),
+			      m->worker->name, m->pid, crew_body_name(body),
 			      MAX_PERIODS * DEADLINE_MS / 1000);
 			return NULL;
 		}
 		if (now == before) {
 			fault(f, -ETIMEDOUT,
 			      "worker %s (%d) does not answer %s and makes no progress for %d s",
-			      m->worker->name, m->pid, body_name(body), DEADLINE_MS / 1000);
+			      m->worker->name, m->pid, crew_body_name(body), DEADLINE_MS / 1000);
 			return NULL;
 		}
 		before = now;
@@ -404,20 +428,15 @@ static Reply *take_reply(struct member *m, int body, struct fault *f)
 		describe_death(m, death, sizeof(death));
 		memset(f, 0, sizeof(*f));
 		fault(f, -ECONNRESET, "worker %s (%d) %s during %s; the log has its last words",
-		      m->worker->name, m->pid, death, body_name(body));
+		      m->worker->name, m->pid, death, crew_body_name(body));
 	} else {
-		fault_prefix(f, "worker %s (%d), %s", m->worker->name, m->pid, body_name(body));
+		fault_prefix(f, "worker %s (%d), %s", m->worker->name, m->pid, crew_body_name(body));
 	}
 	return NULL;
 }
 
-static int check_reply(struct member *m, const Reply *rep, const struct pending *p,
-		       struct fault *f)
+static int check_status(const Reply *rep, struct fault *f)
 {
-	if (rep->id != p->id)
-		return fault(f, -EPROTO, "worker %s answered request %llu when %llu was due",
-			     m->worker->name, (unsigned long long)rep->id,
-			     (unsigned long long)p->id);
 	if (rep->status == STATUS__OK)
 		return 0;
 	return fault(f, rep->has_code && rep->code > 0 ? -rep->code : -EIO, "%s",
@@ -448,34 +467,54 @@ static void drop_directory(struct crew *c)
 	c->dir[0] = '\0';
 }
 
-int crew_wait(struct crew *c, enum role role, Reply **rep, struct fault *f)
+int crew_take(struct crew *c, enum role role, Reply **rep, struct fault *f)
 {
 	struct member *m = &c->member[role];
 	struct pending p;
 	Reply *got;
+
+	if (!m->count)
+		die("nothing was asked of %s", m->worker ? m->worker->name : "a worker");
+	p = m->pending[m->first++ % CREW_PENDING];
+	m->count--;
+	got = take_reply(m, p.body, c->patient, f);
+	if (!got)
+		return -1;
+	if (got->id != p.id) {
+		fault(f, -EPROTO, "worker %s answered request %llu when %llu was due",
+		      m->worker->name, (unsigned long long)got->id, (unsigned long long)p.id);
+		reply__free_unpacked(got, NULL);
+		return -1;
+	}
+	m->last_reply = got->id;
+	trace_reply(c->trace, m->worker->name, got);
+	log_debug("<- %s: %s (%llu) %s", m->worker->name, crew_body_name(p.body),
+		  (unsigned long long)p.id, got->status == STATUS__OK ? "ok" : "failed");
+	if (p.body == REQUEST__BODY_SETUP) {
+		drop_socket(c, m);
+		drop_directory(c);
+	}
+	*rep = got;
+	return 0;
+}
+
+int crew_wait(struct crew *c, enum role role, Reply **rep, struct fault *f)
+{
+	struct member *m = &c->member[role];
+	Reply *got = NULL;
+	bool setup;
 	int r;
 
 	do {
-		if (!m->count)
-			die("nothing was asked of %s", m->worker ? m->worker->name : "a worker");
-		p = m->pending[m->first++ % MAX_PENDING];
-		m->count--;
-		got = take_reply(m, p.body, f);
-		if (!got)
+		setup = m->count && m->pending[m->first % CREW_PENDING].body == REQUEST__BODY_SETUP;
+		if (crew_take(c, role, &got, f) < 0)
 			return -1;
-		r = check_reply(m, got, &p, f);
-		m->last_reply = got->id;
-		log_debug("<- %s: %s (%llu) %s", m->worker->name, body_name(p.body),
-			  (unsigned long long)p.id, r < 0 ? "failed" : "ok");
-		if (r < 0 || !rep || p.body == REQUEST__BODY_SETUP) {
+		r = check_status(got, f);
+		if (r < 0 || !rep || setup) {
 			reply__free_unpacked(got, NULL);
 			got = NULL;
 		}
-		if (p.body == REQUEST__BODY_SETUP) {
-			drop_socket(c, m);
-			drop_directory(c);
-		}
-	} while (r == 0 && p.body == REQUEST__BODY_SETUP);
+	} while (r == 0 && setup);
 	if (rep)
 		*rep = got;
 	return r;
@@ -485,13 +524,21 @@ int crew_recv_fds(struct crew *c, enum role role, int *fds, size_t n, struct fau
 {
 	struct member *m = &c->member[role];
 
-	return fdplane_recv(m->fd_plane, m->last_reply, fds, n, f);
+	if (fdplane_recv(m->fd_plane, m->last_reply, fds, n, f) < 0)
+		return -1;
+	trace_fds(c->trace, m->worker->name, m->last_reply, n);
+	return 0;
+}
+
+size_t crew_drop_fds(struct crew *c, enum role role)
+{
+	return fdplane_drop(c->member[role].fd_plane);
 }
 
 /* Answers that are due; the one to Setup is waited for with the next. */
 static unsigned due(const struct member *m)
 {
-	return m->count - (m->count && m->pending[m->first % MAX_PENDING].body == REQUEST__BODY_SETUP);
+	return m->count - (m->count && m->pending[m->first % CREW_PENDING].body == REQUEST__BODY_SETUP);
 }
 
 int crew_ask(struct crew *c, enum role role, Stage stage, Request *req, Reply **rep,
@@ -555,12 +602,13 @@ static void dismiss_foreign(struct crew *c, enum role role)
 	Request req = REQUEST__INIT;
 	struct fault f = { 0 };
 	Ack ack = ACK__INIT;
+	Reply *rep;
 
 	req.body_case = REQUEST__BODY_QUIT;
 	req.quit = &ack;
 	if (crew_send(c, role, STAGE__RELEASE, &req, NULL, 0, &f) == 0)
-		while (c->member[role].count && crew_wait(c, role, NULL, &f) == 0)
-			;
+		while (c->member[role].count && crew_take(c, role, &rep, &f) == 0)
+			reply__free_unpacked(rep, NULL);
 }
 
 /*

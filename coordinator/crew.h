@@ -11,6 +11,15 @@
 
 enum role { ROLE_MEM, ROLE_FILES, ROLE_NET, ROLE_GPU, ROLE_COUNT };
 
+/* So many requests to one worker may wait for their answers. */
+#define CREW_PENDING 64
+
+/* The role of this name, -1: there is none. */
+int crew_role(const char *name, size_t len);
+
+/* "mem_collect" for a Request.body_case, "?" for none. */
+const char *crew_body_name(int body);
+
 /* Start the named roles (bit set of 1 << role), in parallel, and send them Setup. Once. */
 int crew_start(struct job *job, unsigned roles, struct fault *f);
 
@@ -35,8 +44,17 @@ int crew_send(struct crew *c, enum role role, Stage stage, Request *req, const i
  */
 int crew_wait(struct crew *c, enum role role, Reply **rep, struct fault *f);
 
+/*
+ * The same, one reply at a time, that to Setup too, whatever its status is; the caller frees it. -1: there
+ * was none, or none that can be taken for one.
+ */
+int crew_take(struct crew *c, enum role role, Reply **rep, struct fault *f);
+
 /* Descriptors that came with the last reply of that worker. */
 int crew_recv_fds(struct crew *c, enum role role, int *fds, size_t n, struct fault *f);
+
+/* Close what descriptors came and were not received: how many. */
+size_t crew_drop_fds(struct crew *c, enum role role);
 
 /* Wait until no worker works on a request, after a fault; one that does not answer is killed. */
 void crew_quiesce(struct crew *c);

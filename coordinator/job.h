@@ -17,6 +17,7 @@
 #include "workers/common/gate_client.h"
 
 struct crew;			/* the workers: crew.h */
+struct trace;			/* --trace: trace.h */
 
 struct thread {
 	pid_t tid;		/* as seen here */
@@ -69,9 +70,11 @@ struct job {
 	int *opt_fds;			/* what the options speak of (--inherit-fd, our terminal) */
 	size_t nopt_fds;
 	struct crew *crew;
+	struct trace *trace;		/* NULL: not asked for */
 	struct task **tasks;		/* parents before children, the root first */
 	size_t ntasks, tasks_cap;
 	struct timing timing;
+	bool patient;			/* replay: workers have no deadlines */
 	unsigned steps;			/* taken so far: step() */
 	struct {			/* what the environment asks step() to do */
 		bool read;

@@ -18,7 +18,10 @@
 #include "coordinator/crew.h"
 #include "coordinator/job.h"
 #include "coordinator/options.h"
+#include "coordinator/replay.h"
 #include "coordinator/survey.h"
+#include "coordinator/timeline.h"
+#include "coordinator/trace.h"
 #include "proto/control/util.h"
 #include "proto/images/show.h"
 #include "workers/common/log.h"
@@ -32,7 +35,12 @@
 
 static const char *command_name(const struct cmdline *c)
 {
-	return c->command == CMD_DUMP ? "dump" : c->command == CMD_RESTORE ? "restore" : "check";
+	static const char *const names[] = {
+		[CMD_DUMP] = "dump", [CMD_RESTORE] = "restore", [CMD_CHECK] = "check",
+		[CMD_SHOW] = "show", [CMD_REPLAY] = "replay", [CMD_TIMELINE] = "timeline",
+	};
+
+	return names[c->command];
 }
 
 static int open_directory(const char *what, const char *path, struct fault *f)
@@ -139,10 +147,15 @@ static int prepare(struct job *job, const struct cmdline *c, struct fault *f)
 		return -1;
 	log_init(log, o->log_level, "stasis", &job->start);
 	log_info("Stasis (CRIU %s images), %s", CRIU_VERSION, command_name(c));
+	if (o->trace && c->command != CMD_CHECK) {
+		job->trace = trace_open(job, o->trace, f);
+		if (!job->trace)
+			return -1;
+	}
 	return add_option_fds(job, c, f);
 }
 
-/* With "check PID" the status tells whether a dump would succeed. */
+/* With "check PID" the status tells whether a dump would succeed, with "replay" whether all was the same. */
 static int run(struct job *job, const struct cmdline *c, struct fault *f)
 {
 	int r;
@@ -151,6 +164,8 @@ static int run(struct job *job, const struct cmdline *c, struct fault *f)
 		return dump(job, f);
 	if (c->command == CMD_RESTORE)
 		return restore(job, f);
+	if (c->command == CMD_REPLAY)
+		return replay(job, c->args[0], f);
 	r = survey(job, f);
 	return r > 0 ? 1 : r;
 }
@@ -199,6 +214,7 @@ static int operate(const struct cmdline *c, char **argv)
 	if (r == 0)
 		r = run(&job, c, &f);
 	crew_stop(job.crew);
+	trace_close(job.trace);
 	if (r == 0 && c->exec_cmd)
 		r = become_command(c, &start, &f);
 	if (r >= 0)
@@ -207,7 +223,8 @@ static int operate(const struct cmdline *c, char **argv)
 	/* Once: in the log, and last on stderr. */
 	if (log_fd() != STDERR_FILENO)
 		log_error("%s FAILED: %s", c->command == CMD_DUMP ? "Dumping" :
-			  c->command == CMD_RESTORE ? "Restoring" : "Checking", f.text);
+			  c->command == CMD_RESTORE ? "Restoring" : c->command == CMD_CHECK ?
+			  "Checking" : "Replaying", f.text);
 	fprintf(stderr, "stasis %s: %s\n", command_name(c), f.text);
 	return 1;
 }
@@ -235,6 +252,16 @@ static int show(const struct cmdline *c)
 	return r < 0 ? 1 : 0;
 }
 
+static int draw(const struct cmdline *c)
+{
+	struct fault f = { 0 };
+
+	if (timeline(c->args[0], c->opts->log_file, &f) == 0)
+		return 0;
+	fprintf(stderr, "stasis timeline: %s\n", f.text);
+	return 1;
+}
+
 int main(int argc, char **argv)
 {
 	struct fault f = { 0 };
@@ -257,6 +284,8 @@ int main(int argc, char **argv)
 		return c.opts->has_pid ? operate(&c, argv) : check(&c);
 	case CMD_SHOW:
 		return show(&c);
+	case CMD_TIMELINE:
+		return draw(&c);
 	default:
 		return operate(&c, argv);
 	}

@@ -20,9 +20,10 @@
 
 static const struct row rows[] = {
 	{ "tree", 't', K_PID, FOR(CMD_DUMP), AT(pid), "PID  the root of the tree to dump" },
-	{ "images-dir", 'D', K_STRING, BOTH, STR(images_dir), "DIR  where images are" },
-	{ "work-dir", 'W', K_STRING, BOTH, STR(work_dir), "DIR  logs, pidfile and statistics" },
-	{ "log-file", 'o', K_STRING, BOTH, STR(log_file), "FILE  log, in the work directory" },
+	{ "images-dir", 'D', K_STRING, AGAIN, STR(images_dir), "DIR  where images are" },
+	{ "work-dir", 'W', K_STRING, AGAIN, STR(work_dir), "DIR  logs, pidfile and statistics" },
+	{ "log-file", 'o', K_STRING, AGAIN | FOR(CMD_TIMELINE), STR(log_file),
+	  "FILE  log, in the work directory; timeline: the picture" },
 	{ "verbosity", 'v', K_LEVEL, ANY, AT(log_level),
 	  "[N]  1 errors, 2 warnings, 3 info, 4 debug" },
 	{ "log-pid", 0, K_FLAG, BOTH, AT(log_pid), "the log file is FILE.PID, with our pid" },
@@ -96,7 +97,9 @@ static const struct row rows[] = {
 	  "-- COMMAND...  run it in our place, as the tree's parent" },
 	{ "cpu-cap", 0, K_CPU, BOTH, 0, 0, "=none  processors are not compared" },
 	{ "exec-workers", 0, K_FLAG, BOTH, AT(exec_workers), "workers as programs of their own" },
-	{ "worker", 0, K_LIST, BOTH, LIST(worker), "NAME=URL  use a worker started by hand" },
+	{ "worker", 0, K_LIST, AGAIN, LIST(worker), "NAME=URL  use a worker started by hand" },
+	{ "trace", 0, K_STRING, BOTH, STR(trace),
+	  "FILE  record stages and control messages, in the work directory" },
 	{ "unprivileged", 0, K_FLAG, ANY, AT(unprivileged), "do with the capabilities there are" },
 	{ "pre-dump-mode", 0, K_MODE, FOR(CMD_DUMP), 0, 0, "splice or read (pre-dumps only)" },
 	{ "no-default-config", 0, K_NOTHING, ANY, 0, 0, "do not read the default configuration" },
@@ -195,7 +198,10 @@ void options_usage(void)
 	       "       stasis restore [options]         thaw it\n"
 	       "       stasis check [--feature NAME]    what this kernel and these rights allow\n"
 	       "       stasis check PID [options]       would \"dump -t PID\" with these options succeed?\n"
-	       "       stasis show [--json] FILE|DIR    print images\n\n");
+	       "       stasis show [--json] FILE|DIR    print images\n"
+	       "       stasis timeline FILE [-o SVG]    draw what --trace recorded\n"
+	       "       stasis replay FILE --worker NAME=URL [options]\n"
+	       "                                        say to one worker again what was said to it\n\n");
 	for (i = 0; i < ARRAY_LEN(rows); i++) {
 		const struct row *r = &rows[i];
 

@@ -9,7 +9,8 @@
 
 #define FOR(cmd) (1u << (cmd))
 #define BOTH (FOR(CMD_DUMP) | FOR(CMD_RESTORE))
-#define ANY (BOTH | FOR(CMD_CHECK) | FOR(CMD_SHOW))
+#define AGAIN (BOTH | FOR(CMD_REPLAY))
+#define ANY (AGAIN | FOR(CMD_CHECK) | FOR(CMD_SHOW) | FOR(CMD_TIMELINE))
 
 enum option_kind {
 	K_FLAG,		/* --x, --no-x */

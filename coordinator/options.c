@@ -350,6 +350,8 @@ static int check_together(struct cmdline *c, struct fault *f)
 	}
 	if (c->exec_cmd)
 		return check_exec(c, f);
+	if (c->command == CMD_REPLAY || c->command == CMD_TIMELINE)
+		return c->nargs == 1 ? 0 : fault(f, -EINVAL, "name one file that --trace has written");
 	if (c->command != CMD_SHOW && c->nargs)
 		return fault(f, -EINVAL, "%s: not an option of this command", c->args[0]);
 	return 0;
@@ -364,6 +366,8 @@ static const struct command_word {
 	{ "restore", CMD_RESTORE, MODE__MODE_RESTORE },
 	{ "check", CMD_CHECK, MODE__MODE_CHECK },
 	{ "show", CMD_SHOW, MODE__MODE_CHECK },
+	{ "replay", CMD_REPLAY, MODE__MODE_CHECK },
+	{ "timeline", CMD_TIMELINE, MODE__MODE_CHECK },
 	{ "--help", CMD_HELP, MODE__MODE_CHECK },
 	{ "-h", CMD_HELP, MODE__MODE_CHECK },
 	{ "--version", CMD_VERSION, MODE__MODE_CHECK },
@@ -390,7 +394,8 @@ static int parse_command(struct cmdline *c, int argc, char **argv, struct fault 
 		i += words_of(argc - i, argv + i);
 	w = i < argc ? find_word(argv[i]) : NULL;
 	if (!w)
-		return fault(f, -EINVAL, "%s: the commands are dump, restore, check, show",
+		return fault(f, -EINVAL, "%s: the commands are dump, restore, check, show, replay, "
+			     "timeline",
 			     i < argc ? argv[i] : "no command");
 	c->command = w->command;
 	c->opts->mode = w->mode;

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "coordinator/crew.h"
+#include "coordinator/trace.h"
 #include "proto/control/util.h"
 #include "workers/common/log.h"
 
@@ -21,16 +22,23 @@ int run_stages(const struct stage *s, size_t n, struct job *job, struct fault *f
 
 	for (i = 0; i < n; i++) {
 		log_info("stage %s", s[i].name);
+		trace_edge(job->trace, s[i].name, EDGE__EDGE_BEGIN, NULL);
 		if (s[i].run(job, f) < 0)
 			break;
+		trace_edge(job->trace, s[i].name, EDGE__EDGE_DONE, NULL);
 		step(job, s[i].name);
 	}
 	if (i == n)
 		return 0;
 	log_info("stage %s failed: undoing", s[i].name);
-	while (i-- > 0)
-		if (s[i].undo)
-			s[i].undo(job);
+	trace_edge(job->trace, s[i].name, EDGE__EDGE_FAILED, f->text);
+	while (i-- > 0) {
+		if (!s[i].undo)
+			continue;
+		trace_edge(job->trace, s[i].name, EDGE__EDGE_UNDO, NULL);
+		s[i].undo(job);
+		trace_edge(job->trace, s[i].name, EDGE__EDGE_UNDONE, NULL);
+	}
 	return -1;
 }
 
@@ -63,11 +71,7 @@ void task_add_thread(struct task *t, pid_t tid, pid_t vtid)
 
 uint64_t job_elapsed_us(const struct job *job)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (now.tv_sec - job->start.tv_sec) * 1000000ull +
-	       (now.tv_nsec - job->start.tv_nsec) / 1000;
+	return elapsed_ns(&job->start) / 1000;
 }
 
 /* Tell a crash test how many steps there were. */

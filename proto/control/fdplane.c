@@ -50,7 +50,7 @@ int fdplane_send(int sock, uint64_t ticket, const int *fds, size_t n, struct fau
 }
 
 /* Take one packet's descriptors, at most max; returns how many, -1 with errno. */
-static int recv_packet(int sock, uint64_t *ticket, int *fds, size_t max)
+static int recv_packet(int sock, int flags, uint64_t *ticket, int *fds, size_t max)
 {
 	union control control = { 0 };
 	struct iovec iov = { ticket, sizeof(*ticket) };
@@ -60,7 +60,7 @@ static int recv_packet(int sock, uint64_t *ticket, int *fds, size_t max)
 	ssize_t r;
 
 	do
-		r = recvmsg(sock, &mh, MSG_CMSG_CLOEXEC);
+		r = recvmsg(sock, &mh, MSG_CMSG_CLOEXEC | flags);
 	while (r < 0 && errno == EINTR);
 	if (r < 0)
 		return -1;
@@ -83,7 +83,7 @@ int fdplane_recv(int sock, uint64_t ticket, int *fds, size_t n, struct fault *f)
 
 	while (have < n) {
 		max = n - have < FDPLANE_MAX ? n - have : FDPLANE_MAX;
-		r = recv_packet(sock, &got, fds + have, max);
+		r = recv_packet(sock, 0, &got, fds + have, max);
 		if (r > 0)
 			have += r;
 		if (r <= 0 || got != ticket)
@@ -96,4 +96,18 @@ int fdplane_recv(int sock, uint64_t ticket, int *fds, size_t n, struct fault *f)
 	while (have)
 		close(fds[--have]);
 	return -1;
+}
+
+size_t fdplane_drop(int sock)
+{
+	int fds[FDPLANE_MAX], r, i;
+	uint64_t ticket;
+	size_t n = 0;
+
+	while ((r = recv_packet(sock, MSG_DONTWAIT, &ticket, fds, FDPLANE_MAX)) > 0) {
+		for (i = 0; i < r; i++)
+			close(fds[i]);
+		n += r;
+	}
+	return n;
 }

@@ -24,4 +24,7 @@ int fdplane_send(int sock, uint64_t ticket, const int *fds, size_t n, struct fau
  */
 int fdplane_recv(int sock, uint64_t ticket, int *fds, size_t n, struct fault *f);
 
+/* Close all that has come, without waiting: how many descriptors. */
+size_t fdplane_drop(int sock);
+
 #endif

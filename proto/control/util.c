@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * util.c - allocation that cannot fail and whole reads and writes.
+ * util.c - allocation that cannot fail, whole reads and writes, time that went by.
  *
  * Rights:   none.
  * Holds:    nothing.
@@ -63,6 +63,14 @@ void *grow(void *arr_ptr, size_t n, size_t *cap, size_t size)
 	}
 	memset(*arr + n * size, 0, size);
 	return *arr + n * size;
+}
+
+uint64_t elapsed_ns(const struct timespec *since)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (now.tv_sec - since->tv_sec) * 1000000000ll + (now.tv_nsec - since->tv_nsec);
 }
 
 ssize_t read_full(int fd, void *buf, size_t n)

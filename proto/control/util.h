@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
@@ -72,6 +73,9 @@ char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
  * of the given size, *cap allocated. The new element is zeroed; returns it.
  */
 void *grow(void *arr_ptr, size_t n, size_t *cap, size_t size);
+
+/* CLOCK_MONOTONIC: nanoseconds from then to now. */
+uint64_t elapsed_ns(const struct timespec *since);
 
 /* Read or write all bytes; -1 with errno, else the count (short only at EOF). */
 ssize_t read_full(int fd, void *buf, size_t n);

@@ -50,6 +50,11 @@ static void test_refused(void)
 		{ "restore --exec-cmd", EINVAL, "which command" },
 		{ "restore -d --exec-cmd a", EINVAL, "exclude" },
 		{ "restore a", EINVAL, "a: not an option" },
+		{ "restore --trace", EINVAL, "--trace needs a value" },
+		{ "replay --worker mem=ipc://x", EINVAL, "name one file" },
+		{ "replay a -t 1", EINVAL, "--tree has no meaning" },
+		{ "timeline a b", EINVAL, "name one file" },
+		{ "timeline a --worker mem=ipc://x", EINVAL, "--worker has no meaning" },
 	};
 	struct cmdline c;
 	struct fault f;

@@ -32,7 +32,6 @@ static int on_setup(struct call *c, struct fault *f)
 {
 	struct setting *set = &c->worker->set;
 	const Setup *s = c->req->setup;
-	struct timespec start = { s->start_sec, s->start_nsec };
 	AUTO_FREE uint8_t *copy = NULL;
 	AUTO_FREE int *fds = NULL;
 	size_t len;
@@ -46,13 +45,14 @@ static int on_setup(struct call *c, struct fault *f)
 	copy = xcalloc(1, len);
 	options__pack(s->opts, copy);
 	set->opts = options__unpack(NULL, len, copy);
+	set->start = (struct timespec){ s->start_sec, s->start_nsec };
 	set->image_dir = fds[0];
 	set->work_dir = fds[1];
 	set->log_fd = fds[2];
 	set->nfds = s->nfds - 3;
 	set->fds = xcalloc(set->nfds, sizeof(int));
 	memcpy(set->fds, fds + 3, set->nfds * sizeof(int));
-	log_init(set->log_fd, set->opts->log_level, c->worker->name, &start);
+	log_init(set->log_fd, set->opts->log_level, c->worker->name, &set->start);
 	return 0;
 }
 
@@ -102,6 +102,16 @@ int worker_send_keepers(struct call *c, int *fds, size_t n, struct fault *f)
 	return r;
 }
 
+/* For a trace: which part of the time between question and answer was ours. */
+static void stamp(const struct setting *set, const struct timespec *begun, Reply *rep)
+{
+	if (!set->opts || !set->opts->trace)
+		return;
+	rep->has_begun_ns = rep->has_done_ns = true;
+	rep->done_ns = elapsed_ns(&set->start);
+	rep->begun_ns = rep->done_ns - elapsed_ns(begun);
+}
+
 /* Serve one request: 1 to go on, 0 at the end of the conversation, -1 with f set. */
 static int serve_one(struct worker *w, struct bus *bus, struct fault *f)
 {
@@ -110,6 +120,7 @@ static int serve_one(struct worker *w, struct bus *bus, struct fault *f)
 	struct fault bad = { 0 };
 	struct call call = { w, w->ctx, NULL, &rep };
 	ProtobufCMessage *msg = NULL;
+	struct timespec begun;
 	int r;
 
 	r = bus_recv(bus, &request__descriptor, &msg, w->busy ? 0 : -1, f);
@@ -124,12 +135,14 @@ static int serve_one(struct worker *w, struct bus *bus, struct fault *f)
 			     call.req->body_case, call.req->stage);
 	w->ticket = rep.id = call.req->id;
 	rep.status = STATUS__OK;
+	clock_gettime(CLOCK_MONOTONIC, &begun);
 	if (run(&call, &bad) < 0) {
 		rep.status = STATUS__FAILED;
 		rep.has_code = 1;
 		rep.code = bad.code;
 		rep.text = bad.text;
 	}
+	stamp(&w->set, &begun, &rep);
 	r = bus_send(bus, &rep.base, f) < 0 ? -1 : call.req->body_case != REQUEST__BODY_QUIT;
 	if (rep.body_case)
 		protobuf_c_message_free_unpacked((ProtobufCMessage *)rep.mem_collected, NULL);

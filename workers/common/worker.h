@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/capability.h>
+#include <time.h>
 
 #include "proto/control/control.pb-c.h"
 #include "proto/control/fault.h"
@@ -39,6 +40,7 @@ struct setting {
 	int *fds;			/* what the options speak of: see InheritFd.fd_index */
 	size_t nfds;
 	Options *opts;
+	struct timespec start;		/* of the operation, CLOCK_MONOTONIC */
 };
 
 struct worker {
