@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "proto/control/util.h"
+#include "workers/files/facts.h"
 
 #define WORTH 128		/* descriptors for a thread, which costs some 60 us */
 #define THREADS_MAX 3
@@ -39,11 +40,11 @@ struct ahead {
 	size_t nthreads;
 };
 
-static char *read_info(int dir, const char *name)
+/* The file may have been read before: the kernel makes the text anew at its beginning. */
+static char *read_info(int file)
 {
 	char buf[TEXT_MAX];
-	AUTO_CLOSE int file = openat(dir, name, O_RDONLY | O_CLOEXEC);
-	ssize_t n = file < 0 ? -1 : read(file, buf, sizeof(buf) - 1);
+	ssize_t n = file < 0 ? -1 : pread(file, buf, sizeof(buf) - 1, 0);
 
 	if (n < 0 || n > TEXT_MAX / 2)
 		return NULL;
@@ -66,14 +67,23 @@ static void look_at(const struct ahead *a, size_t i)
 {
 	const struct ahead_place *p = &a->place;
 	struct look *l = &a->looks[i];
+	int *kept = (size_t)a->fds[i] < p->nkept ? &p->kept[a->fds[i]] : NULL;
+	AUTO_CLOSE int file = kept ? take_fd(kept) : -1;
 	char name[16];
 
 	snprintf(name, sizeof(name), "%d", a->fds[i]);
+	if (file < 0)
+		file = openat(p->info_dir, name, O_RDONLY | O_CLOEXEC);
+	l->info = read_info(file);
+	if (kept && a->kind == AHEAD_LINKS)
+		*kept = take_fd(&file);
+	l->unix_socket = l->info && info_shows_unix(l->info, p->sock_mnt);
+	if (l->unix_socket)
+		return;
 	if (a->kind == AHEAD_LINKS) {
 		l->link = read_link(p->fd_dir, name);
 		return;
 	}
-	l->info = read_info(p->info_dir, name);
 	l->dup = syscall(SYS_pidfd_getfd, p->pidfd, a->fds[i], 0);
 	l->seen = l->dup >= 0 && fstat(l->dup, &l->st) == 0;
 }

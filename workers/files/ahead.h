@@ -13,9 +13,10 @@ struct ahead;
 
 /* A descriptor: NULL or -1 where it could not be had (ask again to learn why). */
 struct look {
+	char *info;		/* text of its fdinfo */
+	bool unix_socket;	/* it tells so: neither link nor dup */
 	char *link;		/* AHEAD_LINKS: text of /proc/PID/fd/N */
-	char *info;		/* AHEAD_FILES: text of its fdinfo */
-	int dup;		/* our duplicate; take it (and leave -1) or it is closed */
+	int dup;		/* AHEAD_FILES: our duplicate; take it (and leave -1) or it is closed */
 	bool seen;		/* st is valid */
 	struct stat st;
 };
@@ -28,6 +29,9 @@ struct ahead_place {
 	int pidfd;
 	int fd_dir;		/* /proc/PID/fd */
 	int info_dir;		/* /proc/PID/fdinfo */
+	int sock_mnt;		/* the mount of sockets */
+	int *kept;		/* by number: fdinfo that is open. LINKS leaves it so, FILES closes it */
+	size_t nkept;
 };
 
 /*

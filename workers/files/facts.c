@@ -19,7 +19,7 @@
 #include "proto/control/util.h"
 #include "workers/common/procfs.h"
 #include "workers/files/files.h"
-#include "workers/files/fown.h"
+#include "workers/common/fown.h"
 
 const char *facts_name(const struct facts *x, char *buf, size_t size)
 {
@@ -174,25 +174,55 @@ static int read_info(struct probe *p, const char *name, struct fault *f)
 }
 
 /* The number behind "key:" in fdinfo text; the base is told by its form. False: not there. */
-static bool info_number(const struct probe *p, const char *key, uint64_t *value)
+static bool info_number(const char *info, const char *key, uint64_t *value)
 {
-	const char *at = strstr(p->info, key);
+	const char *at = strstr(info, key);
 
 	if (at)
 		*value = strtoull(at + strlen(key), NULL, 0);
 	return at != NULL;
 }
 
+bool info_shows_unix(const char *info, int sock_mnt)
+{
+	uint64_t mnt_id, ino;
+
+	return strstr(info, "\nscm_fds:") && info_number(info, "\nmnt_id:", &mnt_id) &&
+	       (int)mnt_id == sock_mnt && info_number(info, "\nino:", &ino);
+}
+
+int probe_sock_mnt(struct probe *p)
+{
+	AUTO_CLOSE int sock = p->sock_mnt ? -1 : socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct statx stx;
+
+	if (!p->sock_mnt)
+		p->sock_mnt = sock >= 0 && statx(sock, "", AT_EMPTY_PATH, STATX_MNT_ID, &stx) == 0 &&
+			      stx.stx_mask & STATX_MNT_ID ? (int)stx.stx_mnt_id : -1;
+	return p->sock_mnt;
+}
+
+/* The name of a socket follows from its number. */
+static void name_socket(struct probe *p, uint64_t ino)
+{
+	snprintf(p->link, sizeof(p->link), "socket:[%lu]", (unsigned long)ino);
+	p->x.link = p->link;
+}
+
 int probe_glance(struct probe *p, int fd, const struct look *look, struct fault *f)
 {
 	struct fault gone = { 0 };
-	uint64_t flags;
+	uint64_t flags, ino;
 	char name[16];
 
 	probe_reset(p, fd);
 	p->x.st.st_mode = S_IFREG;
 	p->x.st.st_nlink = 1;
 	snprintf(name, sizeof(name), "%d", fd);
+	if (look && look->unix_socket && info_number(look->info, "\nino:", &ino)) {
+		name_socket(p, ino);
+		return 1;
+	}
 	if (look && look->link) {
 		take_link(p, look->link);
 	} else if (read_link(p, p->fd_dir, name, &gone) < 0) {
@@ -207,7 +237,7 @@ int probe_glance(struct probe *p, int fd, const struct look *look, struct fault 
 	if (S_ISREG(p->x.st.st_mode) || S_ISDIR(p->x.st.st_mode))
 		return 1;
 	/* What cannot be opened as other files are may be known by its path alone. */
-	if (read_info(p, name, &gone) == 0 && info_number(p, "flags:", &flags))
+	if (read_info(p, name, &gone) == 0 && info_number(p->info, "flags:", &flags))
 		p->x.flags = flags & ~(uint64_t)O_CLOEXEC;
 	return 1;
 }
@@ -237,10 +267,11 @@ int probe_info(struct probe *p, int fd, struct look *look, struct fault *f)
 		take_info(p, look->info);
 	else if (read_info(p, name, f) < 0)
 		return -1;
-	if (!info_number(p, "pos:", &p->x.pos) || !info_number(p, "flags:", &flags) ||
-	    !info_number(p, "mnt_id:", &mnt_id))
+	if (!info_number(p->info, "pos:", &p->x.pos) || !info_number(p->info, "flags:", &flags) ||
+	    !info_number(p->info, "mnt_id:", &mnt_id))
 		return fault(f, EPROTO, "/proc/%d/fdinfo/%d has not the form expected", p->pid, fd);
-	info_number(p, "\nino:", &ino);	/* since Linux 5.14 */
+	info_number(p->info, "\nino:", &ino);	/* since Linux 5.14 */
+	p->x.unix_socket = look ? look->unix_socket : info_shows_unix(p->info, probe_sock_mnt(p));
 	p->x.st.st_ino = ino;
 	p->x.flags = flags & ~(uint64_t)O_CLOEXEC;
 	p->x.cloexec = flags & O_CLOEXEC;
@@ -285,8 +316,11 @@ static bool name_by_inode(struct probe *p)
 		learn_devices(p);
 	if (p->x.st.st_dev != (pipe ? p->pipe_dev : p->sock_dev))
 		return false;
-	snprintf(p->link, sizeof(p->link), "%s:[%lu]", pipe ? "pipe" : "socket",
-		 (unsigned long)p->x.st.st_ino);
+	if (!pipe) {
+		name_socket(p, p->x.st.st_ino);
+		return true;
+	}
+	snprintf(p->link, sizeof(p->link), "pipe:[%lu]", (unsigned long)p->x.st.st_ino);
 	p->x.link = p->link;
 	return true;
 }
@@ -295,6 +329,11 @@ int probe_file(struct probe *p, struct fault *f)
 {
 	char name[16];
 
+	if (p->x.unix_socket) {
+		p->x.st.st_mode = S_IFSOCK;
+		name_socket(p, p->x.st.st_ino);
+		return 0;
+	}
 	if (p->x.dup < 0)
 		p->x.dup = syscall(SYS_pidfd_getfd, p->pidfd, p->x.fd, 0);
 	if (p->x.dup < 0)
@@ -306,7 +345,8 @@ int probe_file(struct probe *p, struct fault *f)
 	snprintf(name, sizeof(name), "%d", p->x.fd);
 	if (!name_by_inode(p) && read_link(p, p->fd_dir, name, f) < 0)
 		return -1;
-	return fown_read(p->x.dup, p->x.flags, &p->fown, f);
+	/* A socket's is read by net. */
+	return S_ISSOCK(p->x.st.st_mode) ? 0 : fown_read(p->x.dup, p->x.flags, &p->fown, f);
 }
 
 int probe_path(struct probe *p, enum facts_place place, const char *name, struct fault *f)

@@ -23,6 +23,7 @@ struct probe {
 	char *info;		/* text of its fdinfo, NUL at the end */
 	size_t info_cap;
 	dev_t pipe_dev, sock_dev;	/* of pipes, of sockets; 0: not known yet */
+	int sock_mnt;			/* the mount of sockets; 0: not known yet, -1: not told */
 	struct look *look;	/* what a look ahead saw of it, or NULL */
 };
 
@@ -37,6 +38,13 @@ size_t probe_count(const struct probe *p);
 
 /* All descriptor numbers of the task, ascending; *fds is freed by the caller. */
 int probe_list(struct probe *p, int **fds, size_t *n, struct fault *f);
+
+/*
+ * Does the text of an fdinfo show a unix socket? sock_mnt: what probe_sock_mnt tells. No other kind of
+ * socket counts descriptors in flight (since Linux 5.10).
+ */
+bool info_shows_unix(const char *info, int sock_mnt);
+int probe_sock_mnt(struct probe *p);
 
 /*
  * While the task runs: x.link, and for paths below /dev or deleted x.st and, unless they are

@@ -18,6 +18,7 @@
 #include "workers/files/facts.h"
 #include "workers/files/files.h"
 #include "workers/files/identity.h"
+#include "workers/files/kept.h"
 #include "workers/files/locks.h"
 
 static void add_obstacle(FilesPreflightDone *out, const struct fault *f)
@@ -49,12 +50,15 @@ struct survey {
 };
 
 /* Many descriptors are looked at ahead. To be ended after a fault too. */
-static int survey_begin(struct survey *s, struct probe *p, enum ahead_kind kind, struct fault *f)
+static int survey_begin(struct files *fs, struct survey *s, struct probe *p, enum ahead_kind kind,
+			struct fault *f)
 {
-	const struct ahead_place place = { p->pidfd, p->fd_dir, p->info_dir };
+	struct ahead_place place = { p->pidfd, p->fd_dir, p->info_dir, probe_sock_mnt(p), NULL, 0 };
 	size_t i;
 
 	*s = (struct survey){ .nguess = probe_count(p) };
+	place.kept = kind == AHEAD_LINKS ? kept_new(fs, p->pid, s->nguess, &place.nkept) :
+					   kept_of(fs, p->pid, &place.nkept);
 	s->guess = xcalloc(s->nguess, sizeof(int));
 	for (i = 0; i < s->nguess; i++)
 		s->guess[i] = i;
@@ -75,8 +79,8 @@ static struct look *survey_look(struct survey *s, int fd, size_t i)
 }
 
 /*
- * The descriptor at place i, into *fd. 0: there are no more, or -1. The task is frozen: where as many
- * as there are have the lowest numbers no list is needed.
+ * The descriptor at place i, into *fd. 0: there are no more, or -1. Where as many as there are have the
+ * lowest numbers no list is needed.
  */
 static int survey_next(struct survey *s, struct probe *p, size_t i, int *fd, struct fault *f)
 {
@@ -105,14 +109,12 @@ static void survey_end(struct survey *s)
 static int glance_at_all(struct files *fs, struct probe *p, FilesPreflightDone *out, struct fault *f)
 {
 	struct survey s;
-	int r = survey_begin(&s, p, AHEAD_LINKS, f);
+	int r = survey_begin(fs, &s, p, AHEAD_LINKS, f), fd, more = r == 0;
 	size_t i;
 
-	/* The first are looked at while the kernel makes the list. */
-	if (r == 0 && !s.fds)
-		r = probe_list(p, &s.fds, &s.n, f);
-	for (i = 0; i < s.n && r >= 0; i++) {
-		r = probe_glance(p, s.fds[i], survey_look(&s, s.fds[i], i), f);
+	for (i = 0; r >= 0 && more > 0; i++) {
+		more = survey_next(&s, p, i, &fd, f);
+		r = more > 0 ? probe_glance(p, fd, survey_look(&s, fd, i), f) : more;
 		if (r > 0)
 			glance_at(fs, &p->x, out);
 	}
@@ -169,7 +171,7 @@ static int collect_fds(struct files *fs, struct probe *p, const DumpTask *task, 
 		       struct fault *f)
 {
 	struct survey s;
-	int r = survey_begin(&s, p, AHEAD_FILES, f), fd, more = r == 0;
+	int r = survey_begin(fs, &s, p, AHEAD_FILES, f), fd, more = r == 0;
 	size_t i;
 
 	for (i = 0; r == 0 && more; i++) {

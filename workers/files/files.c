@@ -20,6 +20,7 @@
 #include "workers/files/ghost.h"
 #include "workers/files/identity.h"
 #include "workers/files/install.h"
+#include "workers/files/kept.h"
 #include "workers/files/late.h"
 #include "workers/files/locks.h"
 #include "workers/files/mapped.h"
@@ -87,6 +88,7 @@ static void end(struct files *fs, bool remove_links)
 			file_types[i]->end(fs);
 	ghost_end(fs, remove_links);
 	identity_free(fs);
+	kept_end(fs);
 	locks_end(fs);
 	revive_end(fs);
 	prepare_end(fs);

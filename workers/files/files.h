@@ -28,6 +28,7 @@ struct files {
 	struct image *files_img;	/* files.img, open for appending */
 	uint32_t last_id;		/* given out in files.img */
 	bool survey;			/* entries are not written */
+	struct kept *kept;		/* kept.c */
 	struct identity *identity;	/* identity.c */
 	struct pipes *pipes;		/* pipe.c, both directions */
 	struct locks *locks;		/* locks.c, both directions */

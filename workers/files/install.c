@@ -18,7 +18,7 @@
 #include "proto/control/util.h"
 #include "workers/files/deliver.h"
 #include "workers/files/files.h"
-#include "workers/files/fown.h"
+#include "workers/common/fown.h"
 #include "workers/files/late.h"
 #include "workers/files/openings.h"
 

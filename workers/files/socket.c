@@ -17,7 +17,6 @@
 
 #include "proto/control/util.h"
 #include "workers/files/files.h"
-#include "workers/files/fown.h"
 #include "workers/files/prepare.h"
 
 struct sockets {
@@ -34,7 +33,7 @@ static bool is_socket(const struct facts *x)
 
 static bool match_seen(const struct facts *x)
 {
-	return x->dup < 0 && is_socket(x);
+	return x->dup < 0 && !x->unix_socket && is_socket(x);
 }
 
 static int family_of(const struct facts *x)
@@ -50,7 +49,7 @@ static int family_of(const struct facts *x)
 
 static bool match_unix(const struct facts *x)
 {
-	return family_of(x) == AF_UNIX;
+	return x->unix_socket || family_of(x) == AF_UNIX;
 }
 
 static bool match_inet(const struct facts *x)
@@ -83,10 +82,6 @@ static void name_socket(struct files *fs, const struct facts *x, uint64_t ino)
 	ref->fd = x->fd;
 	ref->flags = x->flags;
 	ref->ino = ino;
-	if (x->fown && fown_is_set(x->fown)) {
-		ref->fown = xcalloc(1, sizeof(*ref->fown));
-		*ref->fown = *x->fown;
-	}
 	*(SocketRef **)grow(&all->ref, all->n, &all->cap, sizeof(ref)) = ref;
 	all->n++;
 }

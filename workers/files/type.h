@@ -43,6 +43,7 @@ struct facts {
 	int flags;		/* as F_GETFL: O_*, without O_CLOEXEC */
 	int mnt_id;		/* -1: not known */
 	bool cloexec;
+	bool unix_socket;	/* fdinfo tells so: no duplicate is made */
 	FownEntry *fown;	/* owner and signal, ready for an entry */
 	uint32_t id;		/* of the entry in files.img; set before dump() */
 };

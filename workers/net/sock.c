@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "proto/control/util.h"
+#include "workers/common/fown.h"
 #include "workers/common/parallel.h"
 
 #define BUCKETS 4096
@@ -120,8 +121,6 @@ static struct sock *new_sock(struct net *net, const SocketRef *ref)
 			    .flags = ref->flags };
 	s->kind = kind_of_known(net, s);
 	fown_entry__init(&s->fown);
-	if (ref->fown)
-		s->fown = *ref->fown;
 	return s;
 }
 
@@ -145,6 +144,7 @@ struct copies {
 	SocketRef *const *ref;
 	int *pidfd;			/* of the task of each */
 	int *fd;			/* -1: not made */
+	FownEntry *fown;
 };
 
 static int copy_one(void *ctx, size_t i, struct fault *f)
@@ -152,8 +152,11 @@ static int copy_one(void *ctx, size_t i, struct fault *f)
 	const struct copies *c = ctx;
 
 	c->fd[i] = syscall(SYS_pidfd_getfd, c->pidfd[i], c->ref[i]->fd, 0);
-	return c->fd[i] >= 0 ? 0 : fault(f, errno, "duplicate descriptor %d of task %d", c->ref[i]->fd,
-					 c->ref[i]->pid);
+	if (c->fd[i] < 0)
+		return fault(f, errno, "duplicate descriptor %d of task %d", c->ref[i]->fd,
+			     c->ref[i]->pid);
+	fown_entry__init(&c->fown[i]);
+	return fown_read(c->fd[i], c->ref[i]->flags, &c->fown[i], f);
 }
 
 static int open_tasks(struct copies *c, size_t n, struct fault *f)
@@ -196,8 +199,10 @@ static int add_all(struct net *net, struct copies *c, size_t n, struct fault *f)
 	}
 	if (parallel_join(p, f) < 0)
 		r = -1;
-	for (i = first; i < sock_count(net); i++)
+	for (i = first; i < sock_count(net); i++) {
 		sock_at(net, i)->fd = take_fd(&c->fd[i - first]);
+		sock_at(net, i)->fown = c->fown[i - first];
+	}
 	for (i = first; i < sock_count(net) && r == 0; i++)
 		if (!sock_at(net, i)->kind)
 			r = ask_kind(sock_at(net, i), f);
@@ -206,7 +211,8 @@ static int add_all(struct net *net, struct copies *c, size_t n, struct fault *f)
 
 static int add_some(struct net *net, SocketRef *const *refs, size_t n, struct fault *f)
 {
-	struct copies c = { refs, xcalloc(n, sizeof(int)), xcalloc(n, sizeof(int)) };
+	struct copies c = { refs, xcalloc(n, sizeof(int)), xcalloc(n, sizeof(int)),
+			    xcalloc(n, sizeof(FownEntry)) };
 	size_t i;
 	int r;
 
@@ -220,6 +226,7 @@ static int add_some(struct net *net, SocketRef *const *refs, size_t n, struct fa
 	close_tasks(&c, n);
 	free(c.pidfd);
 	free(c.fd);
+	free(c.fown);
 	return r;
 }
 

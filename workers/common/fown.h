@@ -2,8 +2,8 @@
 /*
  * fown.h - who is signalled when a descriptor becomes ready.
  */
-#ifndef STASIS_FILES_FOWN_H
-#define STASIS_FILES_FOWN_H
+#ifndef STASIS_COMMON_FOWN_H
+#define STASIS_COMMON_FOWN_H
 
 #include <stdbool.h>
 

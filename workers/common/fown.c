@@ -8,7 +8,7 @@
  * Rights:   CAP_SETUID when the owner was named by another uid than ours.
  * Holds:    nothing.
  */
-#include "workers/files/fown.h"
+#include "workers/common/fown.h"
 
 #include <errno.h>
 #include <fcntl.h>
