@@ -186,7 +186,7 @@ int sock_opts_read(int fd, const struct sock_hints *hints, SkOptsEntry *e, struc
 {
 	sk_opts_entry__init(e);
 	if (read_options(fd, hints, e, f) < 0 || read_times(fd, e, f) < 0 || read_device(fd, e, f) < 0 ||
-	    read_linger(fd, e, f) < 0 || read_filter(fd, e, f) < 0) {
+	    read_linger(fd, e, f) < 0 || (!(hints && hints->no_filter) && read_filter(fd, e, f) < 0)) {
 		sock_opts_free(e);
 		return -1;
 	}

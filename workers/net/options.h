@@ -18,6 +18,7 @@ int sock_opts_preflight(int fd, struct fault *f);
 struct sock_hints {
 	uint32_t sndbuf, rcvbuf;	/* 0: not known */
 	bool no_reuseport;		/* the kernel lets no socket of the family have it */
+	bool no_filter;
 };
 
 /* Read all of them; hints may be NULL. *e is initialised here; release with sock_opts_free. */

@@ -258,7 +258,7 @@ static int read_facts(void *ctx, size_t i, struct fault *f)
 
 	if (s->kind != &unix_kind)
 		return 0;
-	hints = (struct sock_hints){ r->sndbuf, r->rcvbuf, net->unix_dump->no_reuseport };
+	hints = (struct sock_hints){ r->sndbuf, r->rcvbuf, net->unix_dump->no_reuseport, r->no_filter };
 	if (getsockopt(s->fd, SOL_SOCKET, SO_PEERCRED, &r->facts->cred, &len) < 0)
 		return fault(f, errno, "read who made the peer of a socket");
 	r->facts->passpidfd = ask(s->fd, SO_PASSPIDFD, &value) == 0 && value;

@@ -106,10 +106,11 @@ static void add(struct unix_diag *d, const struct nlmsghdr *h)
 		r->waiting = queue->udiag_rqueue;
 		r->room = queue->udiag_wqueue;
 	}
-	if (at[UNIX_DIAG_MEMINFO] && RTA_PAYLOAD(at[UNIX_DIAG_MEMINFO]) > SK_MEMINFO_SNDBUF * 4) {
+	if (at[UNIX_DIAG_MEMINFO] && RTA_PAYLOAD(at[UNIX_DIAG_MEMINFO]) > SK_MEMINFO_OPTMEM * 4) {
 		memory = RTA_DATA(at[UNIX_DIAG_MEMINFO]);
 		r->sndbuf = memory[SK_MEMINFO_SNDBUF];
 		r->rcvbuf = memory[SK_MEMINFO_RCVBUF];
+		r->no_filter = !memory[SK_MEMINFO_OPTMEM];
 	}
 	r->nicons = nicons;
 	r->icons = (const uint32_t *)tail;

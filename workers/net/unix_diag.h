@@ -22,6 +22,7 @@ struct unix_rec {
 	uint32_t waiting;		/* bytes to read; listening: connections to accept */
 	uint32_t room;			/* listening: backlog; else memory of what it sent and is not read */
 	uint32_t sndbuf, rcvbuf;	/* sizes of its buffers; 0: not told */
+	bool no_filter;			/* it has no memory for one */
 	uint32_t name_len, nicons;
 	const uint8_t *name;		/* as bound; name_len may count a NUL at the end of a path */
 	const uint32_t *icons;		/* listening: who waits to be accepted, in order; 0: it is closed */
