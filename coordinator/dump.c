@@ -405,7 +405,7 @@ static void write_stats(struct job *job)
 /* Tasks that run on must not meet the files worker's duplicates of their descriptors. */
 static int run_on(struct job *job, enum thaw how, struct fault *f)
 {
-	if (ask_files_seal(job, f) < 0 || sockets_seal(job, false, f) < 0)
+	if (ask_files_seal(job, f) < 0 || sockets_seal(job, false, f) < 0 || sockets_sealed(job, f) < 0)
 		return -1;
 	step(job, "sealed");
 	eject_all(job);
@@ -420,17 +420,23 @@ static int run_on(struct job *job, enum thaw how, struct fault *f)
 /* Agents die with their tasks, which takes its time; so does the end of the workers. */
 static void end_tree(struct job *job)
 {
+	const bool kept = sockets_kept(job);
 	struct fault f = { 0 };
+	int r = 0;
 
 	freeze_unwatch();
 	thaw_tree(job, THAW_KILL);
 	job->timing.frozen_us = job_elapsed_us(job) - state(job)->frozen_at;
 	step(job, "killed");
+	if (!kept)
+		r = sockets_seal(job, true, &f);
 	crew_retire(job->crew, ROLE_FILES);
 	write_stats(job);
 	freeze_bury(job);
 	/* The dead tasks' connections are let go when no task can use them any more. */
-	if (sockets_seal(job, true, &f) < 0)
+	if (kept)
+		r = sockets_seal(job, true, &f);
+	if (r < 0 || sockets_sealed(job, &f) < 0)
 		log_warnx("%s", f.text);
 	step(job, "released");
 }

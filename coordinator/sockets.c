@@ -187,13 +187,17 @@ int sockets_dump(struct job *job, const FilesCollected *found, const MemCollecte
 	return r;
 }
 
+bool sockets_kept(const struct job *job)
+{
+	return job->network_lock >= 0;
+}
+
 int sockets_doom(struct job *job, struct fault *f)
 {
 	NetDoom msg = NET_DOOM__INIT;
 	Request req = REQUEST__INIT;
 
-	/* No connection is kept. */
-	if (job->network_lock < 0)
+	if (!sockets_kept(job))
 		return 0;
 	req.body_case = REQUEST__BODY_NET_DOOM;
 	req.net_doom = &msg;
@@ -210,7 +214,12 @@ int sockets_seal(struct job *job, bool killed, struct fault *f)
 	msg.killed = killed;
 	req.body_case = REQUEST__BODY_NET_SEAL;
 	req.net_seal = &msg;
-	return crew_ask(job->crew, ROLE_NET, STAGE__SEAL, &req, NULL, f);
+	return crew_send(job->crew, ROLE_NET, STAGE__SEAL, &req, NULL, 0, f);
+}
+
+int sockets_sealed(struct job *job, struct fault *f)
+{
+	return crew_has(job->crew, ROLE_NET) ? crew_wait(job->crew, ROLE_NET, NULL, f) : 0;
 }
 
 void sockets_rollback(struct job *job)

@@ -22,8 +22,14 @@ int sockets_dump(struct job *job, const FilesCollected *found, const MemCollecte
  */
 int sockets_doom(struct job *job, struct fault *f);
 
-/* The dump is good. killed: the tasks are dead, else they are about to run on. */
+/* Do connections exist that must not be let go before the tasks are dead? */
+bool sockets_kept(const struct job *job);
+/*
+ * The dump is good. killed: the tasks are dead or (if sockets_kept tells none) dying, else they are
+ * about to run on. sockets_sealed waits for the end.
+ */
 int sockets_seal(struct job *job, bool killed, struct fault *f);
+int sockets_sealed(struct job *job, struct fault *f);
 
 /* The dump failed; the tasks are about to run on. */
 void sockets_rollback(struct job *job);

@@ -314,7 +314,7 @@ static int close_one(void *ctx, size_t i, struct fault *f)
 	const struct socks *all = ctx;
 
 	(void)f;
-	auto_close(&all->list[i]->fd);
+	auto_close(&all->list[all->n - 1 - i]->fd);
 	return 0;
 }
 
@@ -326,7 +326,10 @@ void sock_end(struct net *net)
 
 	if (!all)
 		return;
-	/* When the tasks are dead these are the last references: the kernel has more to do than we. */
+	/*
+	 * Who closes a socket last has the kernel's work to do. A task that ends begins with its first, we
+	 * begin with the last one: each does half of it.
+	 */
 	parallel_join(parallel_start(all->n, close_one, all), &none);
 	for (i = 0; i < all->n; i++) {
 		struct sock *s = all->list[i];
