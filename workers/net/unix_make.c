@@ -4,7 +4,8 @@
  *
  * Who calls socketpair, listen or connect is what the other end's SO_PEERCRED tells: process, effective
  * user and group. So the task's agent does it, with these set for a moment; the sockets are fetched.
- * Several deeds go in one batch: a batch costs as much as ten fetches.
+ * Several deeds go in one batch: a batch costs as much as ten fetches. While a batch lasts nobody else
+ * uses the gate, so new sockets may have any number of the task's: they are gone before it ends.
  *
  * Rights:   ptrace access to the tasks; CAP_SETUID, CAP_SETGID where users differ.
  * Holds:    nothing.
@@ -27,11 +28,11 @@
 #include "workers/net/unix_name.h"
 
 #define TIMEOUT_MS 30000
-#define PER_BATCH 3
+#define PER_BATCH 32
 
-/* Numbers that may be used in the task: for what deeds need, the end of a channel, new ones. */
-#define PARK PER_BATCH
-#define NEW (PARK + 1)
+/* Numbers that may be kept in the task: for what deeds need, the end of a channel. */
+#define NEEDS 3
+#define PARK NEEDS
 
 /* Capabilities of a thread, as capget(2) has them; the header comes first. */
 struct caps {
@@ -162,8 +163,8 @@ struct turn {
 	uint64_t caps;			/* in the arena */
 	int uid, gid, dumpable;		/* operations that ask */
 	int check[PER_BATCH];		/* operation that must succeed */
-	int made[PER_BATCH][2];		/* operations that give descriptors; -1 */
-	int close[2 * PER_BATCH], nclose;	/* numbers in the task, of the turn before */
+	int made[PER_BATCH];		/* operation that gives a descriptor; -1 */
+	uint64_t ends[PER_BATCH];	/* in the arena: the descriptors of a pair */
 };
 
 static void become(struct turn *t)
@@ -203,36 +204,22 @@ static void be_oneself(struct turn *t)
 	batch_op(b, 0, 0, SYS_prctl, 2, gc(PR_SET_DUMPABLE), gr(t->dumpable));
 }
 
-/* Move a new descriptor to the numbers that are ours. Returns the operation that gives its number. */
-static int lift(struct turn *t, struct gate_arg low)
-{
-	int high = batch_op(t->b, 0, 0, SYS_fcntl, 3, low, gc(F_DUPFD_CLOEXEC),
-			    gc(t->spare + NEW));
-
-	batch_op(t->b, 0, 0, SYS_close, 1, low);
-	return high;
-}
-
 /* at: where in the task lies what the deed needs. */
 static void add_deed(struct turn *t, size_t i, const struct deed *d, int at)
 {
 	struct sockaddr_un addr = d->addr;
 	socklen_t len = d->addr_len;
 	struct batch *b = t->b;
-	uint64_t ends;
 	void *local;
-	int low;
 
-	t->made[i][0] = t->made[i][1] = -1;
+	t->made[i] = -1;
 	switch (d->kind) {
 	case DEED_PAIR:
-		ends = batch_alloc(b, 2 * sizeof(int), &local);
+		t->ends[i] = batch_alloc(b, 2 * sizeof(int), &local);
 		if (!local)
 			die("an agent's arena is too small");
 		t->check[i] = batch_op(b, 0, GATE_STOP_ON_ERROR, SYS_socketpair, 4, gc(AF_UNIX),
-				       gc(d->type | SOCK_CLOEXEC), gc(0), ga(ends));
-		t->made[i][0] = lift(t, gl32(ends));
-		t->made[i][1] = lift(t, gl32(ends + sizeof(int)));
+				       gc(d->type | SOCK_CLOEXEC), gc(0), ga(t->ends[i]));
 		break;
 	case DEED_LISTEN:
 		t->check[i] = batch_op(b, 0, 0, SYS_listen, 2, gc(at), gc(d->backlog));
@@ -240,29 +227,44 @@ static void add_deed(struct turn *t, size_t i, const struct deed *d, int at)
 	case DEED_CONNECT:
 		if (d->via >= 0)
 			len = unix_name_via(&addr, at);
-		low = batch_op(b, 0, GATE_STOP_ON_ERROR, SYS_socket, 3, gc(AF_UNIX),
-			       gc(d->type | SOCK_CLOEXEC | SOCK_NONBLOCK), gc(0));
-		t->made[i][0] = lift(t, gr(low));
-		t->check[i] = batch_op(b, 0, 0, SYS_connect, 3, gr(t->made[i][0]),
+		t->made[i] = batch_op(b, 0, GATE_STOP_ON_ERROR, SYS_socket, 3, gc(AF_UNIX),
+				      gc(d->type | SOCK_CLOEXEC | SOCK_NONBLOCK), gc(0));
+		t->check[i] = batch_op(b, 0, 0, SYS_connect, 3, gr(t->made[i]),
 				       ga(batch_put(b, &addr, sizeof(addr))), gc(len));
 		break;
 	}
 }
 
-static int fetch(struct turn *t, size_t i, struct deed *d, struct fault *f)
+/* The numbers in the task of what a deed made; returns how many. */
+static int numbers_made(const struct turn *t, size_t i, const struct deed *d, int fds[2])
 {
-	int k, fd;
+	if (d->kind == DEED_PAIR)
+		memcpy(fds, batch_local(t->b, t->ends[i]), 2 * sizeof(int));
+	else if (t->made[i] >= 0)
+		fds[0] = batch_result(t->b, 0, t->made[i]);
+	return d->kind == DEED_PAIR ? 2 : t->made[i] >= 0;
+}
 
-	for (k = 0; k < 2 && t->made[i][k] >= 0; k++) {
-		fd = batch_result(t->b, 0, t->made[i][k]);
-		if (fd < 0)
-			return failed(d, -fd, t->pid, f);
-		t->close[t->nclose++] = fd;
-		d->fd[k] = syscall(SYS_pidfd_getfd, t->pidfd, fd, 0);
-		if (d->fd[k] < 0)
-			return fault(f, errno, "fetch a socket from task %d", t->pid);
+/* The task's own are closed by the next operations. */
+static int fetch_all(struct turn *t, struct deed *d, size_t n, struct fault *f)
+{
+	int fds[2 * PER_BATCH], k, all = 0;
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		const int many = numbers_made(t, i, &d[i], fds + all);
+
+		for (k = 0; k < many; k++) {
+			d[i].fd[k] = syscall(SYS_pidfd_getfd, t->pidfd, fds[all++], 0);
+			if (d[i].fd[k] < 0)
+				return fault(f, errno, "fetch a socket from task %d", t->pid);
+		}
 	}
-	return 0;
+	if (!all)
+		return 0;
+	while (all)
+		batch_op(t->b, 0, 0, SYS_close, 1, gc(fds[--all]));
+	return batch_run(t->b, TIMEOUT_MS, f);
 }
 
 /* Up to PER_BATCH deeds; what they need lies at spare + number. */
@@ -272,8 +274,6 @@ static int run_turn(struct turn *t, struct gate *g, struct deed *d, size_t n, st
 	size_t i;
 
 	t->b = b;
-	while (t->nclose)
-		batch_op(b, 0, 0, SYS_close, 1, gc(t->close[--t->nclose]));
 	become(t);
 	for (i = 0; i < n; i++)
 		add_deed(t, i, &d[i], t->spare + (int)i);
@@ -285,17 +285,15 @@ static int run_turn(struct turn *t, struct gate *g, struct deed *d, size_t n, st
 			return failed(&d[i], ENFILE, t->pid, f);
 		if (batch_result(b, 0, t->check[i]) < 0)
 			return failed(&d[i], -batch_result(b, 0, t->check[i]), t->pid, f);
-		if (fetch(t, i, &d[i], f) < 0)
-			return -1;
 	}
-	return 0;
+	return fetch_all(t, d, n, f);
 }
 
 /* Bring what the deeds need to spare + number. Returns how many there were, or -1. */
 static int supply(struct gate_channel **c, struct gate *g, const struct turn *t,
 		  const struct deed *d, size_t n, struct fault *f)
 {
-	int fds[PER_BATCH], at[PER_BATCH], flags[PER_BATCH], k = 0;
+	int fds[NEEDS], at[NEEDS], flags[NEEDS], k = 0;
 	size_t i;
 
 	for (i = 0; i < n; i++) {
@@ -315,14 +313,24 @@ static int supply(struct gate_channel **c, struct gate *g, const struct turn *t,
 	return !*c || gate_send_fds(*c, fds, at, flags, k, f) < 0 ? -1 : k;
 }
 
-static int close_numbers(struct gate *g, struct turn *t, struct fault *f)
+static int close_numbers(struct gate *g, const struct turn *t, struct fault *f)
 {
 	AUTO_BATCH struct batch *b = batch_begin(g);
 
-	while (t->nclose)
-		batch_op(b, 0, 0, SYS_close, 1, gc(t->close[--t->nclose]));
 	batch_op(b, 0, 0, SYS_close_range, 3, gc(t->spare), gc(t->spare + PARK), gc(0));
 	return batch_run(b, TIMEOUT_MS, f);
+}
+
+/* How many of these deeds make one turn: pairs need nothing. */
+static size_t turn_size(const struct deed *d, size_t n)
+{
+	const bool pairs = d->kind == DEED_PAIR;
+	size_t i = 1;
+
+	n = pairs ? n < PER_BATCH ? n : PER_BATCH : n < NEEDS ? n : NEEDS;
+	while (i < n && (d[i].kind == DEED_PAIR) == pairs)
+		i++;
+	return i;
 }
 
 static int do_in_task(struct net *net, struct gate *g, struct deed *d, size_t n, struct fault *f)
@@ -337,7 +345,7 @@ static int do_in_task(struct net *net, struct gate *g, struct deed *d, size_t n,
 	if (pidfd < 0)
 		return fault(f, errno, "open task %d", t.pid);
 	for (i = 0; r == 0 && i < n; i += m) {
-		m = n - i < PER_BATCH ? n - i : PER_BATCH;
+		m = turn_size(d + i, n - i);
 		if (supply(&c, g, &t, d + i, m, f) < 0 || run_turn(&t, g, d + i, m, f) < 0)
 			r = -1;
 	}
