@@ -22,6 +22,7 @@ struct thread_facts {
 	uint32_t sas_flags;
 	uint32_t pdeath_sig;
 	uint32_t securebits;
+	bool slack_unusual;		/* timer slack: not TIMER_SLACK_USUAL */
 };
 
 /*

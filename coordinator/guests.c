@@ -3,7 +3,7 @@
  * guests.c - ask every thread what the kernel tells to the thread alone.
  *
  * Leaders are asked through their gate. Every other thread is sent for a moment through the
- * guests' code beside the leader's stub (stub.c): four system calls, then it sleeps until it is
+ * guests' code beside the leader's stub (stub.c): five system calls, then it sleeps until it is
  * fetched. Each needs a slot there that brings it home; some ten fit. So the threads come in waves, and
  * the slots are two halves: while the threads of one half run, the others are fetched.
  *
@@ -24,6 +24,7 @@
 #include "coordinator/inject.h"
 #include "coordinator/seat.h"
 #include "coordinator/stops.h"
+#include "coordinator/task_image.h"
 #include "proto/control/util.h"
 
 #define SLOT_SIZE 112			/* the longest that stub_guest_slot makes */
@@ -46,7 +47,7 @@ struct tour {
 struct leader_answer {
 	struct batch *batch;
 	uint64_t at;			/* a struct stub_record in the arena */
-	int securebits;			/* operation number */
+	int securebits, slack;		/* operation numbers */
 };
 
 static void ask_leader(struct task *t, struct leader_answer *a)
@@ -63,6 +64,7 @@ static void ask_leader(struct task *t, struct leader_answer *a)
 	batch_op(a->batch, 0, 0, SYS_prctl, 2, gc(PR_GET_PDEATHSIG),
 		 ga(a->at + offsetof(struct stub_record, pdeath_sig)));
 	a->securebits = batch_op(a->batch, 0, 0, SYS_prctl, 1, gc(PR_GET_SECUREBITS));
+	a->slack = batch_op(a->batch, 0, 0, SYS_prctl, 1, gc(PR_GET_TIMERSLACK));
 	batch_start(a->batch);
 }
 
@@ -98,6 +100,8 @@ static int ask_leaders(struct job *job, struct fault *f)
 			note_facts(leader, batch_local(a[i].batch, a[i].at));
 			thread_frozen(leader)->facts.securebits =
 				batch_result(a[i].batch, 0, a[i].securebits);
+			thread_frozen(leader)->facts.slack_unusual =
+				batch_result(a[i].batch, 0, a[i].slack) != TIMER_SLACK_USUAL;
 		}
 		batch_end(a[i].batch);
 	}
@@ -197,7 +201,7 @@ static int call_guest(struct job *job, struct tour *tour, size_t i, struct fault
 	return r;
 }
 
-/* It stands still, or soon will: put it back where it was. Its securebits it kept in r8. */
+/* It stands still, or soon will: put it back where it was. What it kept in r8: see stub.c. */
 static int fetch_guest(struct job *job, struct tour *tour, size_t i, struct fault *f)
 {
 	struct thread *th = &tour->task->threads[i];
@@ -209,7 +213,8 @@ static int fetch_guest(struct job *job, struct tour *tour, size_t i, struct faul
 	step(job, "guest stopped");
 	if (ptrace(PTRACE_GETREGS, th->tid, NULL, &r) < 0)
 		return fault(f, errno, "read the registers of thread %d", th->tid);
-	thread_frozen(th)->facts.securebits = (uint32_t)r.r8;
+	thread_frozen(th)->facts.securebits = (uint32_t)r.r8 & ~STUB_SLACK_UNUSUAL;
+	thread_frozen(th)->facts.slack_unusual = r.r8 & STUB_SLACK_UNUSUAL;
 	return seat_home(job, th, f);
 }
 

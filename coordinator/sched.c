@@ -120,7 +120,7 @@ static void dump_processors(pid_t tid, ThreadCoreEntry *tc)
 }
 
 /* Kernel rule: to read another's takes CAP_SYS_NICE; without it the usual one is assumed. */
-static void dump_timer_slack(pid_t tid, ThreadCoreEntry *tc)
+void sched_dump_slack(pid_t tid, ThreadCoreEntry *tc)
 {
 	struct fault none = { 0 };
 	long long ns;
@@ -143,7 +143,6 @@ int sched_dump(pid_t tid, ThreadCoreEntry *tc, struct fault *f)
 		tc->ioprio = priority;
 	}
 	dump_processors(tid, tc);
-	dump_timer_slack(tid, tc);
 	return 0;
 }
 

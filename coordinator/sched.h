@@ -9,8 +9,10 @@
 #include "coordinator/job.h"
 #include "coordinator/ops.h"
 
-/* Fill tc from what the kernel tells anybody of the thread. */
+/* Fill tc from what the kernel tells anybody of the thread, but for its timer slack. */
 int sched_dump(pid_t tid, ThreadCoreEntry *tc, struct fault *f);
+/* That, for it costs a look at /proc: when the thread itself told that it is not the usual. */
+void sched_dump_slack(pid_t tid, ThreadCoreEntry *tc);
 
 /* NULL, or what is wrong with it. */
 const char *sched_check(const ThreadCoreEntry *tc);

@@ -23,6 +23,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "coordinator/task_image.h"
 #include "proto/control/util.h"
 
 /* Register numbers as the instruction set counts them. */
@@ -236,11 +237,14 @@ int stub_write(pid_t pid, int mem, const struct stub_room *room, const struct st
 /*
  * r8 = the thread's record in the region, r9 = its slot. Only system calls write to the record: they
  * fail when the region is gone, where an instruction would fault. So what comes back in a
- * register stays in one, r8, for the tracer to read. The pdeath signal comes last: it is
- * one word, and its arrival is the answer.
+ * register stays in one, r8, for the tracer to read: securebits, and whether the timer slack is another
+ * than the usual, told without a comparison, which would change the flags. The pdeath signal comes
+ * last: it is one word, and its arrival is the answer.
  */
 static void ask_thread(struct code *c)
 {
+	const int32_t minus_usual = -TIMER_SLACK_USUAL, unusual = STUB_SLACK_UNUSUAL;
+
 	move(c, RDI, 0);
 	address(c, RSI, R8, RECORD(sas_sp));
 	call(c, SYS_sigaltstack);
@@ -251,6 +255,13 @@ static void ask_thread(struct code *c)
 	call(c, SYS_prctl);
 	address(c, RSI, R8, RECORD(pdeath_sig));
 	put(c, (uint8_t[]){ 0x41, 0x89, 0xc0 }, 3);	/* mov %eax, %r8d */
+	move(c, RDI, PR_GET_TIMERSLACK);
+	call(c, SYS_prctl);
+	put(c, (uint8_t[]){ 0x48, 0x8d, 0x88 }, 3);	/* lea -usual(%rax), %rcx */
+	put(c, &minus_usual, 4);
+	put(c, (uint8_t[]){ 0xe3, 0x07 }, 2);		/* jrcxz over the next instruction */
+	put(c, (uint8_t[]){ 0x4d, 0x8d, 0x80 }, 3);	/* lea unusual(%r8), %r8 */
+	put(c, &unusual, 4);
 	move(c, RDI, PR_GET_PDEATHSIG);
 	call(c, SYS_prctl);
 	put(c, (uint8_t[]){ 0x48, 0x89, 0xf7 }, 3);	/* mov %rsi, %rdi */

@@ -53,6 +53,7 @@ struct stub_record {
 };
 
 #define STUB_UNANSWERED 0xffffffffu		/* pdeath_sig before the guest wrote it */
+#define STUB_SLACK_UNUSUAL 0x40000000		/* in r8 beside the securebits */
 
 /* Needs death and death_value of the region: known only after the agent runs. */
 int stub_write_guest(pid_t pid, int mem, const struct stub_room *room,

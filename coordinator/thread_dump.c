@@ -3,7 +3,7 @@
  * thread_dump.c - what is seen of a frozen thread or task from outside.
  *
  * A thread costs one read of its status and one of its cgroups in /proc, a dozen cheap system calls
- * and its registers: with 10,000 threads everything here counts. What /proc tells may be read by
+ * and its registers (its timer slack, a third look at /proc, only where it says that it has another): with 10,000 threads everything here counts. What /proc tells may be read by
  * any thread of ours, the rest needs the tracer.
  *
  * Rights:   being the tracer, /proc of the task.
@@ -180,6 +180,8 @@ void thread_dump_facts(struct thread *th)
 	tc->sas->ss_sp = fz->facts.sas_sp;
 	tc->sas->ss_size = fz->facts.sas_size;
 	tc->sas->ss_flags = fz->facts.sas_flags;
+	if (fz->facts.slack_unusual)
+		sched_dump_slack(th->tid, tc);
 	if (fz->facts.pdeath_sig) {
 		tc->has_pdeath_sig = true;
 		tc->pdeath_sig = fz->facts.pdeath_sig;
@@ -271,6 +273,7 @@ int task_dump_dead_leader(struct task *t, struct cgroup_sets *sets, Lsmtype modu
 	c = t->leader_core = leader.core;
 	if (thread_dump_outside(t, &leader, sets, module, f) < 0 || procfs_stat(t->tgid, t->tgid, &st, f) < 0)
 		return -1;
+	sched_dump_slack(t->tgid, c->thread_core);
 	/* The kernel takes the filters from who exits, and shows it in the root of its cgroups. */
 	c->thread_core->has_seccomp_mode = false;
 	c->thread_core->cg_set = first->thread_core->cg_set;
