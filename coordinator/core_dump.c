@@ -111,20 +111,23 @@ static int read_outside(void *ctx, size_t i, struct fault *f)
 	return thread_dump_outside(d->row[i].task, d->row[i].thread, d->sets, d->module, f);
 }
 
-/* What only a stopped thread shows: of the leaders, or of all others. */
-static int read_stopped(struct core_dump *d, bool leaders, struct fault *f)
+int core_dump_thread(void *ctx, struct task *t, struct thread *th, struct fault *f)
+{
+	struct core_dump *d = ctx;
+
+	if (thread_dump_stopped(th, f) < 0)
+		return -1;
+	return filters_dump(d->filters, t->pid, th->tid, th->core->thread_core, f);
+}
+
+static int read_leaders(struct core_dump *d, struct fault *f)
 {
 	size_t i;
 
-	for (i = 0; i < d->nrows; i++) {
-		struct row *r = &d->row[i];
-
-		if (is_leader(r) == leaders &&
-		    (thread_dump_stopped(r->thread, f) < 0 ||
-		     filters_dump(d->filters, r->task->pid, r->thread->tid,
-				  r->thread->core->thread_core, f) < 0))
+	for (i = 0; i < d->nrows; i++)
+		if (is_leader(&d->row[i]) &&
+		    core_dump_thread(d, d->row[i].task, d->row[i].thread, f) < 0)
 			return -1;
-	}
 	return 0;
 }
 
@@ -140,7 +143,7 @@ struct core_dump *core_dump_begin(struct job *job, struct cgroup_sets *sets, str
 	make_rows(d);
 	for (i = 0; i < d->nrows; i++)
 		thread_dump_new(d->row[i].thread, is_leader(&d->row[i]));
-	if (read_stopped(d, true, f) < 0) {
+	if (read_leaders(d, f) < 0) {
 		core_dump_free(d);
 		return NULL;
 	}
@@ -363,7 +366,13 @@ void core_dump_free(struct core_dump *d)
 
 int core_dump_registers(struct core_dump *d, struct fault *f)
 {
-	return read_stopped(d, false, f);
+	size_t i;
+
+	for (i = 0; i < d->nrows; i++)
+		if (!d->row[i].thread->core->thread_info &&
+		    core_dump_thread(d, d->row[i].task, d->row[i].thread, f) < 0)
+			return -1;
+	return 0;
 }
 
 int core_dump_gather(struct core_dump *d, struct fault *f)

@@ -29,7 +29,11 @@ int core_dump_ask(struct core_dump *d, struct fault *f);
 /* Take the agents' answers and free the gates. */
 int core_dump_collect(struct core_dump *d, struct fault *f);
 
-/* Registers, pending signals and seccomp filters of all threads but the leaders. */
+/*
+ * Registers, pending signals and seccomp filters: of one thread (a told_thread: ctx is the struct
+ * core_dump), or of all whose are not known yet.
+ */
+int core_dump_thread(void *ctx, struct task *t, struct thread *th, struct fault *f);
 int core_dump_registers(struct core_dump *d, struct fault *f);
 
 /* Fill thread->core with all else that is seen from outside and what the threads were asked. */

@@ -223,7 +223,8 @@ static int collect(struct job *job, struct fault *f)
 	struct dump_state *d = state(job);
 
 	/* Threads tell what only they know while the workers collect. */
-	if (ask_collect(job, ROLE_MEM, f) < 0 || inject_thread_facts(job, f) < 0 ||
+	if (ask_collect(job, ROLE_MEM, f) < 0 ||
+	    inject_thread_facts(job, core_dump_thread, d->cores, f) < 0 ||
 	    core_dump_ask(d->cores, f) < 0)
 		return -1;
 	step(job, "collecting");

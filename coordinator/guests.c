@@ -40,6 +40,8 @@ struct tour {
 	struct task *task;
 	size_t nslots;
 	size_t home, called, sent;
+	told_thread *told;
+	void *ctx;
 };
 
 /* ---- leaders ---- */
@@ -215,7 +217,9 @@ static int fetch_guest(struct job *job, struct tour *tour, size_t i, struct faul
 		return fault(f, errno, "read the registers of thread %d", th->tid);
 	thread_frozen(th)->facts.securebits = (uint32_t)r.r8 & ~STUB_SLACK_UNUSUAL;
 	thread_frozen(th)->facts.slack_unusual = r.r8 & STUB_SLACK_UNUSUAL;
-	return seat_home(job, th, f);
+	if (seat_home(job, th, f) < 0)
+		return -1;
+	return tour->told ? tour->told(tour->ctx, tour->task, th, f) : 0;
 }
 
 /* ---- all tasks ---- */
@@ -290,14 +294,19 @@ static void end_tour(struct job *job, struct tour *tour)
 	}
 }
 
-static int ask_guests(struct job *job, struct tour *tours, struct fault *f)
+static int ask_guests(struct job *job, struct tour *tours, told_thread *told, void *ctx,
+		      struct fault *f)
 {
 	size_t i, n = 0;
 
-	for (i = 0; i < job->ntasks; i++)
-		if (job->tasks[i]->gate && job->tasks[i]->nthreads > 1 &&
-		    begin_tour(&tours[n++], job->tasks[i], f) < 0)
+	for (i = 0; i < job->ntasks; i++) {
+		if (!job->tasks[i]->gate || job->tasks[i]->nthreads < 2)
+			continue;
+		tours[n].told = told;
+		tours[n].ctx = ctx;
+		if (begin_tour(&tours[n++], job->tasks[i], f) < 0)
 			return -1;
+	}
 	if (run_tours(job, tours, n, f) == 0)
 		return 0;
 	for (i = 0; i < n; i++)
@@ -305,7 +314,7 @@ static int ask_guests(struct job *job, struct tour *tours, struct fault *f)
 	return -1;
 }
 
-int inject_thread_facts(struct job *job, struct fault *f)
+int inject_thread_facts(struct job *job, told_thread *told, void *ctx, struct fault *f)
 {
 	AUTO_FREE struct tour *tours = xcalloc(job->ntasks, sizeof(*tours));
 	int r;
@@ -314,7 +323,7 @@ int inject_thread_facts(struct job *job, struct fault *f)
 		return -1;
 	/* Thousands of guests stop and go: no signal handler for each. */
 	freeze_unwatch();
-	r = ask_guests(job, tours, f);
+	r = ask_guests(job, tours, told, ctx, f);
 	inject_watch(job);
 	return r;
 }

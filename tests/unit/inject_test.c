@@ -51,7 +51,7 @@ static int sequence(pid_t pid, struct fault *f)
 	if (freeze_tree(&job, f) < 0)
 		return -1;
 	if (inject_all(&job, f) == 0)
-		inject_thread_facts(&job, f);
+		inject_thread_facts(&job, NULL, NULL, f);
 	eject_all(&job);
 	thaw_tree(&job, THAW_RUN);
 	return f->code ? -1 : 0;
