@@ -27,7 +27,8 @@
 
 #define ROUNDS_MAX 200		/* of looking for new tasks */
 #define TRIES_MAX 5		/* when the tree changes under us */
-#define MANY_THREADS 16		/* from here on it costs to look for their children twice */
+#define MANY_THREADS 16		/* from here on it costs to do what each asks for twice */
+#define END_MS 5000		/* for a killed thread to end */
 
 /* One freeze on its way. */
 struct freezer {
@@ -583,17 +584,32 @@ static void let_go(struct task *t)
 	}
 }
 
+/*
+ * Wait for the end of a killed thread. Each end is a SIGCHLD: of many, we sleep meanwhile, for to wake
+ * up for each would take the processor from those who are still at it.
+ */
+static void await_end(pid_t tid, bool many)
+{
+	const struct timespec nap = { .tv_nsec = 1000000 };
+	const int64_t end = stop_now_ms() + END_MS;
+	int r, status;
+
+	while ((r = freeze_wait_stop(tid, many ? 0 : END_MS, &status)) >= 0 && stop_now_ms() < end) {
+		if (r == 1)
+			ptrace(PTRACE_CONT, tid, NULL, 0);
+		else
+			nanosleep(&nap, NULL);
+	}
+}
+
 static void bury(struct task *t)
 {
-	struct thread *th;
-	int status;
 	size_t i;
 
 	for (i = t->nthreads; i-- > 0;) {	/* the leader is reported dead after all others */
-		th = &t->threads[i];
-		while (th->seized && freeze_wait_stop(th->tid, 5000, &status) == 1)
-			ptrace(PTRACE_CONT, th->tid, NULL, 0);
-		th->seized = false;
+		if (t->threads[i].seized)
+			await_end(t->threads[i].tid, t->nthreads > MANY_THREADS);
+		t->threads[i].seized = false;
 	}
 }
 
