@@ -6,7 +6,7 @@
  *           if we die. A message with descriptors is held until these have ids.
  * Restore:  messages are sent again, by a socket that the kind chooses.
  * Rights:   CAP_SYS_ADMIN, CAP_SETUID, CAP_SETGID: to speak in the name of the sender.
- * Holds:    the image; dump: messages with descriptors; restore: entries, but not their data.
+ * Holds:    the image; dump: messages with descriptors; restore: entries, and what data is short.
  */
 #include "workers/net/queue.h"
 
@@ -31,6 +31,7 @@
 #define BATCH 16			/* messages looked at in one call */
 #define USUAL 16384			/* bytes of a message; longer ones are fetched alone */
 #define LENGTH_MAX (1u << 30)
+#define SHORT 1024			/* bytes of a message that a restore keeps from the beginning */
 #define BUCKETS 4096
 
 /* A message that was peeked at. */
@@ -469,6 +470,17 @@ static void add_message(struct queues *q, struct queued *m)
 	q->last[at] = &m->next;
 }
 
+/* Data of a few bytes is kept; the rest is read when it is sent. */
+static int read_short(struct image *img, struct queued *m, struct fault *f)
+{
+	const size_t n = m->entry->length;
+
+	if (n > SHORT)
+		return image_skip_data(img, n, f);
+	m->data = xcalloc(1, n + 1);
+	return image_read_data(img, m->data, n, f);
+}
+
 int queue_prepare(struct net *net, struct fault *f)
 {
 	struct queues *q = queues_of(net);
@@ -487,8 +499,7 @@ int queue_prepare(struct net *net, struct fault *f)
 		m->entry = (SkPacketEntry *)msg;
 		m->offset = image_offset(q->img);
 		add_message(q, m);
-		if (check_message(net, m, image_left(q->img), f) < 0 ||
-		    image_skip_data(q->img, m->entry->length, f) < 0)
+		if (check_message(net, m, image_left(q->img), f) < 0 || read_short(q->img, m, f) < 0)
 			return -1;
 	}
 	return r;
@@ -581,29 +592,39 @@ static int send_message(struct sending *s, struct cmsghdr *cred, bool *enlarged)
 	return n;
 }
 
+/* Its data, the caller's. NULL with f set. */
+static char *fetch(struct image *img, const struct queued *q, struct fault *f)
+{
+	AUTO_FREE char *data = xcalloc(1, q->entry->length);
+	int fd = image_fd(img, f);
+
+	if (fd >= 0 && pread(fd, data, q->entry->length, q->offset) == (ssize_t)q->entry->length)
+		return take_ptr(&data);
+	if (fd >= 0)
+		damaged(q, "cannot be read any more", f);
+	return NULL;
+}
+
 int queue_send(struct net *net, const struct queued *q, int fd, const struct sockaddr *to,
 	       socklen_t to_len, struct fault *f)
 {
 	const SkPacketEntry *e = q->entry;
-	AUTO_FREE char *data = xcalloc(1, e->length + 1);
+	AUTO_FREE char *fetched = q->data ? NULL : fetch(net->queues->img, q, f);
 	char control[CMSG_SPACE(RIGHTS_MAX * sizeof(int)) + CMSG_SPACE(sizeof(struct ucred))] = { 0 };
-	struct iovec iov = { data, e->length };
+	struct iovec iov = { q->data ? q->data : fetched, e->length };
 	struct msghdr h = { .msg_name = (void *)to, .msg_namelen = to_len, .msg_iov = &iov,
 			    .msg_iovlen = 1, .msg_control = control };
 	struct sending s = { fd, &h, e->length };
 	struct cmsghdr *cred = NULL;
 	struct ucred who;
 	bool enlarged;
-	int img = image_fd(net->queues->img, f);
 
-	if (img < 0 || add_rights(net, q, &h, f) < 0)
+	if (!iov.iov_base || add_rights(net, q, &h, f) < 0)
 		return -1;
 	if (e->ucred) {
 		who = (struct ucred){ e->ucred->pid, e->ucred->uid, e->ucred->gid };
 		cred = add_control(&h, SCM_CREDENTIALS, &who, sizeof(who));
 	}
-	if (pread(img, data, e->length, q->offset) != (ssize_t)e->length)
-		return damaged(q, "cannot be read any more", f);
 	if (send_message(&s, cred, &enlarged) < 0)
 		return fault(f, errno, "queue a message of %u bytes for socket %u", e->length,
 			     e->id_for);
@@ -624,6 +645,7 @@ void queue_end(struct net *net)
 		for (m = q->first[i]; m; m = next) {
 			next = m->next;
 			protobuf_c_message_free_unpacked(&m->entry->base, NULL);
+			free(m->data);
 			free(m);
 		}
 	}

@@ -30,6 +30,7 @@ int queue_written(struct net *net, struct fault *f);
 struct queued {
 	SkPacketEntry *entry;		/* checked */
 	uint64_t offset;		/* of its data in the image */
+	char *data;			/* or these themselves; NULL: in the image */
 	struct queued *next;		/* queue.c's */
 };
 
