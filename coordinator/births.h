@@ -62,6 +62,7 @@ struct births {
 	AddressRange **gaps;		/* of the MemPrepared reply */
 	size_t ngaps;
 	Reply *prepared;		/* owned */
+	bool sockets_asked;		/* NetPrepare was sent */
 	Reply *sockets;			/* to NetPrepare; owned; NULL: there are none */
 	bool told;			/* the workers have the descriptor */
 	bool keep_mem, keep_files, keep_net;	/* they make host objects */

@@ -60,7 +60,10 @@ int rebuild_ask(struct job *job, struct fault *f)
 		return -1;
 	req.body_case = REQUEST__BODY_MEM_PREPARE;
 	req.mem_prepare = &mem;
-	return crew_send(job->crew, ROLE_MEM, STAGE__PREPARE, &req, NULL, 0, f);
+	if (crew_send(job->crew, ROLE_MEM, STAGE__PREPARE, &req, NULL, 0, f) < 0)
+		return -1;
+	/* CRIU locks the network of a tree without sockets too: net unlocks it. */
+	return job->has_sockets || job->network_lock == NETWORK_LOCK_NFTABLES ? sockets_prepare(job, f) : 0;
 }
 
 static struct birth *birth_by_pid(struct job *job, size_t i, pid_t pid)
@@ -112,11 +115,10 @@ static int learn_files(struct job *job, struct fault *f)
 		if (b)
 			b->max_fd = files->task[i]->max_fd;
 	}
-	/* CRIU locks the network of a tree without sockets too: net unlocks it. */
-	if (files && (files->has_sockets || job->network_lock == NETWORK_LOCK_NFTABLES))
+	if (files && files->has_sockets && !births_of(job)->sockets_asked)
 		r = sockets_prepare(job, f);
 	reply__free_unpacked(rep, NULL);
-	return r;
+	return r == 0 && births_of(job)->sockets_asked ? sockets_prepared(job, f) : r;
 }
 
 int rebuild_learn(struct job *job, struct fault *f)

@@ -126,6 +126,7 @@ int seal_inventory(struct job *job, struct fault *f)
 	e.lsmtype = labels_module();
 	e.has_network_lock_method = true;
 	e.network_lock_method = job->network_lock < 0 ? NETWORK_LOCK_SKIP : job->network_lock;
+	e.has_has_sockets = e.has_sockets = job->has_sockets;
 	e.has_tcp_close = e.tcp_close = job->opts->tcp_close;
 	e.has_allow_uprobes = e.allow_uprobes = job->uprobes;
 	e.plugins_entry = &plugins;

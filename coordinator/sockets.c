@@ -30,19 +30,26 @@ static int wrong_answer(struct fault *f)
 	return fault(f, -EPROTO, "a worker's answer about sockets is not the one expected");
 }
 
-/* Ask and take the answer of the kind body; the caller frees it. NULL with f set. */
-static Reply *ask(struct job *job, enum role role, Stage stage, Request *req, int body,
-		  struct fault *f)
+/* Take an answer of the kind body; the caller frees it. NULL with f set. */
+static Reply *answer(struct job *job, enum role role, int body, struct fault *f)
 {
 	Reply *rep = NULL;
 
-	if (crew_ask(job->crew, role, stage, req, &rep, f) < 0)
+	if (crew_wait(job->crew, role, &rep, f) < 0)
 		return NULL;
 	if ((int)rep->body_case == body)
 		return rep;
 	reply__free_unpacked(rep, NULL);
 	wrong_answer(f);
 	return NULL;
+}
+
+static Reply *ask(struct job *job, enum role role, Stage stage, Request *req, int body,
+		  struct fault *f)
+{
+	if (crew_send(job->crew, role, stage, req, NULL, 0, f) < 0)
+		return NULL;
+	return answer(job, role, body, f);
 }
 
 /* ---- dump ---- */
@@ -177,6 +184,7 @@ int sockets_dump(struct job *job, const FilesCollected *found, const MemCollecte
 	struct flown all = { 0 };
 	int r;
 
+	job->has_sockets = true;
 	/* A socket may have been made after the preflight. */
 	r = crew_need(job, ROLE_NET, f);
 	if (r == 0)
@@ -265,10 +273,15 @@ int sockets_prepare(struct job *job, struct fault *f)
 	msg.network_lock_method = job->network_lock;
 	req.body_case = REQUEST__BODY_NET_PREPARE;
 	req.net_prepare = &msg;
+	births_of(job)->sockets_asked = true;
 	if (crew_need(job, ROLE_NET, f) < 0)
 		return -1;
-	births_of(job)->sockets =
-		ask(job, ROLE_NET, STAGE__PREPARE, &req, REPLY__BODY_NET_PREPARED, f);
+	return crew_send(job->crew, ROLE_NET, STAGE__PREPARE, &req, NULL, 0, f);
+}
+
+int sockets_prepared(struct job *job, struct fault *f)
+{
+	births_of(job)->sockets = answer(job, ROLE_NET, REPLY__BODY_NET_PREPARED, f);
 	if (!births_of(job)->sockets)
 		return -1;
 	births_of(job)->keep_net = births_of(job)->sockets->net_prepared->has_host_objects;

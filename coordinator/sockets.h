@@ -36,8 +36,9 @@ void sockets_rollback(struct job *job);
 
 /* ---- restore; nothing happens when there are no sockets, but in sockets_prepare ---- */
 
-/* Start net and have it check its images. */
+/* Start net and ask it to check its images; sockets_prepared takes its answer. */
 int sockets_prepare(struct job *job, struct fault *f);
+int sockets_prepared(struct job *job, struct fault *f);
 
 /* Ids of the files that wait in sockets; borrowed. */
 size_t sockets_flying(const struct job *job, uint32_t **ids);

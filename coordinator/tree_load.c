@@ -45,6 +45,7 @@ static int read_inventory(struct loader *l, struct fault *f)
 	if (image_read_one(img, &msg, f) < 0)
 		return -1;
 	l->inventory = (InventoryEntry *)msg;
+	l->job->has_sockets = l->inventory->has_sockets;
 	if (l->inventory->has_network_lock_method)
 		l->job->network_lock = l->inventory->network_lock_method;
 	if (l->inventory->dump_criu_run_id)
