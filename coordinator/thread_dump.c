@@ -3,8 +3,9 @@
  * thread_dump.c - what is seen of a frozen thread or task from outside.
  *
  * A thread costs one read of its status and one of its cgroups in /proc, a dozen cheap system calls
- * and its registers (its timer slack, a third look at /proc, only where it says that it has another): with 10,000 threads everything here counts. What /proc tells may be read by
- * any thread of ours, the rest needs the tracer.
+ * and its registers: with 10,000 threads everything here counts. Its timer slack is a third look at
+ * /proc, taken only where the thread itself said that it is not the usual. What /proc tells may be read
+ * by any thread of ours, the rest needs the tracer.
  *
  * Rights:   being the tracer, /proc of the task.
  * Holds:    nothing; fills thread->core.
