@@ -42,6 +42,7 @@ all: deps
 programs: $(PROGRAMS:%=$(BUILD)/%)
 
 include pie/rules.mk
+include tests/vm/rules.mk
 
 $(BUILD)/libstasis.a: $(LIB)
 	@rm -f $@

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: MIT
+# The virtual machine and the software GPU: `make check-vm`, `make softgpu`. Included from the Makefile.
+# Another folder for the unpacked kernel than build/vm, shared by several trees: VM_CACHE=DIR.
+VM_CACHE ?= build/vm
+export VM_CACHE
+SOFTGPU_SOURCES = $(wildcard tests/softgpu/module/*)
+
+.PHONY: check-vm softgpu vm-deps
+vm-deps:
+	@tests/harness/deps.sh vm
+
+$(VM_CACHE)/complete: tests/vm/kernel.sh | vm-deps
+	tests/vm/kernel.sh $(VM_CACHE)
+
+# kbuild writes beside the sources, so it gets copies.
+build/softgpu/softgpu.ko: $(SOFTGPU_SOURCES) | $(VM_CACHE)/complete
+	@mkdir -p $(@D)
+	cp -p $(SOFTGPU_SOURCES) $(@D)
+	$(MAKE) -s -C $(VM_CACHE)/headers M=$(abspath $(@D)) modules
+
+softgpu: build/softgpu/softgpu.ko
