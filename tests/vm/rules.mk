@@ -16,6 +16,6 @@ $(VM_CACHE)/complete: tests/vm/kernel.sh | vm-deps
 build/softgpu/softgpu.ko: $(SOFTGPU_SOURCES) | $(VM_CACHE)/complete
 	@mkdir -p $(@D)
 	cp -p $(SOFTGPU_SOURCES) $(@D)
-	$(MAKE) -s -C $(VM_CACHE)/headers M=$(abspath $(@D)) modules
+	$(MAKE) -s -C $(VM_CACHE)/headers M=$(abspath $(@D)) CONFIG_DEBUG_INFO_BTF_MODULES= modules
 
 softgpu: build/softgpu/softgpu.ko
