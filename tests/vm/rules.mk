@@ -5,7 +5,7 @@ VM_CACHE ?= build/vm
 export VM_CACHE
 SOFTGPU_SOURCES = $(wildcard tests/softgpu/module/*)
 
-.PHONY: check-vm softgpu vm-deps
+.PHONY: check-vm softgpu gpu-programs vm-deps
 vm-deps:
 	@tests/harness/deps.sh vm
 
@@ -19,3 +19,16 @@ build/softgpu/softgpu.ko: $(SOFTGPU_SOURCES) | $(VM_CACHE)/complete
 	$(MAKE) -s -C $(VM_CACHE)/headers M=$(abspath $(@D)) CONFIG_DEBUG_INFO_BTF_MODULES= modules
 
 softgpu: build/softgpu/softgpu.ko
+
+# Programs that run in the machine: targets with the parts they share, and checks of the module itself.
+GPU_PACKAGES = libdrm libdrm_amdgpu libhsakmt
+GPU_SHARED = tests/softgpu/programs/target.c tests/softgpu/programs/amd.c
+GPU_TARGETS = $(patsubst tests/softgpu/programs/%.c,build/softgpu/programs/%,\
+	$(filter-out $(GPU_SHARED),$(wildcard tests/softgpu/programs/*.c)))
+
+build/softgpu/programs/%: tests/softgpu/programs/%.c $(GPU_SHARED) $(wildcard tests/softgpu/programs/*.h) | vm-deps
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -O2 -g $(WARN) -D_GNU_SOURCE -o $@ $< $(GPU_SHARED) -Wl,--as-needed \
+		$$(pkg-config --cflags --libs $(GPU_PACKAGES))
+
+gpu-programs: $(GPU_TARGETS)

@@ -161,6 +161,8 @@ struct softgpu_list_entry {
 	__u32 handle, flags;
 	__u64 size, preferred_domains, alloc_flags, alignment;
 };
+static_assert(sizeof(struct softgpu_gem_op) == 24 && sizeof(struct softgpu_vm_entry) == 32);
+static_assert(sizeof(struct softgpu_list_handles) == 16 && sizeof(struct softgpu_list_entry) == 40);
 #define SOFTGPU_GEM_LIST_HANDLES 0x19
 #define SOFTGPU_OP_MAPPING_INFO 2
 #define SOFTGPU_LIST_IS_IMPORT 1
