@@ -32,3 +32,28 @@ build/softgpu/programs/%: tests/softgpu/programs/%.c $(GPU_SHARED) $(wildcard te
 		$$(pkg-config --cflags --libs $(GPU_PACKAGES))
 
 gpu-programs: $(GPU_TARGETS)
+
+# Debian's linux/kfd_ioctl.h wants drm/drm.h, which no package of it has: the kernel's own, after all others.
+KERNEL_UAPI = $$(echo $(VM_CACHE)/root/usr/src/*-common)/include/uapi
+CHECK_FLAGS = -std=gnu11 -O2 -g $(WARN) -D_GNU_SOURCE -D__user= -idirafter $(KERNEL_UAPI)
+CHECK_SHARED = $(GPU_SHARED) tests/softgpu/checks/kfd_raw.c
+CHECKS = build/softgpu/checks/criu build/softgpu/checks/node build/softgpu/checks/abi build/softgpu/checks/abi-kernel
+
+build/softgpu/checks/abi-kernel: tests/softgpu/checks/abi.c | $(VM_CACHE)/complete
+	@mkdir -p $(@D)
+	$(CC) $(CHECK_FLAGS) -DKERNEL_UAPI -iquote $(KERNEL_UAPI) -o $@ $<
+
+build/softgpu/checks/abi: tests/softgpu/checks/abi.c | $(VM_CACHE)/complete
+	@mkdir -p $(@D)
+	$(CC) $(CHECK_FLAGS) -o $@ $< $$(pkg-config --cflags libdrm)
+
+build/softgpu/checks/%: tests/softgpu/checks/%.c $(CHECK_SHARED) $(wildcard tests/softgpu/*/*.h) | $(VM_CACHE)/complete
+	@mkdir -p $(@D)
+	$(CC) $(CHECK_FLAGS) -o $@ $< $(CHECK_SHARED) -Wl,--as-needed \
+		$$(pkg-config --cflags --libs $(GPU_PACKAGES))
+
+gpu-programs: $(CHECKS)
+
+# What needs another kernel than this machine's. Under 10 minutes with software emulation.
+check-vm: softgpu gpu-programs
+	tests/vm/run.sh -t 600 -s build/vm-results -- tests/softgpu/selftest.sh
