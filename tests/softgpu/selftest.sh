@@ -83,6 +83,7 @@ $built/checks/abi-kernel >"$out/log" 2>&1 && ok "ABI of the kernel's headers" ||
 
 load gpus=1
 check "KFD's CRIU operations" $built/checks/criu
+check "KFD's other ioctls" $built/checks/calls
 target "kfd: libhsakmt" $built/programs/kfd
 target "drm: libdrm_amdgpu" $built/programs/drm
 target "share: by dma-buf among a family" $built/programs/share
@@ -93,6 +94,10 @@ unload "one GPU"
 
 load gpus=2 vram_mb=64
 check "render nodes: copies, queries, limits, faults" $built/checks/node
+echo 200000 >/sys/module/softgpu/parameters/slow_us
+start=$(date +%s)
+target "drm: slow copies" $built/programs/drm
+[ $(($(date +%s) - start)) -ge 8 ] || bad "slow copies took only $(($(date +%s) - start)) s"
 unload "two GPUs"
 
 load gpus=4 gpu_ids=0x777,0x99,0xfff0,0x1234 minor_base=131 hives=1,1,2,2

@@ -2,9 +2,10 @@
 /*
  * abi.c - ioctl codes and structure sizes as we know them, against a set of headers.
  *
- * Built twice: with the headers of the kernel that the module is built against (KERNEL_UAPI), and with those of
- * libdrm-dev and linux-libc-dev. The module takes its numbers from the former, programs from the latter, the gpu
- * worker from its own header: the literals here are what all of them must mean.
+ * Built twice: with the headers of the kernel that the module is built against (KERNEL_UAPI), and
+ * with those of libdrm-dev and linux-libc-dev. The module takes its numbers from the former,
+ * programs from the latter, the gpu worker from its own header: the literals here are what all of
+ * them must mean.
  */
 #include <stdio.h>
 
@@ -77,8 +78,8 @@ int main(void)
 
 	for (unsigned int i = 0; i < n; i++)
 		if (rows[i].is != rows[i].known) {
-			printf("failed: %s is %#lx in the headers %s, known as %#lx\n", rows[i].name, rows[i].is, HEADERS,
-			       rows[i].known);
+			printf("failed: %s is %#lx in the headers %s, known as %#lx\n",
+			       rows[i].name, rows[i].is, HEADERS, rows[i].known);
 			bad++;
 		}
 	printf("%u codes and sizes compared with the headers %s\n", n, HEADERS);

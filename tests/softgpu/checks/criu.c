@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 /*
- * criu.c - the CRIU ioctl of /dev/kfd: a whole cycle with a ptrace parent, and everything it must refuse.
+ * criu.c - the CRIU ioctl of /dev/kfd: a whole cycle with a ptrace parent, and everything it must
+ * refuse.
  *
- * A child sets up buffers, events, queues and an SVM range. Its parent dumps it, kills it, and a second child restores
- * it from what was read; a dump of that one must give the same buckets, contents and blob.
+ * A child sets up buffers, events, queues and an SVM range. Its parent dumps it, kills it, and a
+ * second child restores it from what was read; a dump of that one must give the same buckets,
+ * contents and blob.
  */
 #include "kfd_raw.h"
 #include "../programs/target.h"
@@ -35,7 +37,8 @@
 
 static void *memory_at(uint64_t va, uint64_t size)
 {
-	void *p = mmap((void *)va, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	void *p = mmap((void *)va, size, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 
 	NEED(p != MAP_FAILED);
 	return p;
@@ -43,14 +46,17 @@ static void *memory_at(uint64_t va, uint64_t size)
 
 static void events(struct kfd_process *p, uint64_t page)
 {
-	struct kfd_ioctl_create_event_args a = { .event_page_offset = page, .event_type = KFD_IOC_EVENT_SIGNAL };
-	struct kfd_ioctl_create_event_args b = { .event_type = KFD_IOC_EVENT_SIGNAL, .auto_reset = 1 };
+	struct kfd_ioctl_create_event_args a = {.event_page_offset = page,
+						.event_type = KFD_IOC_EVENT_SIGNAL};
+	struct kfd_ioctl_create_event_args b = {.event_type = KFD_IOC_EVENT_SIGNAL,
+						.auto_reset = 1};
 	struct kfd_ioctl_create_event_args c = { .event_type = KFD_IOC_EVENT_MEMORY };
 	struct kfd_ioctl_set_event_args set;
 
 	NEED(kfd_call(p->kfd, AMDKFD_IOC_CREATE_EVENT, &a) == 0 && a.event_id == 1);
 	NEED(kfd_call(p->kfd, AMDKFD_IOC_CREATE_EVENT, &b) == 0 && b.event_id == 2);
-	NEED(kfd_call(p->kfd, AMDKFD_IOC_CREATE_EVENT, &c) == 0 && c.event_id == KFD_SIGNAL_EVENT_LIMIT);
+	NEED(kfd_call(p->kfd, AMDKFD_IOC_CREATE_EVENT, &c) == 0 &&
+	     c.event_id == KFD_SIGNAL_EVENT_LIMIT);
 	set.event_id = b.event_id;
 	NEED(kfd_call(p->kfd, AMDKFD_IOC_SET_EVENT, &set) == 0);
 }
@@ -58,9 +64,15 @@ static void events(struct kfd_process *p, uint64_t page)
 static void queue(struct kfd_process *p, uint32_t type, uint64_t ring)
 {
 	struct kfd_ioctl_create_queue_args q = {
-		.ring_base_address = ring, .ring_size = 4096, .read_pointer_address = RING_VA + 8192,
-		.write_pointer_address = RING_VA + 8200, .gpu_id = p->gpu_id, .queue_type = type,
-		.queue_percentage = 100, .queue_priority = 7, .ctl_stack_size = 4096,
+		.ring_base_address = ring,
+		.ring_size = 4096,
+		.read_pointer_address = RING_VA + 8192,
+		.write_pointer_address = RING_VA + 8200,
+		.gpu_id = p->gpu_id,
+		.queue_type = type,
+		.queue_percentage = 100,
+		.queue_priority = 7,
+		.ctl_stack_size = 4096,
 	};
 
 	NEED(kfd_call(p->kfd, AMDKFD_IOC_CREATE_QUEUE, &q) == 0);
@@ -68,7 +80,8 @@ static void queue(struct kfd_process *p, uint32_t type, uint64_t ring)
 
 static void svm_range(struct kfd_process *p)
 {
-	char space[sizeof(struct kfd_ioctl_svm_args) + 3 * sizeof(struct kfd_ioctl_svm_attribute)] = { 0 };
+	char space[sizeof(struct kfd_ioctl_svm_args) + 3 * sizeof(struct kfd_ioctl_svm_attribute)] =
+		{0};
 	struct kfd_ioctl_svm_args *svm = (void *)space;
 
 	memory_at(SVM_VA, 16 * 4096);
@@ -76,9 +89,11 @@ static void svm_range(struct kfd_process *p)
 	svm->size = 8 * 4096;
 	svm->op = KFD_IOCTL_SVM_OP_SET_ATTR;
 	svm->nattr = 3;
-	svm->attrs[0] = (struct kfd_ioctl_svm_attribute){ KFD_IOCTL_SVM_ATTR_PREFERRED_LOC, p->gpu_id };
+	svm->attrs[0] =
+		(struct kfd_ioctl_svm_attribute){KFD_IOCTL_SVM_ATTR_PREFERRED_LOC, p->gpu_id};
 	svm->attrs[1] = (struct kfd_ioctl_svm_attribute){ KFD_IOCTL_SVM_ATTR_ACCESS, p->gpu_id };
-	svm->attrs[2] = (struct kfd_ioctl_svm_attribute){ KFD_IOCTL_SVM_ATTR_CLR_FLAGS, KFD_IOCTL_SVM_FLAG_COHERENT };
+	svm->attrs[2] = (struct kfd_ioctl_svm_attribute){KFD_IOCTL_SVM_ATTR_CLR_FLAGS,
+							 KFD_IOCTL_SVM_FLAG_COHERENT};
 	NEED(kfd_call(p->kfd, _IOC(_IOC_READ | _IOC_WRITE, 'K', 0x20, sizeof(space)), svm) == 0);
 }
 
@@ -91,10 +106,13 @@ static int target(void)
 	kfd_open(&p, 1);
 	NEED(dup2(p.drm, NODE_FD) == NODE_FD && dup2(p.kfd, KFD_FD) == KFD_FD);
 	kfd_buffer(&p, DOOR_VA, 8192, FLAGS | KFD_IOC_ALLOC_MEM_FLAGS_DOORBELL, 0, &offset);
-	NEED(mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, p.kfd, (off_t)offset) != MAP_FAILED);
-	kfd_buffer(&p, VRAM_VA, VRAM_SIZE, FLAGS | KFD_IOC_ALLOC_MEM_FLAGS_VRAM | KFD_IOC_ALLOC_MEM_FLAGS_PUBLIC, 0,
+	NEED(mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, p.kfd, (off_t)offset) !=
+	     MAP_FAILED);
+	kfd_buffer(&p, VRAM_VA, VRAM_SIZE,
+		   FLAGS | KFD_IOC_ALLOC_MEM_FLAGS_VRAM | KFD_IOC_ALLOC_MEM_FLAGS_PUBLIC, 0,
 		   &offset);
-	vram = mmap((void *)VRAM_VA, VRAM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, p.drm, (off_t)offset);
+	vram = mmap((void *)VRAM_VA, VRAM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+		    p.drm, (off_t)offset);
 	NEED(vram != MAP_FAILED);
 	fill(vram, 0, VRAM_SIZE, 1);
 	page = kfd_buffer(&p, GTT_VA, GTT_SIZE, FLAGS | KFD_IOC_ALLOC_MEM_FLAGS_GTT, 0, NULL);
@@ -168,7 +186,8 @@ static int restore_with(uint64_t size)
 
 		if (bo->dmabuf_fd == KFD_INVALID_FD)
 			continue;
-		to = mmap(NULL, bo->size, PROT_READ | PROT_WRITE, MAP_SHARED, (int)bo->dmabuf_fd, 0);
+		to = mmap(NULL, bo->size, PROT_READ | PROT_WRITE, MAP_SHARED, (int)bo->dmabuf_fd,
+			  0);
 		NEED(to != MAP_FAILED);
 		memcpy(to, dump.contents[i], bo->size);
 		munmap(to, bo->size);
@@ -230,16 +249,18 @@ static void check_dump(pid_t pid)
 	CHECK(kfd_criu_op(kfd, KFD_CRIU_OP_UNPAUSE, &args) == 0);
 	CHECK(kfd_criu_op(kfd, KFD_CRIU_OP_CHECKPOINT, &args) == -EINVAL);	/* not paused */
 	NEED(kfd_dump_take(kfd, &dump) == 0);
-	CHECK(dump.args.priv_data_size == 8 + 8 + 5 * 272 + (120 + 2048 + 4096) + (120 + 512) + 3 * 64 + 24 + 5 * 8);
+	CHECK(dump.args.priv_data_size ==
+	      8 + 8 + 5 * 272 + (120 + 2048 + 4096) + (120 + 512) + 3 * 64 + 24 + 5 * 8);
 	CHECK(kfd_criu_op(kfd, KFD_CRIU_OP_UNPAUSE, &args) == 0);
-	CHECK(kfd_call(kfd, AMDKFD_IOC_GET_VERSION, &args) == -EBADF);		/* only the CRIU ioctl, even so */
+	CHECK(kfd_call(kfd, AMDKFD_IOC_GET_VERSION, &args) ==
+	      -EBADF); /* only the CRIU ioctl, even so */
 	close(kfd);
 	ptrace(PTRACE_DETACH, pid, 0, 0);
 }
 
 static void check_restored(pid_t pid)
 {
-	struct kfd_ioctl_criu_args args = { .pid = (uint32_t)pid }, own = { .pid = (uint32_t)getpid() };
+	struct kfd_ioctl_criu_args args = {.pid = (uint32_t)pid}, own = {.pid = (uint32_t)getpid()};
 	struct kfd_dump first = dump, second;
 	int mine = open("/dev/kfd", O_RDWR | O_CLOEXEC), kfd = fd_of(pid, KFD_FD);
 
@@ -252,7 +273,8 @@ static void check_restored(pid_t pid)
 	seize(pid);
 	NEED(kfd_dump_take(kfd, &second) == 0);
 	CHECK(kfd_criu_op(kfd, KFD_CRIU_OP_UNPAUSE, &args) == 0);
-	CHECK(second.args.priv_data_size == first.args.priv_data_size && second.args.num_bos == first.args.num_bos);
+	CHECK(second.args.priv_data_size == first.args.priv_data_size &&
+	      second.args.num_bos == first.args.num_bos);
 	CHECK(memcmp(second.blob, first.blob, first.args.priv_data_size) == 0);
 	for (uint32_t i = 0; i < first.args.num_bos; i++) {
 		const struct kfd_criu_bo_bucket *a = &first.bos[i], *b = &second.bos[i];

@@ -35,18 +35,24 @@ void kfd_open(struct kfd_process *p, int acquire)
 	p->kfd = open("/dev/kfd", O_RDWR | O_CLOEXEC);
 	NEED(p->kfd >= 0);
 	p->drm = amd_node(0);
-	NEED(kfd_call(p->kfd, AMDKFD_IOC_GET_PROCESS_APERTURES_NEW, &get) == 0 && get.num_of_nodes >= 1);
+	NEED(kfd_call(p->kfd, AMDKFD_IOC_GET_PROCESS_APERTURES_NEW, &get) == 0 &&
+	     get.num_of_nodes >= 1);
 	p->gpu_id = apertures[0].gpu_id;
 	vm = (struct kfd_ioctl_acquire_vm_args){ .drm_fd = (uint32_t)p->drm, .gpu_id = p->gpu_id };
 	if (acquire)
 		NEED(kfd_call(p->kfd, AMDKFD_IOC_ACQUIRE_VM, &vm) == 0);
 }
 
-uint64_t kfd_buffer(struct kfd_process *p, uint64_t va, uint64_t size, uint32_t flags, uint64_t user, uint64_t *offset)
+uint64_t kfd_buffer(struct kfd_process *p, uint64_t va, uint64_t size, uint32_t flags,
+		    uint64_t user, uint64_t *offset)
 {
-	struct kfd_ioctl_alloc_memory_of_gpu_args alloc = { .va_addr = va, .size = size, .gpu_id = p->gpu_id,
-							    .flags = flags, .mmap_offset = user };
-	struct kfd_ioctl_map_memory_to_gpu_args map = { .device_ids_array_ptr = (uintptr_t)&p->gpu_id, .n_devices = 1 };
+	struct kfd_ioctl_alloc_memory_of_gpu_args alloc = {.va_addr = va,
+							   .size = size,
+							   .gpu_id = p->gpu_id,
+							   .flags = flags,
+							   .mmap_offset = user};
+	struct kfd_ioctl_map_memory_to_gpu_args map = {
+		.device_ids_array_ptr = (uintptr_t)&p->gpu_id, .n_devices = 1};
 
 	NEED(kfd_call(p->kfd, AMDKFD_IOC_ALLOC_MEMORY_OF_GPU, &alloc) == 0);
 	map.handle = alloc.handle;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * node.c - render nodes: copies, sharing, queries, limits, what is refused, injected failures. Needs two GPUs with
- * 64 MiB each (gpus=2 vram_mb=64).
+ * node.c - render nodes: copies, sharing, queries, limits, what is refused, injected failures.
+ * Needs two GPUs with 64 MiB each (gpus=2 vram_mb=64).
  */
 #include "../programs/amd.h"
 #include "../programs/target.h"
@@ -72,13 +72,13 @@ static void copies(struct amd *amd)
 	CHECK(amdgpu_bo_va_op(b.bo, 0, 4096, b.va, 0, AMDGPU_VA_OP_MAP) == 0);
 	CHECK(amd_copy(amd, b.va, a.va, 4097) != 0);			/* one byte too many */
 	set(SETTINGS "strict", "0");
-	CHECK(amd_copy(amd, b.va, a.va, 4097) == 0);			/* tolerated: the last one */
+	CHECK(amd_copy(amd, b.va, a.va, 4097) == 0); /* tolerated: the last one */
 	CHECK(amd_copy(amd, b.va, a.va, 4098) != 0);
 	set(SETTINGS "strict", "1");
 	set(SETTINGS "fail_mode", "1");
 	CHECK(amd_copy(amd, b.va, a.va, 4097) == -ETIME);		/* in the wait */
 	set(SETTINGS "fail_mode", "0");
-	CHECK(amd_copy(amd, b.va, a.va, 4096) != 0);			/* the context is lost with it */
+	CHECK(amd_copy(amd, b.va, a.va, 4096) != 0); /* the context is lost with it */
 	NEED(amdgpu_cs_ctx_free(amd->ctx) == 0 && amdgpu_cs_ctx_create(amd->dev, &amd->ctx) == 0);
 	CHECK(amdgpu_bo_va_op(b.bo, 0, 4096, b.va, 0, AMDGPU_VA_OP_UNMAP) == 0);
 	CHECK(amdgpu_bo_va_op(b.bo, 0, b.size, b.va, 0, AMDGPU_VA_OP_MAP) == 0);
@@ -90,7 +90,8 @@ static void copies(struct amd *amd)
 static void user_memory(struct amd *amd)
 {
 	size_t size = 65536;
-	uint32_t *mine = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint32_t *mine =
+		mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	struct drm_amdgpu_gem_userptr args = { .addr = (uintptr_t)mine, .size = size, .flags = 0 };
 	struct buffer from;
 	amdgpu_bo_handle bo;
@@ -111,7 +112,8 @@ static void user_memory(struct amd *amd)
 
 static void queries(int fd)
 {
-	uint32_t a = raw_create(fd, 8192, AMDGPU_GEM_DOMAIN_VRAM), b = raw_create(fd, 4096, AMDGPU_GEM_DOMAIN_GTT);
+	uint32_t a = raw_create(fd, 8192, AMDGPU_GEM_DOMAIN_VRAM),
+		 b = raw_create(fd, 4096, AMDGPU_GEM_DOMAIN_GTT);
 	struct list_entry entries[4];
 	struct mapping maps[4];
 	struct list_handles list = { .entries = (uintptr_t)entries, .num = 1 };
@@ -119,18 +121,22 @@ static void queries(int fd)
 	struct { uint32_t from, to; } change = { a, 77 };
 
 	memset(entries, 0, sizeof(entries));
-	CHECK(call(fd, LIST_HANDLES, &list) == 0 && list.num == 2 && entries[0].handle == 0);	/* no room: only the number */
+	CHECK(call(fd, LIST_HANDLES, &list) == 0 && list.num == 2 &&
+	      entries[0].handle == 0); /* no room: only the number */
 	list.num = 4;
 	CHECK(call(fd, LIST_HANDLES, &list) == 0 && list.num == 2);
-	CHECK(entries[0].handle == a && entries[0].size == 8192 && entries[0].domains == AMDGPU_GEM_DOMAIN_VRAM);
-	CHECK(entries[1].handle == b && entries[1].size == 4096 && entries[1].alignment == 4096 && !entries[1].flags);
+	CHECK(entries[0].handle == a && entries[0].size == 8192 &&
+	      entries[0].domains == AMDGPU_GEM_DOMAIN_VRAM);
+	CHECK(entries[1].handle == b && entries[1].size == 4096 && entries[1].alignment == 4096 &&
+	      !entries[1].flags);
 	CHECK(call(fd, GEM_OP, &op) == 0 && op.num == 0);
 	CHECK(raw_va(fd, a, AMDGPU_VA_OP_MAP, 0x200000, 4096, 4096) == 0);
 	CHECK(raw_va(fd, a, AMDGPU_VA_OP_MAP, 0x300000, 0, 8192) == 0);
 	CHECK(raw_va(fd, b, AMDGPU_VA_OP_MAP, 0x301000, 0, 4096) == -EINVAL);
 	op.num = 4;
 	CHECK(call(fd, GEM_OP, &op) == 0 && op.num == 2);
-	CHECK(maps[0].addr == 0x200000 && maps[0].offset == 4096 && maps[0].size == 4096 && maps[0].flags == 0xe);
+	CHECK(maps[0].addr == 0x200000 && maps[0].offset == 4096 && maps[0].size == 4096 &&
+	      maps[0].flags == 0xe);
 	CHECK(maps[1].addr == 0x300000 && maps[1].offset == 0 && maps[1].size == 8192);
 	CHECK(raw_va(fd, 0, AMDGPU_VA_OP_CLEAR, 0x301000, 0, 4096) == 0);
 	op.num = 4;
@@ -145,7 +151,8 @@ static void queries(int fd)
 
 static void limits(int fd)
 {
-	union drm_amdgpu_gem_create big = { .in = { .bo_size = 65 << 20, .domains = AMDGPU_GEM_DOMAIN_VRAM } };
+	union drm_amdgpu_gem_create big = {
+		.in = {.bo_size = 65 << 20, .domains = AMDGPU_GEM_DOMAIN_VRAM}};
 	union drm_amdgpu_gem_create none = { .in = { .bo_size = 4096, .domains = 0x40 } };
 
 	CHECK(call(fd, DRM_IOCTL_AMDGPU_GEM_CREATE, &big) == -ENOMEM);
@@ -163,7 +170,8 @@ static void failing_copies(struct amd *amd)
 
 	buffer_make(amd, &a, 4096, AMDGPU_GEM_DOMAIN_GTT, true);
 	set(FAULTS, "sdma:0:12");
-	CHECK(amd_copy(amd, a.va, a.va, 4096) == -ENOMEM && amd_copy(amd, a.va, a.va, 4096) == -ENOMEM);
+	CHECK(amd_copy(amd, a.va, a.va, 4096) == -ENOMEM &&
+	      amd_copy(amd, a.va, a.va, 4096) == -ENOMEM);
 	set(FAULTS, "\n");
 	CHECK(amd_copy(amd, a.va, a.va, 4096) == 0);
 	buffer_free(&a);
@@ -213,7 +221,8 @@ static void sharing(void)
 static void foreign(struct amd *amd)
 {
 	struct udmabuf_create create = { .size = 65536 };
-	int memfd = memfd_create("pages", MFD_ALLOW_SEALING), dev = open("/dev/udmabuf", O_RDWR), dmabuf;
+	int memfd = memfd_create("pages", MFD_ALLOW_SEALING), dev = open("/dev/udmabuf", O_RDWR),
+	    dmabuf;
 	struct buffer to;
 	uint32_t handle, *p;
 
@@ -221,7 +230,8 @@ static void foreign(struct amd *amd)
 		printf("no udmabuf in this kernel\n");
 		return;
 	}
-	NEED(memfd >= 0 && ftruncate(memfd, 65536) == 0 && fcntl(memfd, F_ADD_SEALS, F_SEAL_SHRINK) == 0);
+	NEED(memfd >= 0 && ftruncate(memfd, 65536) == 0 &&
+	     fcntl(memfd, F_ADD_SEALS, F_SEAL_SHRINK) == 0);
 	p = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_SHARED, memfd, 0);
 	NEED(p != MAP_FAILED);
 	fill(p, 0, 65536, 11);

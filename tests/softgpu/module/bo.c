@@ -2,8 +2,9 @@
 /*
  * bo.c - buffers: memory of the shmem helper, or a user's own; their ioctls and mmap.
  *
- * Device memory is ordinary memory with a limit per GPU. The CPU's copies reach the pages of the shmem file
- * directly, those of a user pointer through the owner's mm, those of another driver's dma-buf by its vmap.
+ * Device memory is ordinary memory with a limit per GPU. The CPU's copies reach the pages of the
+ * shmem file directly, those of a user pointer through the owner's mm, those of another driver's
+ * dma-buf by its vmap.
  */
 #include "softgpu.h"
 
@@ -18,7 +19,8 @@ DEFINE_SPINLOCK(softgpu_bos_lock);
 
 static atomic64_t *memory_of(struct softgpu_bo *bo)
 {
-	return bo->domains & AMDGPU_GEM_DOMAIN_VRAM ? &bo->charged->vram_used : &bo->charged->gtt_used;
+	return bo->domains & AMDGPU_GEM_DOMAIN_VRAM ? &bo->charged->vram_used
+						    : &bo->charged->gtt_used;
 }
 
 static void bo_free(struct drm_gem_object *obj)
@@ -110,7 +112,8 @@ static int charge(struct softgpu_dev *dev, struct softgpu_bo *bo)
 }
 
 /* A new buffer with one reference; the caller has checked domains and flags. */
-struct softgpu_bo *softgpu_bo_create(struct softgpu_dev *dev, u64 size, u64 alignment, u64 domains, u64 flags)
+struct softgpu_bo *softgpu_bo_create(struct softgpu_dev *dev, u64 size, u64 alignment, u64 domains,
+				     u64 flags)
 {
 	struct drm_gem_shmem_object *shmem;
 	struct softgpu_bo *bo;
@@ -210,8 +213,8 @@ static int user_copy(struct softgpu_bo *bo, u64 offset, void *buf, size_t len, b
 	if (!mmget_not_zero(bo->mm))
 		return -EFAULT;
 	mmap_read_lock(bo->mm);
-	n = get_user_pages_remote(bo->mm, (bo->user_addr + offset) & PAGE_MASK, 1, write ? FOLL_WRITE : 0, &page,
-				  NULL);
+	n = get_user_pages_remote(bo->mm, (bo->user_addr + offset) & PAGE_MASK, 1,
+				  write ? FOLL_WRITE : 0, &page, NULL);
 	mmap_read_unlock(bo->mm);
 	mmput(bo->mm);
 	if (n != 1)

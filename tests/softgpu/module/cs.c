@@ -2,8 +2,9 @@
 /*
  * cs.c - command submission: contexts, lists of buffers, CS and the waits for it.
  *
- * Work runs on the CPU before CS returns, so a fence is a number that has been given out. How a bad copy shows is
- * the module's fail_mode: the submission fails, the wait fails, or the wait never ends (until its time is over).
+ * Work runs on the CPU before CS returns, so a fence is a number that has been given out. How a
+ * bad copy shows is the module's fail_mode: the submission fails, the wait fails, or the wait
+ * never ends (until its time is over).
  */
 #include "softgpu.h"
 
@@ -57,7 +58,8 @@ int softgpu_ioctl_ctx(struct drm_device *ddev, void *data, struct drm_file *filp
 		}
 		memset(args, 0, sizeof(*args));
 		if (op == AMDGPU_CTX_OP_QUERY_STATE2 && ctx->bad)
-			args->out.state.flags = AMDGPU_CTX_QUERY2_FLAGS_RESET | AMDGPU_CTX_QUERY2_FLAGS_GUILTY;
+			args->out.state.flags =
+				AMDGPU_CTX_QUERY2_FLAGS_RESET | AMDGPU_CTX_QUERY2_FLAGS_GUILTY;
 		else if (ctx->bad)
 			args->out.state.reset_status = AMDGPU_CTX_GUILTY_RESET;
 		break;
@@ -78,7 +80,8 @@ static int check_handles(struct drm_file *filp, const struct drm_amdgpu_bo_list_
 	if (in->bo_info_size < sizeof(entry) || in->bo_number > 1 << 20)
 		return -EINVAL;
 	for (i = 0; i < in->bo_number; i++) {
-		if (copy_from_user(&entry, u64_to_user_ptr(in->bo_info_ptr + (u64)i * in->bo_info_size),
+		if (copy_from_user(&entry,
+				   u64_to_user_ptr(in->bo_info_ptr + (u64)i * in->bo_info_size),
 				   sizeof(entry)))
 			return -EFAULT;
 		obj = drm_gem_object_lookup(filp, entry.bo_handle);
@@ -102,7 +105,8 @@ int softgpu_ioctl_bo_list(struct drm_device *ddev, void *data, struct drm_file *
 		return r;
 	mutex_lock(&file->lock);
 	if (op == AMDGPU_BO_LIST_OP_CREATE)
-		r = idr_alloc(&file->lists, file, 1, 0, GFP_KERNEL);	/* only that it exists counts */
+		r = idr_alloc(&file->lists, file, 1, 0,
+			      GFP_KERNEL); /* only that it exists counts */
 	else if (op > AMDGPU_BO_LIST_OP_UPDATE || !idr_find(&file->lists, id))
 		r = -EINVAL;
 	else if (op == AMDGPU_BO_LIST_OP_DESTROY)
@@ -142,7 +146,8 @@ static int write_user_fence(struct drm_file *filp, const struct drm_amdgpu_cs_ch
 	obj = drm_gem_object_lookup(filp, fence.handle);
 	if (!obj)
 		return -ENOENT;
-	r = fence.offset % 8 ? -EINVAL : softgpu_bo_copy(to_bo(obj), fence.offset, &seq, sizeof(seq), true);
+	r = fence.offset % 8 ? -EINVAL
+			     : softgpu_bo_copy(to_bo(obj), fence.offset, &seq, sizeof(seq), true);
 	drm_gem_object_put(obj);
 	return r;
 }
@@ -209,7 +214,8 @@ int softgpu_ioctl_cs(struct drm_device *ddev, void *data, struct drm_file *filp)
 		return -EINVAL;
 	r = next_fence(file, &in, &seq);
 	for (i = 0; r == 0 && i < in.num_chunks; i++) {
-		if (copy_from_user(&at, u64_to_user_ptr(in.chunks + (u64)i * sizeof(at)), sizeof(at)))
+		if (copy_from_user(&at, u64_to_user_ptr(in.chunks + (u64)i * sizeof(at)),
+				   sizeof(at)))
 			r = -EFAULT;
 		else
 			r = run_chunk(filp, at, seq);
@@ -282,7 +288,8 @@ int softgpu_ioctl_wait_fences(struct drm_device *ddev, void *data, struct drm_fi
 	if (!in.fence_count || in.fence_count > 4096)
 		return -EINVAL;
 	for (i = 0; i < in.fence_count; i++) {
-		if (copy_from_user(&fence, u64_to_user_ptr(in.fences + i * sizeof(fence)), sizeof(fence)))
+		if (copy_from_user(&fence, u64_to_user_ptr(in.fences + i * sizeof(fence)),
+				   sizeof(fence)))
 			return -EFAULT;
 		r = wait_one(filp->driver_priv, fence.ctx_id, fence.seq_no, in.timeout_ns);
 		if (r < 0)

@@ -2,10 +2,14 @@
 /*
  * debug.c - debugfs softgpu/: what is alive, for tests to find leaks, and failures to order.
  *
- * counters: lines "name value". Those of the first group are objects alive now and must come back to zero.
- * faults:   one rule per line or comma, KIND.NR[.OP]:N:ERRNO. KIND is drm or kfd (NR the ioctl's number, as 0x22;
- *           OP the CRIU operation), or sdma (no NR: a copy packet). The N-th call from now fails with ERRNO, once;
- *           with N 0 every one does. An empty line ("\n") forgets all rules. Reading shows what is left.
+ * counters: lines "name value". Those of the first group are objects alive now and must come back
+ *           to
+ *           zero; dmabufs are buffers that have one, by the kernel's own reference while a handle is
+ *           open.
+ * faults:   one rule per line or comma, KIND.NR[.OP]:N:ERRNO. KIND is drm or kfd (NR the ioctl's
+ *           number, as 0x22; OP the CRIU operation), or sdma (no NR: a copy packet). The N-th call
+ *           from now fails with ERRNO, once; with N 0 every one does. An empty line ("\n") forgets all
+ *           rules. Reading shows what is left.
  */
 #include "softgpu.h"
 
@@ -28,7 +32,8 @@ static struct rule rules[MAX_RULES];
 static unsigned int n_rules;
 static DEFINE_SPINLOCK(rules_lock);
 static struct dentry *dir;
-static const char *const kinds[] = { [FAULT_DRM] = "drm", [FAULT_KFD] = "kfd", [FAULT_SDMA] = "sdma" };
+static const char *const kinds[] = {
+	[FAULT_DRM] = "drm", [FAULT_KFD] = "kfd", [FAULT_SDMA] = "sdma"};
 
 /* The negative errno that a rule orders for this call, else 0. */
 int softgpu_fault(enum softgpu_fault_kind kind, u32 nr, int op)
@@ -184,7 +189,8 @@ static int counters_show(struct seq_file *s, void *unused)
 	for (i = 0; i < softgpu.gpus; i++)
 		vram += atomic64_read(&softgpu_devs[i]->vram_used);
 #define LINE(name, value) seq_printf(s, "%s %lld\n", name, (long long)(value))
-	LINE("drm_files", atomic64_read(&c->drm_files) - softgpu.gpus);	/* without the kernel's own */
+	LINE("drm_files",
+	     atomic64_read(&c->drm_files) - softgpu.gpus); /* without the kernel's own */
 	LINE("kfd_files", atomic64_read(&c->kfd_files));
 	LINE("kfd_processes", atomic64_read(&c->kfd_processes));
 	LINE("paused", t.paused);

@@ -2,9 +2,10 @@
 /*
  * drm.c - the render nodes: devices, opens, the table of ioctls, fdinfo.
  *
- * A platform device is the parent, so that /sys/dev/char/226:N/device/drm exists, by which libdrm knows a node.
- * DRIVER_MODESET and dumb_create are there for one reason: only then may a client in the kernel open the device
- * and hold handles of KFD's buffers, which makes them exportable without being in any user's table.
+ * A platform device is the parent, so that /sys/dev/char/226:N/device/drm exists, by which libdrm
+ * knows a node. DRIVER_MODESET and dumb_create are there for one reason: only then may a client
+ * in the kernel open the device and hold handles of KFD's buffers, which makes them exportable
+ * without being in any user's table.
  */
 #include "softgpu.h"
 
@@ -69,12 +70,17 @@ static void show_fdinfo(struct drm_printer *p, struct drm_file *filp)
 	drm_printf(p, "drm-memory-cpu: \t0 KiB\n");
 }
 
-#define ENTRY(command, label, structure, function)						\
-	[command] = { .cmd = DRM_IOWR(DRM_COMMAND_BASE + (command), structure), .func = (function),	\
-		      .flags = DRM_AUTH | DRM_RENDER_ALLOW, .name = label }
+#define ENTRY(command, label, structure, function) \
+	[command] = { \
+		.cmd = DRM_IOWR(DRM_COMMAND_BASE + (command), structure), \
+		.func = (function), \
+		.flags = DRM_AUTH | DRM_RENDER_ALLOW, \
+		.name = label, \
+	}
 
 static const struct drm_ioctl_desc ioctls[] = {
-	ENTRY(DRM_AMDGPU_GEM_CREATE, "GEM_CREATE", union drm_amdgpu_gem_create, softgpu_ioctl_gem_create),
+	ENTRY(DRM_AMDGPU_GEM_CREATE, "GEM_CREATE", union drm_amdgpu_gem_create,
+	      softgpu_ioctl_gem_create),
 	ENTRY(DRM_AMDGPU_GEM_MMAP, "GEM_MMAP", union drm_amdgpu_gem_mmap, softgpu_ioctl_gem_mmap),
 	ENTRY(DRM_AMDGPU_CTX, "CTX", union drm_amdgpu_ctx, softgpu_ioctl_ctx),
 	ENTRY(DRM_AMDGPU_BO_LIST, "BO_LIST", union drm_amdgpu_bo_list, softgpu_ioctl_bo_list),
@@ -87,9 +93,12 @@ static const struct drm_ioctl_desc ioctls[] = {
 	ENTRY(DRM_AMDGPU_GEM_VA, "GEM_VA", struct drm_amdgpu_gem_va, softgpu_ioctl_gem_va),
 	ENTRY(DRM_AMDGPU_WAIT_CS, "WAIT_CS", union drm_amdgpu_wait_cs, softgpu_ioctl_wait_cs),
 	ENTRY(DRM_AMDGPU_GEM_OP, "GEM_OP", struct softgpu_gem_op, softgpu_ioctl_gem_op),
-	ENTRY(DRM_AMDGPU_GEM_USERPTR, "GEM_USERPTR", struct drm_amdgpu_gem_userptr, softgpu_ioctl_gem_userptr),
-	ENTRY(DRM_AMDGPU_WAIT_FENCES, "WAIT_FENCES", union drm_amdgpu_wait_fences, softgpu_ioctl_wait_fences),
-	ENTRY(SOFTGPU_GEM_LIST_HANDLES, "GEM_LIST_HANDLES", struct softgpu_list_handles, softgpu_ioctl_gem_list),
+	ENTRY(DRM_AMDGPU_GEM_USERPTR, "GEM_USERPTR", struct drm_amdgpu_gem_userptr,
+	      softgpu_ioctl_gem_userptr),
+	ENTRY(DRM_AMDGPU_WAIT_FENCES, "WAIT_FENCES", union drm_amdgpu_wait_fences,
+	      softgpu_ioctl_wait_fences),
+	ENTRY(SOFTGPU_GEM_LIST_HANDLES, "GEM_LIST_HANDLES", struct softgpu_list_handles,
+	      softgpu_ioctl_gem_list),
 };
 
 static long drm_entry(struct file *filp, unsigned int cmd, unsigned long arg)
@@ -114,7 +123,8 @@ const struct file_operations softgpu_drm_fops = {
 };
 
 static const struct drm_driver driver = {
-	.driver_features = DRIVER_GEM | DRIVER_RENDER | DRIVER_MODESET | DRIVER_SYNCOBJ | DRIVER_SYNCOBJ_TIMELINE,
+	.driver_features = DRIVER_GEM | DRIVER_RENDER | DRIVER_MODESET | DRIVER_SYNCOBJ |
+			   DRIVER_SYNCOBJ_TIMELINE,
 	.name = "amdgpu",
 	.desc = "AMD GPU",
 	.date = "20150101",

@@ -2,9 +2,11 @@
 /*
  * kfd.c - /dev/kfd: its processes, who may call, the table of ioctls, mmap.
  *
- * As the real driver: a process is an mm, made by the first open and gone when the mm goes (by the notifier, then a
- * work item: asynchronously), not when the file is closed. An ioctl from another thread group is EBADF, but for the
- * CRIU ioctl from the ptrace parent of the owner's leader. A live process keeps the module loaded.
+ * As the real driver: a process is an mm, made by the first open and gone when the mm goes (by
+ * the notifier, then a
+ * work item: asynchronously), not when the file is closed. An ioctl from another thread group is
+ * EBADF, but for the CRIU ioctl from the ptrace parent of the owner's leader. A live process
+ * keeps the module loaded.
  */
 #include "softgpu.h"
 
@@ -24,7 +26,6 @@
 #define MMAP_EVENTS 2ULL
 #define MMAP_MMIO 0ULL
 #define MMAP_GPU_SHIFT 46
-#define CLOCK_FREQ 1000000000ULL
 
 static LIST_HEAD(procs);
 static DEFINE_MUTEX(procs_lock);
@@ -218,7 +219,8 @@ int kfd_acquire(struct kfd_pdd *pdd, u32 drm_fd)
 
 	if (!file)
 		return -EINVAL;
-	vm = file->f_op == &softgpu_drm_fops ? ((struct drm_file *)file->private_data)->driver_priv : NULL;
+	vm = file->f_op == &softgpu_drm_fops ? ((struct drm_file *)file->private_data)->driver_priv
+					     : NULL;
 	if (pdd->file)
 		r = pdd->file == file ? -EEXIST : -EBUSY;
 	else if (!vm || vm->dev != pdd->dev)
@@ -259,101 +261,6 @@ static KFD_HANDLER(on_acquire_vm)
 	return pdd ? kfd_acquire(pdd, args->drm_fd) : -EINVAL;
 }
 
-static KFD_HANDLER(on_apertures)
-{
-	struct kfd_ioctl_get_process_apertures_new_args *args = data;
-	struct kfd_process_device_apertures a = {
-		.lds_base = 1ULL << 48,
-		.lds_limit = (1ULL << 48) + 0xffffffff,
-		.scratch_base = 2ULL << 48,
-		.scratch_limit = (2ULL << 48) + 0xffffffff,
-		.gpuvm_base = SOFTGPU_VA_BOTTOM,
-		.gpuvm_limit = SOFTGPU_VA_HOLE - 1,	/* reaches 2^47: CPU and GPU addresses are the same */
-	};
-	u32 i, room = args->num_of_nodes;
-
-	args->num_of_nodes = p->n_pdds;
-	if (!room)
-		return 0;
-	for (i = 0; i < min(room, p->n_pdds); i++) {
-		a.gpu_id = p->pdds[i].user_gpu_id;
-		if (copy_to_user(u64_to_user_ptr(args->kfd_process_device_apertures_ptr + i * sizeof(a)), &a,
-				 sizeof(a)))
-			return -EFAULT;
-	}
-	args->num_of_nodes = i;
-	return 0;
-}
-
-static KFD_HANDLER(on_clocks)
-{
-	struct kfd_ioctl_get_clock_counters_args *args = data;
-
-	args->gpu_clock_counter = kfd_pdd_of(p, args->gpu_id) ? ktime_get_ns() / 40 : 0;
-	args->cpu_clock_counter = ktime_get_raw_ns();
-	args->system_clock_counter = ktime_get_boottime_ns();
-	args->system_clock_freq = CLOCK_FREQ;
-	return 0;
-}
-
-/* Settings that have no effect here: whether they name a GPU is all that is looked at. */
-static KFD_HANDLER(on_memory_policy)
-{
-	struct kfd_ioctl_set_memory_policy_args *args = data;
-
-	if (args->default_policy > KFD_IOC_CACHE_POLICY_NONCOHERENT ||
-	    args->alternate_policy > KFD_IOC_CACHE_POLICY_NONCOHERENT)
-		return -EINVAL;
-	return kfd_pdd_of(p, args->gpu_id) ? 0 : -EINVAL;
-}
-
-static KFD_HANDLER(on_scratch)
-{
-	struct kfd_ioctl_set_scratch_backing_va_args *args = data;
-
-	return kfd_pdd_of(p, args->gpu_id) ? 0 : -EINVAL;
-}
-
-static KFD_HANDLER(on_trap_handler)
-{
-	struct kfd_ioctl_set_trap_handler_args *args = data;
-
-	return kfd_pdd_of(p, args->gpu_id) ? 0 : -EINVAL;
-}
-
-static KFD_HANDLER(on_tile_config)
-{
-	struct kfd_ioctl_get_tile_config_args *args = data;
-
-	args->num_tile_configs = 0;
-	args->num_macro_tile_configs = 0;
-	return kfd_pdd_of(p, args->gpu_id) ? 0 : -EINVAL;
-}
-
-static KFD_HANDLER(on_available)
-{
-	struct kfd_ioctl_get_available_memory_args *args = data;
-	struct kfd_pdd *pdd = kfd_pdd_of(p, args->gpu_id);
-
-	if (!pdd)
-		return -EINVAL;
-	args->available = pdd->dev->vram_size - atomic64_read(&pdd->dev->vram_used);
-	return 0;
-}
-
-static KFD_HANDLER(on_xnack)
-{
-	struct kfd_ioctl_set_xnack_mode_args *args = data;
-
-	if (args->xnack_enabled >= 0) {
-		if (!idr_is_empty(&p->queues))
-			return -EBUSY;
-		p->xnack = args->xnack_enabled;
-	}
-	args->xnack_enabled = p->xnack;
-	return 0;
-}
-
 #define NEEDS_CRIU 1	/* the capability; the ptrace parent may call */
 #define UNLOCKED 2	/* takes p->lock itself, while it does not sleep */
 
@@ -371,24 +278,25 @@ struct entry {
 	kfd_handler *fn;
 	u32 cmd, flags;
 };
-#define ENTRY(command, function, how) [_IOC_NR(command)] = { .fn = (function), .cmd = (command), .flags = (how) }
+#define ENTRY(command, function, how) \
+	[_IOC_NR(command)] = { .fn = (function), .cmd = (command), .flags = (how) }
 
 static const struct entry entries[] = {
 	ENTRY(AMDKFD_IOC_GET_VERSION, on_version, 0),
 	ENTRY(AMDKFD_IOC_CREATE_QUEUE, kfd_queue_create, 0),
 	ENTRY(AMDKFD_IOC_DESTROY_QUEUE, kfd_queue_destroy, 0),
-	ENTRY(AMDKFD_IOC_SET_MEMORY_POLICY, on_memory_policy, 0),
-	ENTRY(AMDKFD_IOC_GET_CLOCK_COUNTERS, on_clocks, 0),
+	ENTRY(AMDKFD_IOC_SET_MEMORY_POLICY, kfd_memory_policy, 0),
+	ENTRY(AMDKFD_IOC_GET_CLOCK_COUNTERS, kfd_clocks, 0),
 	ENTRY(AMDKFD_IOC_UPDATE_QUEUE, kfd_queue_update, 0),
 	ENTRY(AMDKFD_IOC_CREATE_EVENT, kfd_event_create, 0),
 	ENTRY(AMDKFD_IOC_DESTROY_EVENT, kfd_event_destroy, 0),
 	ENTRY(AMDKFD_IOC_SET_EVENT, kfd_event_set, 0),
 	ENTRY(AMDKFD_IOC_RESET_EVENT, kfd_event_reset, 0),
 	ENTRY(AMDKFD_IOC_WAIT_EVENTS, on_wait, UNLOCKED),
-	ENTRY(AMDKFD_IOC_SET_SCRATCH_BACKING_VA, on_scratch, 0),
-	ENTRY(AMDKFD_IOC_GET_TILE_CONFIG, on_tile_config, 0),
-	ENTRY(AMDKFD_IOC_SET_TRAP_HANDLER, on_trap_handler, 0),
-	ENTRY(AMDKFD_IOC_GET_PROCESS_APERTURES_NEW, on_apertures, 0),
+	ENTRY(AMDKFD_IOC_SET_SCRATCH_BACKING_VA, kfd_scratch, 0),
+	ENTRY(AMDKFD_IOC_GET_TILE_CONFIG, kfd_tile_config, 0),
+	ENTRY(AMDKFD_IOC_SET_TRAP_HANDLER, kfd_trap_handler, 0),
+	ENTRY(AMDKFD_IOC_GET_PROCESS_APERTURES_NEW, kfd_apertures, 0),
 	ENTRY(AMDKFD_IOC_ACQUIRE_VM, on_acquire_vm, 0),
 	ENTRY(AMDKFD_IOC_ALLOC_MEMORY_OF_GPU, kfd_alloc, 0),
 	ENTRY(AMDKFD_IOC_FREE_MEMORY_OF_GPU, kfd_free, 0),
@@ -400,9 +308,9 @@ static const struct entry entries[] = {
 	ENTRY(AMDKFD_IOC_IMPORT_DMABUF, kfd_dmabuf_import, 0),
 	ENTRY(AMDKFD_IOC_ALLOC_QUEUE_GWS, kfd_queue_gws, 0),
 	ENTRY(AMDKFD_IOC_SVM, on_svm, 0),
-	ENTRY(AMDKFD_IOC_SET_XNACK_MODE, on_xnack, 0),
+	ENTRY(AMDKFD_IOC_SET_XNACK_MODE, kfd_xnack, 0),
 	ENTRY(AMDKFD_IOC_CRIU_OP, kfd_criu, NEEDS_CRIU | UNLOCKED),
-	ENTRY(AMDKFD_IOC_AVAILABLE_MEMORY, on_available, 0),
+	ENTRY(AMDKFD_IOC_AVAILABLE_MEMORY, kfd_available, 0),
 	ENTRY(AMDKFD_IOC_EXPORT_DMABUF, kfd_dmabuf_export, 0),
 };
 
@@ -455,11 +363,14 @@ static long kfd_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	r = 0;
 	if (e->cmd & IOC_IN && copy_from_user(data, (void __user *)arg, size))
 		r = -EFAULT;
-	if (r == 0 && e->fn == on_svm && size < struct_size_t(struct kfd_ioctl_svm_args, attrs,
-							      ((struct kfd_ioctl_svm_args *)data)->nattr))
+	if (r == 0 && e->fn == on_svm &&
+	    size < struct_size_t(struct kfd_ioctl_svm_args, attrs,
+				 ((struct kfd_ioctl_svm_args *)data)->nattr))
 		r = -EINVAL;
 	if (r == 0)
-		r = softgpu_fault(FAULT_KFD, nr, e->flags & NEEDS_CRIU ? ((struct kfd_ioctl_criu_args *)data)->op : -1);
+		r = softgpu_fault(FAULT_KFD, nr,
+				  e->flags & NEEDS_CRIU ? ((struct kfd_ioctl_criu_args *)data)->op
+							: -1);
 	if (r == 0)
 		r = run(p, e, data);
 	if (e->cmd & IOC_OUT && r != -EFAULT && copy_to_user((void __user *)arg, data, size))
@@ -501,7 +412,8 @@ static void *mmap_memory(struct kfd_proc *p, u64 offset, u64 *size)
 		if (p->pdds[i].dev->gpu_id != id)
 			continue;
 		*size = offset >> MMAP_TYPE_SHIFT == MMAP_DOORBELL ? SOFTGPU_DOORBELLS : PAGE_SIZE;
-		return offset >> MMAP_TYPE_SHIFT == MMAP_DOORBELL ? p->pdds[i].doorbells : p->pdds[i].mmio;
+		return offset >> MMAP_TYPE_SHIFT == MMAP_DOORBELL ? p->pdds[i].doorbells
+								  : p->pdds[i].mmio;
 	}
 	return NULL;
 }
@@ -518,7 +430,8 @@ static int kfd_mmap(struct file *file, struct vm_area_struct *vma)
 		return -EINVAL;
 	memory = mmap_memory(p, (u64)vma->vm_pgoff << PAGE_SHIFT, &size);
 	if (memory && (asked == size || (memory == p->event_page && asked < size))) {
-		vm_flags_set(vma, VM_IO | VM_DONTCOPY | VM_DONTEXPAND | VM_NORESERVE | VM_DONTDUMP | VM_PFNMAP);
+		vm_flags_set(vma, VM_IO | VM_DONTCOPY | VM_DONTEXPAND | VM_NORESERVE | VM_DONTDUMP |
+					  VM_PFNMAP);
 		r = remap_pfn_range(vma, vma->vm_start, virt_to_phys(memory) >> PAGE_SHIFT, asked,
 				    vma->vm_page_prot);
 	}

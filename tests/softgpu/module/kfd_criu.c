@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * kfd_criu.c - the CRIU ioctl of /dev/kfd, dump side: PROCESS_INFO, CHECKPOINT, UNPAUSE; and RESUME.
+ * kfd_criu.c - the CRIU ioctl of /dev/kfd, dump side: PROCESS_INFO, CHECKPOINT, UNPAUSE; and
+ * RESUME.
  *
- * Layout of the blob (version 1, sizes of Linux 6.12): process, devices, buffers, then objects: queues with their MQD
- * and control stack, events, SVM ranges. Dma-buf descriptors appear in the caller, all of them or none.
+ * Layout of the blob (version 1, sizes of Linux 6.12): process, devices, buffers, then objects:
+ * queues with their MQD and control stack, events, SVM ranges. Dma-buf descriptors appear in the
+ * caller, all of them or none.
  */
 #include "softgpu.h"
 
@@ -28,7 +30,8 @@ static bool is_saved(const struct kfd_mem *mem)
 
 static u64 svm_bytes(struct kfd_proc *p)
 {
-	return sizeof(struct kfd_blob_svm) + (4 + p->n_pdds) * sizeof(struct kfd_ioctl_svm_attribute);
+	return sizeof(struct kfd_blob_svm) +
+	       (4 + p->n_pdds) * sizeof(struct kfd_ioctl_svm_attribute);
 }
 
 static struct counts count(struct kfd_proc *p)
@@ -43,7 +46,8 @@ static struct counts count(struct kfd_proc *p)
 	for (i = 0; i < p->n_pdds; i++)
 		idr_for_each_entry(&p->pdds[i].bos, mem, id)
 			c.bos += is_saved(mem);
-	c.bytes += p->n_pdds * sizeof(struct kfd_blob_device) + (u64)c.bos * sizeof(struct kfd_blob_bo);
+	c.bytes += p->n_pdds * sizeof(struct kfd_blob_device) +
+		   (u64)c.bos * sizeof(struct kfd_blob_bo);
 	idr_for_each_entry(&p->queues, q, id) {
 		c.objects++;
 		c.bytes += sizeof(struct kfd_blob_queue) + q->mqd_size + q->ctl_size;
@@ -110,12 +114,17 @@ static int put_devices(struct kfd_proc *p, struct kfd_ioctl_criu_args *args, str
 }
 
 /* One buffer: its bucket, its part of the blob, its dma-buf, if it has contents. */
-static int put_bo(struct kfd_mem *mem, int id, struct kfd_criu_bo_bucket __user *to, struct writer *w, struct file **file)
+static int put_bo(struct kfd_mem *mem, int id, struct kfd_criu_bo_bucket __user *to,
+		  struct writer *w, struct file **file)
 {
 	struct kfd_proc *p = mem->pdd->proc;
 	struct kfd_criu_bo_bucket bucket = {
-		.addr = mem->va, .size = mem->size, .offset = mem->offset, .gpu_id = mem->pdd->user_gpu_id,
-		.alloc_flags = mem->flags, .dmabuf_fd = KFD_INVALID_FD,
+		.addr = mem->va,
+		.size = mem->size,
+		.offset = mem->offset,
+		.gpu_id = mem->pdd->user_gpu_id,
+		.alloc_flags = mem->flags,
+		.dmabuf_fd = KFD_INVALID_FD,
 	};
 	struct kfd_blob_bo blob = { .idr_handle = id };
 	u32 i, n = 0;
@@ -126,7 +135,8 @@ static int put_bo(struct kfd_mem *mem, int id, struct kfd_criu_bo_bucket __user 
 	if (mem->flags & KFD_IOC_ALLOC_MEM_FLAGS_USERPTR)
 		blob.user_addr = mem->bo->user_addr;
 	if (mem->flags & (KFD_IOC_ALLOC_MEM_FLAGS_VRAM | KFD_IOC_ALLOC_MEM_FLAGS_GTT)) {
-		r = kfd_mem_dmabuf(mem, mem->flags & KFD_IOC_ALLOC_MEM_FLAGS_WRITABLE ? DRM_RDWR : 0, file);
+		r = kfd_mem_dmabuf(
+			mem, mem->flags & KFD_IOC_ALLOC_MEM_FLAGS_WRITABLE ? DRM_RDWR : 0, file);
 		if (r)
 			return r;
 		fd = get_unused_fd_flags(0);
@@ -202,8 +212,11 @@ static int put_events(struct kfd_proc *p, struct writer *w)
 
 	idr_for_each_entry(&p->events, ev, id) {
 		struct kfd_blob_event blob = {
-			.object_type = KFD_OBJECT_EVENT, .event_id = ev->id, .auto_reset = ev->auto_reset,
-			.type = ev->type, .signaled = ev->signaled,
+			.object_type = KFD_OBJECT_EVENT,
+			.event_id = ev->id,
+			.auto_reset = ev->auto_reset,
+			.type = ev->type,
+			.signaled = ev->signaled,
 		};
 
 		if (first && p->event_bo)
@@ -222,8 +235,9 @@ static int put_events(struct kfd_proc *p, struct writer *w)
 
 static int put_svm(struct kfd_proc *p, struct writer *w)
 {
-	static const u32 common[4] = { KFD_IOCTL_SVM_ATTR_PREFERRED_LOC, KFD_IOCTL_SVM_ATTR_PREFETCH_LOC,
-				       KFD_IOCTL_SVM_ATTR_SET_FLAGS, KFD_IOCTL_SVM_ATTR_GRANULARITY };
+	static const u32 common[4] = {KFD_IOCTL_SVM_ATTR_PREFERRED_LOC,
+				      KFD_IOCTL_SVM_ATTR_PREFETCH_LOC, KFD_IOCTL_SVM_ATTR_SET_FLAGS,
+				      KFD_IOCTL_SVM_ATTR_GRANULARITY};
 	struct kfd_blob_svm *blob = kzalloc(svm_bytes(p), GFP_KERNEL);
 	struct kfd_svm_range *range;
 	int i, r = 0;
@@ -237,8 +251,8 @@ static int put_svm(struct kfd_proc *p, struct writer *w)
 		for (i = 0; i < 4; i++)
 			blob->attrs[i].type = common[i];
 		for (i = 0; i < p->n_pdds; i++)
-			blob->attrs[4 + i] = (struct kfd_ioctl_svm_attribute){ KFD_IOCTL_SVM_ATTR_ACCESS,
-									       p->pdds[i].user_gpu_id };
+			blob->attrs[4 + i] = (struct kfd_ioctl_svm_attribute){
+				KFD_IOCTL_SVM_ATTR_ACCESS, p->pdds[i].user_gpu_id};
 		kfd_svm_get(p, range->start, range->last, blob->attrs, 4 + p->n_pdds);
 		r = put(w, blob, svm_bytes(p));
 		if (r)
@@ -248,7 +262,8 @@ static int put_svm(struct kfd_proc *p, struct writer *w)
 	return r;
 }
 
-static int put_bos(struct kfd_proc *p, struct kfd_ioctl_criu_args *args, struct writer *w, struct file **files, u32 *n)
+static int put_bos(struct kfd_proc *p, struct kfd_ioctl_criu_args *args, struct writer *w,
+		   struct file **files, u32 *n)
 {
 	struct kfd_criu_bo_bucket __user *buckets = u64_to_user_ptr(args->bos);
 	struct kfd_mem *mem;
@@ -277,8 +292,8 @@ static int checkpoint(struct kfd_proc *p, struct kfd_ioctl_criu_args *args)
 
 	if (!args->devices || !args->bos || !args->priv_data || !p->paused)
 		return -EINVAL;
-	if (args->num_devices != p->n_pdds || args->num_bos != c.bos || args->num_objects != c.objects ||
-	    args->priv_data_size != c.bytes)
+	if (args->num_devices != p->n_pdds || args->num_bos != c.bos ||
+	    args->num_objects != c.objects || args->priv_data_size != c.bytes)
 		return -EINVAL;
 	files = kvcalloc(max(c.bos, 1U), sizeof(*files), GFP_KERNEL);
 	if (!files)
@@ -322,8 +337,8 @@ static int resume_svm(struct kfd_proc *target, struct mm_struct *mm)
 
 		for (i = 0, n = saved->n; i < saved->n; i++)
 			if (attrs[i].type == KFD_IOCTL_SVM_ATTR_SET_FLAGS)
-				attrs[n++] = (struct kfd_ioctl_svm_attribute){ KFD_IOCTL_SVM_ATTR_CLR_FLAGS,
-									       ~attrs[i].value & 0xff };
+				attrs[n++] = (struct kfd_ioctl_svm_attribute){
+					KFD_IOCTL_SVM_ATTR_CLR_FLAGS, ~attrs[i].value & 0xff};
 		r = kfd_svm_set(target, mm, saved->blob.start, saved->blob.npages, attrs, n);
 		if (r)
 			break;

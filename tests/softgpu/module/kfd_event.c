@@ -2,8 +2,8 @@
 /*
  * kfd_event.c - events: made, set, reset, waited for; the page in which the GPU signals.
  *
- * Numbers below 4096 are slots of the page and signal events; 0 is never given out, others begin at 4096. The page
- * is the kernel's own, or a buffer that the process names with its first event.
+ * Numbers below 4096 are slots of the page and signal events; 0 is never given out, others begin
+ * at 4096. The page is the kernel's own, or a buffer that the process names with its first event.
  */
 #include "softgpu.h"
 
@@ -25,7 +25,10 @@ static bool has_slot(u32 type)
 	return type == KFD_IOC_EVENT_SIGNAL || type == KFD_IOC_EVENT_DEBUG_EVENT;
 }
 
-/* Use the buffer of a handle as the process's event page. EINVAL if there is a page, or no such buffer. */
+/*
+ * Use the buffer of a handle as the process's event page. EINVAL if there is a page, or no such
+ * buffer.
+ */
 int kfd_event_page(struct kfd_proc *p, u64 handle)
 {
 	struct kfd_mem *mem = kfd_mem_find(p, handle, NULL);
@@ -33,8 +36,8 @@ int kfd_event_page(struct kfd_proc *p, u64 handle)
 	u64 at;
 	int r = 0;
 
-	if (p->event_page || p->event_bo || !mem || !mem->bo || !(mem->flags & KFD_IOC_ALLOC_MEM_FLAGS_GTT) ||
-	    mem->size < PAGE_BYTES)
+	if (p->event_page || p->event_bo || !mem || !mem->bo ||
+	    !(mem->flags & KFD_IOC_ALLOC_MEM_FLAGS_GTT) || mem->size < PAGE_BYTES)
 		return -EINVAL;
 	memset(unsignaled, UNSIGNALED, sizeof(unsignaled));
 	for (at = 0; at < PAGE_BYTES && r == 0; at += sizeof(unsignaled))
@@ -71,7 +74,8 @@ struct kfd_event *kfd_event_new(struct kfd_proc *p, u32 type, int want)
 
 	if (r)
 		return ERR_PTR(r);
-	if (has_slot(type) && p->n_signal_events + 1 >= min_t(u64, p->event_size / 8, KFD_SIGNAL_EVENT_LIMIT))
+	if (has_slot(type) &&
+	    p->n_signal_events + 1 >= min_t(u64, p->event_size / 8, KFD_SIGNAL_EVENT_LIMIT))
 		return ERR_PTR(-ENOSPC);
 	ev = kzalloc(sizeof(*ev), GFP_KERNEL);
 	if (!ev)
@@ -217,8 +221,9 @@ static int look(struct kfd_proc *p, struct kfd_event_data *list, u32 n, bool all
 		ev = idr_find(&p->events, list[i].event_id);
 		if (!ev)
 			r = -EINVAL;
-		else if (ev->signaled || (has_slot(ev->type) && list[i].signal_event_data.last_event_age &&
-					  list[i].signal_event_data.last_event_age != ev->age))
+		else if (ev->signaled ||
+			 (has_slot(ev->type) && list[i].signal_event_data.last_event_age &&
+			  list[i].signal_event_data.last_event_age != ev->age))
 			good++;
 	}
 	if (r == 0 && (all ? good == n : good > 0)) {
@@ -229,9 +234,11 @@ static int look(struct kfd_proc *p, struct kfd_event_data *list, u32 n, bool all
 	return r;
 }
 
-static long wait(struct kfd_proc *p, struct kfd_ioctl_wait_events_args *args, struct kfd_event_data *list)
+static long wait(struct kfd_proc *p, struct kfd_ioctl_wait_events_args *args,
+		 struct kfd_event_data *list)
 {
-	long left = args->timeout == U32_MAX ? MAX_SCHEDULE_TIMEOUT : msecs_to_jiffies(args->timeout);
+	long left =
+		args->timeout == U32_MAX ? MAX_SCHEDULE_TIMEOUT : msecs_to_jiffies(args->timeout);
 	bool looked = false;
 	u32 seen;
 	int state;
@@ -243,10 +250,12 @@ static long wait(struct kfd_proc *p, struct kfd_ioctl_wait_events_args *args, st
 			args->wait_result = KFD_IOC_WAIT_RESULT_FAIL;
 			return looked ? -EIO : -EINVAL;
 		}
-		args->wait_result = state ? KFD_IOC_WAIT_RESULT_COMPLETE : KFD_IOC_WAIT_RESULT_TIMEOUT;
+		args->wait_result =
+			state ? KFD_IOC_WAIT_RESULT_COMPLETE : KFD_IOC_WAIT_RESULT_TIMEOUT;
 		if (state || !left)
 			return 0;
-		left = wait_event_interruptible_timeout(p->event_wait, READ_ONCE(p->event_changes) != seen, left);
+		left = wait_event_interruptible_timeout(p->event_wait,
+							READ_ONCE(p->event_changes) != seen, left);
 		if (left < 0)
 			return left;
 	}

@@ -2,8 +2,9 @@
 /*
  * kfd_mem.c - buffers of a KFD process: allocation, mapping on GPUs, dma-bufs.
  *
- * A handle is the GPU's user id in the upper half and the number in that GPU's table in the lower. Every buffer with
- * memory also has a handle in the file of the kernel's own DRM client, so that it can be exported.
+ * A handle is the GPU's user id in the upper half and the number in that GPU's table in the
+ * lower. Every buffer with memory also has a handle in the file of the kernel's own DRM client,
+ * so that it can be exported.
  */
 #include "softgpu.h"
 
@@ -14,8 +15,10 @@
 #include <linux/uaccess.h>
 #include <drm/drm_prime.h>
 
-#define TYPES (KFD_IOC_ALLOC_MEM_FLAGS_VRAM | KFD_IOC_ALLOC_MEM_FLAGS_GTT | KFD_IOC_ALLOC_MEM_FLAGS_USERPTR |	\
-	       KFD_IOC_ALLOC_MEM_FLAGS_DOORBELL | KFD_IOC_ALLOC_MEM_FLAGS_MMIO_REMAP)
+#define TYPES \
+	(KFD_IOC_ALLOC_MEM_FLAGS_VRAM | KFD_IOC_ALLOC_MEM_FLAGS_GTT | \
+	 KFD_IOC_ALLOC_MEM_FLAGS_USERPTR | KFD_IOC_ALLOC_MEM_FLAGS_DOORBELL | \
+	 KFD_IOC_ALLOC_MEM_FLAGS_MMIO_REMAP)
 
 static u64 handle_of(struct kfd_pdd *pdd, int id)
 {
@@ -95,7 +98,8 @@ void kfd_mem_drop_all(struct kfd_proc *p)
 /* The memory behind a new buffer of the given flags. */
 static struct softgpu_bo *memory(struct kfd_pdd *pdd, u64 size, u32 flags, u64 user_addr)
 {
-	u64 domain = flags & KFD_IOC_ALLOC_MEM_FLAGS_VRAM ? AMDGPU_GEM_DOMAIN_VRAM : AMDGPU_GEM_DOMAIN_GTT;
+	u64 domain = flags & KFD_IOC_ALLOC_MEM_FLAGS_VRAM ? AMDGPU_GEM_DOMAIN_VRAM
+							  : AMDGPU_GEM_DOMAIN_GTT;
 	u64 create = 0;
 
 	if (flags & KFD_IOC_ALLOC_MEM_FLAGS_USERPTR)
@@ -146,10 +150,14 @@ static int place(struct kfd_mem *mem, int want)
 			: idr_alloc(&mem->pdd->bos, mem, want, want + 1, GFP_KERNEL);
 }
 
-/* A new buffer in the process's table: anywhere (want -1), or at the number it had. *id is where. */
-struct kfd_mem *kfd_mem_new(struct kfd_pdd *pdd, u64 va, u64 size, u32 flags, u64 user_addr, int *id, int want)
+/*
+ * A new buffer in the process's table: anywhere (want -1), or at the number it had. *id is where.
+ */
+struct kfd_mem *kfd_mem_new(struct kfd_pdd *pdd, u64 va, u64 size, u32 flags, u64 user_addr,
+			    int *id, int want)
 {
-	u32 device = flags & (KFD_IOC_ALLOC_MEM_FLAGS_DOORBELL | KFD_IOC_ALLOC_MEM_FLAGS_MMIO_REMAP);
+	u32 device =
+		flags & (KFD_IOC_ALLOC_MEM_FLAGS_DOORBELL | KFD_IOC_ALLOC_MEM_FLAGS_MMIO_REMAP);
 	struct softgpu_bo *bo;
 	struct kfd_mem *mem;
 	int r = 0;
@@ -158,7 +166,8 @@ struct kfd_mem *kfd_mem_new(struct kfd_pdd *pdd, u64 va, u64 size, u32 flags, u6
 		return ERR_PTR(-ENODEV);
 	if (!size || hweight32(flags & TYPES) != 1 || offset_in_page(va))
 		return ERR_PTR(-EINVAL);
-	if (device && size != (device & KFD_IOC_ALLOC_MEM_FLAGS_DOORBELL ? SOFTGPU_DOORBELLS : PAGE_SIZE))
+	if (device &&
+	    size != (device & KFD_IOC_ALLOC_MEM_FLAGS_DOORBELL ? SOFTGPU_DOORBELLS : PAGE_SIZE))
 		return ERR_PTR(-EINVAL);
 	mem = mem_make(pdd, va, PAGE_ALIGN(size), flags);
 	if (IS_ERR(mem))
@@ -245,10 +254,12 @@ static int each_device(struct kfd_proc *p, struct kfd_ioctl_map_memory_to_gpu_ar
 	u32 id;
 	int r;
 
-	if (!args->n_devices || args->n_success > args->n_devices || args->n_devices > SOFTGPU_MAX || !mem)
+	if (!args->n_devices || args->n_success > args->n_devices ||
+	    args->n_devices > SOFTGPU_MAX || !mem)
 		return -EINVAL;
 	for (; args->n_success < args->n_devices; args->n_success++) {
-		if (get_user(id, (u32 __user *)u64_to_user_ptr(args->device_ids_array_ptr) + args->n_success))
+		if (get_user(id, (u32 __user *)u64_to_user_ptr(args->device_ids_array_ptr) +
+					 args->n_success))
 			return -EFAULT;
 		peer = kfd_pdd_of(p, id);
 		if (!peer)
@@ -269,7 +280,8 @@ KFD_HANDLER(kfd_map)
 	return each_device(p, data, true);
 }
 
-static_assert(sizeof(struct kfd_ioctl_map_memory_to_gpu_args) == sizeof(struct kfd_ioctl_unmap_memory_from_gpu_args));
+static_assert(sizeof(struct kfd_ioctl_map_memory_to_gpu_args) ==
+	      sizeof(struct kfd_ioctl_unmap_memory_from_gpu_args));
 
 KFD_HANDLER(kfd_unmap)
 {
@@ -284,7 +296,8 @@ int kfd_mem_dmabuf(struct kfd_mem *mem, u32 flags, struct file **file)
 
 	if (!mem->bo || !mem->handle)
 		return -EINVAL;
-	dmabuf = drm_gem_prime_handle_to_dmabuf(ddev, mem->pdd->dev->client.file, mem->handle, flags);
+	dmabuf = drm_gem_prime_handle_to_dmabuf(ddev, mem->pdd->dev->client.file, mem->handle,
+						flags);
 	if (IS_ERR(dmabuf))
 		return PTR_ERR(dmabuf);
 	*file = dmabuf->file;

@@ -2,8 +2,9 @@
 /*
  * kfd_queue.c - user queues as records: nothing is consumed from their rings.
  *
- * Each has an MQD and a control stack of the sizes of gfx9, filled with random bytes when the queue is made, so that
- * only a restore which brings the checkpointed bytes back gives the same blob again.
+ * Each has an MQD and a control stack of the sizes of gfx9, filled with random bytes when the
+ * queue is made, so that only a restore which brings the checkpointed bytes back gives the same
+ * blob again.
  */
 #include "softgpu.h"
 
@@ -36,14 +37,16 @@ static bool user_ok(u64 address, u64 size)
 /* What the driver refuses before it looks at the GPU. */
 static int check(const struct kfd_ioctl_create_queue_args *a)
 {
-	if ((a->queue_percentage & 0xff) > KFD_MAX_QUEUE_PERCENTAGE || a->queue_priority > KFD_MAX_QUEUE_PRIORITY)
+	if ((a->queue_percentage & 0xff) > KFD_MAX_QUEUE_PERCENTAGE ||
+	    a->queue_priority > KFD_MAX_QUEUE_PRIORITY)
 		return -EINVAL;
 	if (a->queue_type > KFD_IOC_QUEUE_TYPE_SDMA_XGMI)
 		return -EINVAL;
 	if (a->ring_size && (!a->ring_base_address || !is_power_of_2(a->ring_size)))
 		return -EINVAL;
 	if (!user_ok(a->ring_base_address, a->ring_size) || !user_ok(a->read_pointer_address, 4) ||
-	    !user_ok(a->write_pointer_address, 4) || !user_ok(a->eop_buffer_address, a->eop_buffer_size) ||
+	    !user_ok(a->write_pointer_address, 4) ||
+	    !user_ok(a->eop_buffer_address, a->eop_buffer_size) ||
 	    !user_ok(a->ctx_save_restore_address, a->ctx_save_restore_size))
 		return -EFAULT;
 	return a->ctl_stack_size > 1 << 20 ? -EINVAL : 0;
@@ -54,7 +57,10 @@ static u64 doorbell_offset(const struct kfd_queue *q)
 	return kfd_offset(q->pdd, KFD_IOC_ALLOC_MEM_FLAGS_DOORBELL) | (u64)q->doorbell_id * 8;
 }
 
-/* Give a queue its doorbell and, for SDMA, its engine queue: the next free ones, or those asked for (>= 0). */
+/*
+ * Give a queue its doorbell and, for SDMA, its engine queue: the next free ones, or those asked
+ * for (>= 0).
+ */
 int kfd_queue_place(struct kfd_queue *q, u32 doorbell_id, u32 sdma_id)
 {
 	struct kfd_pdd *pdd = q->pdd;
@@ -89,8 +95,8 @@ struct kfd_queue *kfd_queue_new(struct kfd_pdd *pdd, const struct kfd_ioctl_crea
 
 	if (!q)
 		return ERR_PTR(-ENOMEM);
-	*q = (struct kfd_queue){ .args = *args, .pdd = pdd, .mqd_size = mqd_size, .ctl_size = ctl_size,
-				 .doorbell_id = U32_MAX };
+	*q = (struct kfd_queue){ .args = *args, .pdd = pdd, .mqd_size = mqd_size,
+				 .ctl_size = ctl_size, .doorbell_id = U32_MAX };
 	q->bytes = kvmalloc(mqd_size + ctl_size, GFP_KERNEL);
 	if (q->bytes)
 		id = want < 0 ? idr_alloc(&pdd->proc->queues, q, 0, MAX_QUEUES, GFP_KERNEL)
@@ -137,7 +143,8 @@ KFD_HANDLER(kfd_queue_create)
 		return r;
 	if (!pdd || !pdd->file)
 		return -EINVAL;
-	if (args->ring_size && !softgpu_va_covered(pdd->vm, args->ring_base_address, args->ring_size))
+	if (args->ring_size &&
+	    !softgpu_va_covered(pdd->vm, args->ring_base_address, args->ring_size))
 		return -EINVAL;
 	if (!softgpu_va_covered(pdd->vm, args->read_pointer_address, 8) ||
 	    !softgpu_va_covered(pdd->vm, args->write_pointer_address, 8))

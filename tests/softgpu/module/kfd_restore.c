@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * kfd_restore.c - the CRIU ioctl of /dev/kfd, RESTORE: a process from its blob, in the calling task.
+ * kfd_restore.c - the CRIU ioctl of /dev/kfd, RESTORE: a process from its blob, in the calling
+ * task.
  *
- * Refused as by the real driver: another version, another number of GPUs, a GPU whose VM somebody acquired already,
- * buffers or objects whose number is taken, and a blob that is not used up to its last byte. What a failed restore has
- * made stays until the process goes, as there.
+ * Refused as by the real driver: another version, another number of GPUs, a GPU whose VM somebody
+ * acquired already, buffers or objects whose number is taken, and a blob that is not used up to
+ * its last byte. What a failed restore has made stays until the process goes, as there.
  */
 #include "softgpu.h"
 
@@ -50,7 +51,8 @@ static struct kfd_pdd *by_actual_id(struct kfd_proc *p, u32 gpu_id)
 	return NULL;
 }
 
-static int restore_devices(struct kfd_proc *p, struct kfd_ioctl_criu_args *args, struct reader *blob)
+static int restore_devices(struct kfd_proc *p, struct kfd_ioctl_criu_args *args,
+			   struct reader *blob)
 {
 	struct kfd_criu_device_bucket __user *from = u64_to_user_ptr(args->devices);
 	struct kfd_criu_device_bucket bucket;
@@ -89,7 +91,8 @@ static int map_all(struct kfd_proc *p, struct kfd_mem *mem, const struct kfd_blo
 }
 
 /* One buffer at its old number and address; its dma-buf comes back for those with contents. */
-static int restore_bo(struct kfd_proc *p, struct kfd_criu_bo_bucket *bucket, struct reader *blob, struct file **file)
+static int restore_bo(struct kfd_proc *p, struct kfd_criu_bo_bucket *bucket, struct reader *blob,
+		      struct file **file)
 {
 	struct kfd_pdd *pdd = kfd_pdd_of(p, bucket->gpu_id);
 	struct kfd_blob_bo saved;
@@ -101,16 +104,18 @@ static int restore_bo(struct kfd_proc *p, struct kfd_criu_bo_bucket *bucket, str
 	bucket->dmabuf_fd = KFD_INVALID_FD;
 	if (!pdd || saved.idr_handle > INT_MAX - 1)
 		return -EINVAL;
-	mem = kfd_mem_new(pdd, bucket->addr, bucket->size, bucket->alloc_flags, saved.user_addr, &id,
-			  saved.idr_handle);
+	mem = kfd_mem_new(pdd, bucket->addr, bucket->size, bucket->alloc_flags, saved.user_addr,
+			  &id, saved.idr_handle);
 	if (IS_ERR(mem))
 		return PTR_ERR(mem);
 	if (!(bucket->alloc_flags & KFD_IOC_ALLOC_MEM_FLAGS_USERPTR))
 		bucket->restored_offset = mem->offset;
 	r = map_all(p, mem, &saved);
-	if (r || !(bucket->alloc_flags & (KFD_IOC_ALLOC_MEM_FLAGS_VRAM | KFD_IOC_ALLOC_MEM_FLAGS_GTT)))
+	if (r ||
+	    !(bucket->alloc_flags & (KFD_IOC_ALLOC_MEM_FLAGS_VRAM | KFD_IOC_ALLOC_MEM_FLAGS_GTT)))
 		return r;
-	r = kfd_mem_dmabuf(mem, bucket->alloc_flags & KFD_IOC_ALLOC_MEM_FLAGS_WRITABLE ? DRM_RDWR : 0, file);
+	r = kfd_mem_dmabuf(
+		mem, bucket->alloc_flags & KFD_IOC_ALLOC_MEM_FLAGS_WRITABLE ? DRM_RDWR : 0, file);
 	if (r)
 		return r;
 	r = get_unused_fd_flags(0);
@@ -143,16 +148,23 @@ static int restore_queue(struct kfd_proc *p, struct reader *blob)
 	if (r)
 		return r;
 	pdd = kfd_pdd_of(p, saved.gpu_id);
-	if (!pdd || saved.type > KFD_IOC_QUEUE_TYPE_SDMA_XGMI || saved.format > 1 || saved.q_id >= 1024 ||
-	    saved.mqd_size != kfd_queue_mqd_size(saved.type) || saved.ctl_size > 1 << 20)
+	if (!pdd || saved.type > KFD_IOC_QUEUE_TYPE_SDMA_XGMI || saved.format > 1 ||
+	    saved.q_id >= 1024 || saved.mqd_size != kfd_queue_mqd_size(saved.type) ||
+	    saved.ctl_size > 1 << 20)
 		return -EINVAL;
 	args = (struct kfd_ioctl_create_queue_args){
-		.ring_base_address = saved.q_address, .ring_size = saved.q_size,
-		.read_pointer_address = saved.read_ptr, .write_pointer_address = saved.write_ptr,
-		.gpu_id = saved.gpu_id, .queue_percentage = saved.percent, .queue_priority = saved.priority,
+		.ring_base_address = saved.q_address,
+		.ring_size = saved.q_size,
+		.read_pointer_address = saved.read_ptr,
+		.write_pointer_address = saved.write_ptr,
+		.gpu_id = saved.gpu_id,
+		.queue_percentage = saved.percent,
+		.queue_priority = saved.priority,
 		.queue_type = saved.format ? KFD_IOC_QUEUE_TYPE_COMPUTE_AQL : saved.type,
-		.eop_buffer_address = saved.eop_address, .eop_buffer_size = saved.eop_size,
-		.ctx_save_restore_address = saved.ctx_address, .ctx_save_restore_size = saved.ctx_size,
+		.eop_buffer_address = saved.eop_address,
+		.eop_buffer_size = saved.eop_size,
+		.ctx_save_restore_address = saved.ctx_address,
+		.ctx_save_restore_size = saved.ctx_size,
 		.ctl_stack_size = saved.ctl_size,
 	};
 	q = kfd_queue_new(pdd, &args, saved.mqd_size, saved.ctl_size, saved.q_id);
@@ -210,7 +222,8 @@ static int restore_svm(struct kfd_proc *p, struct reader *blob)
 	return 0;
 }
 
-static int restore_objects(struct kfd_proc *p, struct kfd_ioctl_criu_args *args, struct reader *blob)
+static int restore_objects(struct kfd_proc *p, struct kfd_ioctl_criu_args *args,
+			   struct reader *blob)
 {
 	u32 i, type;
 	int r = 0;
@@ -246,7 +259,8 @@ static int restore_all(struct kfd_proc *p, struct kfd_ioctl_criu_args *args, str
 		r = restore_objects(p, args, blob);
 	if (r == 0 && blob->at != blob->size)
 		r = -EINVAL;
-	if (r == 0 && copy_to_user(u64_to_user_ptr(args->bos), buckets, args->num_bos * sizeof(*buckets)))
+	if (r == 0 &&
+	    copy_to_user(u64_to_user_ptr(args->bos), buckets, args->num_bos * sizeof(*buckets)))
 		r = -EFAULT;
 	return r;
 }
@@ -288,7 +302,8 @@ KFD_HANDLER(kfd_criu_restore)
 	buckets = kvcalloc(max(args->num_bos, 1U), sizeof(*buckets), GFP_KERNEL);
 	files = kvcalloc(max(args->num_bos, 1U), sizeof(*files), GFP_KERNEL);
 	if (buckets && files) {
-		if (copy_from_user(buckets, u64_to_user_ptr(args->bos), args->num_bos * sizeof(*buckets)))
+		if (copy_from_user(buckets, u64_to_user_ptr(args->bos),
+				   args->num_bos * sizeof(*buckets)))
 			r = -EFAULT;
 		else
 			r = restore_all(p, args, &blob, buckets, files);

@@ -2,8 +2,8 @@
 /*
  * kfd_svm.c - attributes of ranges of shared virtual memory.
  *
- * Only the attributes are kept; pages stay where they are. A range whose memory was unmapped is dropped when the list
- * is next used (the real driver hears of it from the mm).
+ * Only the attributes are kept; pages stay where they are. A range whose memory was unmapped is
+ * dropped when the list is next used (the real driver hears of it from the mm).
  */
 #include "softgpu.h"
 
@@ -80,8 +80,10 @@ void kfd_svm_prune(struct kfd_proc *p, struct mm_struct *mm)
 
 static int check_location(struct kfd_proc *p, u32 id)
 {
-	return id == KFD_IOCTL_SVM_LOCATION_SYSMEM || id == KFD_IOCTL_SVM_LOCATION_UNDEFINED || kfd_pdd_of(p, id)
-		       ? 0 : -EINVAL;
+	return id == KFD_IOCTL_SVM_LOCATION_SYSMEM || id == KFD_IOCTL_SVM_LOCATION_UNDEFINED ||
+			       kfd_pdd_of(p, id)
+		       ? 0
+		       : -EINVAL;
 }
 
 static int check(struct kfd_proc *p, const struct kfd_ioctl_svm_attribute *attrs, u32 n)
@@ -113,7 +115,8 @@ static int check(struct kfd_proc *p, const struct kfd_ioctl_svm_attribute *attrs
 	return r;
 }
 
-static void apply(struct kfd_proc *p, struct kfd_svm_range *range, const struct kfd_ioctl_svm_attribute *attr)
+static void apply(struct kfd_proc *p, struct kfd_svm_range *range,
+		  const struct kfd_ioctl_svm_attribute *attr)
 {
 	u32 value = attr->value, gpu;
 
@@ -218,7 +221,10 @@ struct sum {
 	bool found;
 };
 
-/* What holds for every page of the range; pages without a range count with the defaults only if none has one. */
+/*
+ * What holds for every page of the range; pages without a range count with the defaults only if
+ * none has one.
+ */
 static void sum_up(struct kfd_proc *p, u64 start, u64 last, struct sum *sum)
 {
 	struct kfd_svm_range *range, *all = &sum->all;
@@ -249,7 +255,8 @@ static void sum_up(struct kfd_proc *p, u64 start, u64 last, struct sum *sum)
 }
 
 /* Fill in values (and for access, types) of checked attributes. */
-void kfd_svm_get(struct kfd_proc *p, u64 start, u64 last, struct kfd_ioctl_svm_attribute *attrs, u32 n)
+void kfd_svm_get(struct kfd_proc *p, u64 start, u64 last, struct kfd_ioctl_svm_attribute *attrs,
+		 u32 n)
 {
 	struct sum sum = {};
 	u32 i, gpu;

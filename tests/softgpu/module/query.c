@@ -2,7 +2,8 @@
 /*
  * query.c - what can be asked of a buffer, of a file's handles, of the device.
  *
- * The mapping query and the list of handles are interfaces of Linux 6.18: at level 612 they are EINVAL.
+ * The mapping query and the list of handles are interfaces of Linux 6.18: at level 612 they are
+ * EINVAL.
  */
 #include "softgpu.h"
 
@@ -22,8 +23,12 @@ static int create_info(struct softgpu_bo *bo, u64 to)
 	return copy_to_user(u64_to_user_ptr(to), &info, sizeof(info)) ? -EFAULT : 0;
 }
 
-/* All mappings of one buffer in this file. The number comes back in any case; the list if there is room. */
-static int mapping_info(struct softgpu_file *file, struct softgpu_bo *bo, struct softgpu_gem_op *args)
+/*
+ * All mappings of one buffer in this file. The number comes back in any case; the list if there is
+ * room.
+ */
+static int mapping_info(struct softgpu_file *file, struct softgpu_bo *bo,
+			struct softgpu_gem_op *args)
 {
 	struct softgpu_vm_entry *entries;
 	struct softgpu_mapping *m;
@@ -42,13 +47,14 @@ static int mapping_info(struct softgpu_file *file, struct softgpu_bo *bo, struct
 		if (m->bo != bo)
 			continue;
 		if (n < room)
-			entries[n] = (struct softgpu_vm_entry){ m->start, m->last - m->start + 1, m->offset,
-								m->flags };
+			entries[n] = (struct softgpu_vm_entry){m->start, m->last - m->start + 1,
+							       m->offset, m->flags};
 		n++;
 	}
 	mutex_unlock(&file->lock);
 	args->num_entries = n;
-	if (n && n <= room && copy_to_user(u64_to_user_ptr(args->value), entries, n * sizeof(*entries)))
+	if (n && n <= room &&
+	    copy_to_user(u64_to_user_ptr(args->value), entries, n * sizeof(*entries)))
 		r = -EFAULT;
 	kvfree(entries);
 	return r;
@@ -102,7 +108,8 @@ int softgpu_ioctl_gem_list(struct drm_device *ddev, void *data, struct drm_file 
 	}
 	spin_unlock(&filp->table_lock);
 	args->num_entries = n;
-	if (n && n <= room && copy_to_user(u64_to_user_ptr(args->entries), entries, n * sizeof(*entries)))
+	if (n && n <= room &&
+	    copy_to_user(u64_to_user_ptr(args->entries), entries, n * sizeof(*entries)))
 		r = -EFAULT;
 	kvfree(entries);
 	return r;
@@ -175,11 +182,13 @@ static void device_info(struct softgpu_dev *dev, struct drm_amdgpu_info_device *
 
 static void memory_info(struct softgpu_dev *dev, struct drm_amdgpu_memory_info *info)
 {
-	u64 vram = dev->vram_size, used = atomic64_read(&dev->vram_used), gtt = atomic64_read(&dev->gtt_used);
+	u64 vram = dev->vram_size, used = atomic64_read(&dev->vram_used),
+	    gtt = atomic64_read(&dev->gtt_used);
 
 	info->vram = (struct drm_amdgpu_heap_info){ vram, vram, used, vram };
 	info->cpu_accessible_vram = info->vram;
-	info->gtt = (struct drm_amdgpu_heap_info){ SOFTGPU_GTT_SIZE, SOFTGPU_GTT_SIZE, gtt, SOFTGPU_GTT_SIZE };
+	info->gtt = (struct drm_amdgpu_heap_info){SOFTGPU_GTT_SIZE, SOFTGPU_GTT_SIZE, gtt,
+						  SOFTGPU_GTT_SIZE};
 }
 
 static int answer(struct drm_amdgpu_info *args, const void *data, size_t size)
@@ -220,7 +229,7 @@ int softgpu_ioctl_info(struct drm_device *ddev, void *data, struct drm_file *fil
 	struct drm_amdgpu_info *args = data;
 	struct drm_amdgpu_info_device device;
 	struct drm_amdgpu_memory_info memory = {};
-	struct drm_amdgpu_info_vram_gtt sizes = { dev->vram_size, dev->vram_size, SOFTGPU_GTT_SIZE };
+	struct drm_amdgpu_info_vram_gtt sizes = {dev->vram_size, dev->vram_size, SOFTGPU_GTT_SIZE};
 	u32 one = 1;
 	u64 value;
 

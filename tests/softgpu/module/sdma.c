@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * sdma.c - the copy engine, played by the CPU: the packets of an indirect buffer, one after the other.
+ * sdma.c - the copy engine, played by the CPU: the packets of an indirect buffer, one after the
+ * other.
  *
- * gfx9 encoding: the count fields of copy and fill hold bytes minus one, so a copy whose writer meant bytes moves one
- * byte more. With strict=0 that last byte may fall outside all mappings, as it mostly stays unseen on hardware.
+ * gfx9 encoding: the count fields of copy and fill hold bytes minus one, so a copy whose writer
+ * meant bytes moves one byte more. With strict=0 that last byte may fall outside all mappings, as
+ * it mostly stays unseen on hardware.
  */
 #include "softgpu.h"
 
@@ -42,7 +44,8 @@ static int copy(struct softgpu_file *file, u64 from, u64 to, u64 bytes, void *bu
 
 static bool last_byte_out(struct softgpu_file *file, u64 from, u64 to, u64 bytes)
 {
-	return !softgpu_va_covered(file, from + bytes - 1, 1) || !softgpu_va_covered(file, to + bytes - 1, 1);
+	return !softgpu_va_covered(file, from + bytes - 1, 1) ||
+	       !softgpu_va_covered(file, to + bytes - 1, 1);
 }
 
 static int copy_linear(struct softgpu_file *file, const u32 *packet, void *buf)
@@ -97,13 +100,15 @@ static int packet_run(struct softgpu_file *file, u32 *packet, u32 left, void *bu
 		len = 0;
 	}
 	if (!len || len > left || (sub && op != OP_NOP)) {
-		pr_warn_ratelimited("softgpu: no such SDMA packet: %08x, %u dwords left\n", packet[0], left);
+		pr_warn_ratelimited("softgpu: no such SDMA packet: %08x, %u dwords left\n",
+				    packet[0], left);
 		return -EINVAL;
 	}
 	if (op == OP_COPY)
 		r = copy_linear(file, packet, buf);
 	else if (op == OP_WRITE)
-		r = softgpu_va_copy(file, (u64)packet[2] << 32 | packet[1], &packet[4], (len - 4) * 4, true);
+		r = softgpu_va_copy(file, (u64)packet[2] << 32 | packet[1], &packet[4],
+				    (len - 4) * 4, true);
 	else if (op == OP_FENCE)
 		r = softgpu_va_copy(file, (u64)packet[2] << 32 | packet[1], &packet[3], 4, true);
 	else if (op == OP_FILL)
@@ -111,7 +116,10 @@ static int packet_run(struct softgpu_file *file, u32 *packet, u32 left, void *bu
 	return r ? r : len;
 }
 
-/* Run an indirect buffer at GPU address ib. Returns 0 or a negative errno; packets before a bad one have run. */
+/*
+ * Run an indirect buffer at GPU address ib. Returns 0 or a negative errno; packets before a bad
+ * one have run.
+ */
 int softgpu_sdma_run(struct softgpu_file *file, u64 ib, u32 bytes)
 {
 	u32 *words, *buf, at = 0, n = bytes / 4;

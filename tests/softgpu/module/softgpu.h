@@ -2,9 +2,10 @@
 /*
  * softgpu.h - what the files of the software GPU share. See ../README.md.
  *
- * A softgpu_dev is one GPU with its render node. A softgpu_file is one open of a render node and is also the
- * address space ("VM") of that open: the mappings in it are the page table. A kfd_proc is what /dev/kfd knows of
- * one mm. Locks, outer first: kfd_proc.lock, softgpu_file.lock, then the spinlock over the list of all buffers.
+ * A softgpu_dev is one GPU with its render node. A softgpu_file is one open of a render node and
+ * is also the address space ("VM") of that open: the mappings in it are the page table. A
+ * kfd_proc is what /dev/kfd knows of one mm. Locks, outer first: kfd_proc.lock,
+ * softgpu_file.lock, then the spinlock over the list of all buffers.
  */
 #ifndef SOFTGPU_H
 #define SOFTGPU_H
@@ -33,17 +34,18 @@
 #define SOFTGPU_GTT_SIZE (64ULL << 30)
 
 /* Flags that GEM_CREATE takes and GEM_LIST_HANDLES gives back. */
-#define SOFTGPU_CREATE_FLAGS										\
-	(AMDGPU_GEM_CREATE_CPU_ACCESS_REQUIRED | AMDGPU_GEM_CREATE_NO_CPU_ACCESS |			\
-	 AMDGPU_GEM_CREATE_CPU_GTT_USWC | AMDGPU_GEM_CREATE_VRAM_CLEARED | AMDGPU_GEM_CREATE_ENCRYPTED |	\
-	 AMDGPU_GEM_CREATE_VRAM_CONTIGUOUS | AMDGPU_GEM_CREATE_VM_ALWAYS_VALID |			\
-	 AMDGPU_GEM_CREATE_EXPLICIT_SYNC | AMDGPU_GEM_CREATE_VRAM_WIPE_ON_RELEASE |			\
-	 AMDGPU_GEM_CREATE_GFX12_DCC | AMDGPU_GEM_CREATE_DISCARDABLE | AMDGPU_GEM_CREATE_COHERENT |	\
+#define SOFTGPU_CREATE_FLAGS \
+	(AMDGPU_GEM_CREATE_CPU_ACCESS_REQUIRED | AMDGPU_GEM_CREATE_NO_CPU_ACCESS | \
+	 AMDGPU_GEM_CREATE_CPU_GTT_USWC | AMDGPU_GEM_CREATE_VRAM_CLEARED | \
+	 AMDGPU_GEM_CREATE_ENCRYPTED | AMDGPU_GEM_CREATE_VRAM_CONTIGUOUS | \
+	 AMDGPU_GEM_CREATE_VM_ALWAYS_VALID | AMDGPU_GEM_CREATE_EXPLICIT_SYNC | \
+	 AMDGPU_GEM_CREATE_VRAM_WIPE_ON_RELEASE | AMDGPU_GEM_CREATE_GFX12_DCC | \
+	 AMDGPU_GEM_CREATE_DISCARDABLE | AMDGPU_GEM_CREATE_COHERENT | \
 	 AMDGPU_GEM_CREATE_UNCACHED | AMDGPU_GEM_CREATE_EXT_COHERENT)
 
 struct softgpu_dev {
 	struct drm_device drm;
-	struct drm_client_dev client;	/* its file holds the handles of KFD buffers, as in amdgpu */
+	struct drm_client_dev client; /* its file holds the handles of KFD buffers, as in amdgpu */
 	struct platform_device *pdev;
 	u32 index, gpu_id;
 	u64 vram_size;
@@ -124,7 +126,8 @@ struct kfd_proc {
 };
 
 struct softgpu_counters {
-	atomic64_t drm_files, kfd_files, kfd_processes, mappings, queues, events, svm_ranges, contexts;
+	atomic64_t drm_files, kfd_files, kfd_processes, mappings, queues, events, svm_ranges,
+		contexts;
 	atomic64_t pauses, unpauses, resumes, submits, copies, copied_bytes, faults;
 };
 
@@ -177,7 +180,8 @@ struct softgpu_dev *softgpu_dev_by_id(u32 gpu_id);
 
 /* bo.c */
 struct drm_gem_object *softgpu_gem_create_object(struct drm_device *ddev, size_t size);
-struct softgpu_bo *softgpu_bo_create(struct softgpu_dev *dev, u64 size, u64 alignment, u64 domains, u64 flags);
+struct softgpu_bo *softgpu_bo_create(struct softgpu_dev *dev, u64 size, u64 alignment, u64 domains,
+				     u64 flags);
 struct softgpu_bo *softgpu_bo_userptr(struct softgpu_dev *dev, u64 addr, u64 size, u32 flags);
 int softgpu_bo_copy(struct softgpu_bo *bo, u64 offset, void *buf, size_t len, bool write);
 u64 softgpu_bo_offset(struct softgpu_bo *bo);
@@ -193,7 +197,8 @@ int softgpu_ioctl_gem_wait_idle(struct drm_device *ddev, void *data, struct drm_
 int softgpu_ioctl_info(struct drm_device *ddev, void *data, struct drm_file *filp);
 
 /* va.c */
-int softgpu_va_map(struct softgpu_file *file, struct softgpu_bo *bo, u64 va, u64 offset, u64 size, u64 flags, bool kfd);
+int softgpu_va_map(struct softgpu_file *file, struct softgpu_bo *bo, u64 va, u64 offset, u64 size,
+		   u64 flags, bool kfd);
 int softgpu_va_unmap(struct softgpu_file *file, struct softgpu_bo *bo, u64 va);
 void softgpu_va_drop_bo(struct softgpu_file *file, struct softgpu_bo *bo);
 void softgpu_va_drop_all(struct softgpu_file *file);
@@ -230,9 +235,15 @@ u64 kfd_offset(const struct kfd_pdd *pdd, u32 flags);
 #define KFD_HANDLER(name) long name(struct kfd_proc *p, void *data)
 typedef KFD_HANDLER(kfd_handler);
 
+/* kfd_misc.c */
+kfd_handler kfd_apertures, kfd_clocks, kfd_memory_policy, kfd_scratch, kfd_trap_handler;
+kfd_handler kfd_tile_config, kfd_available, kfd_xnack;
+
 /* kfd_mem.c */
-kfd_handler kfd_alloc, kfd_free, kfd_map, kfd_unmap, kfd_dmabuf_info, kfd_dmabuf_import, kfd_dmabuf_export;
-struct kfd_mem *kfd_mem_new(struct kfd_pdd *pdd, u64 va, u64 size, u32 flags, u64 user_addr, int *id, int want);
+kfd_handler kfd_alloc, kfd_free, kfd_map, kfd_unmap, kfd_dmabuf_info, kfd_dmabuf_import,
+	kfd_dmabuf_export;
+struct kfd_mem *kfd_mem_new(struct kfd_pdd *pdd, u64 va, u64 size, u32 flags, u64 user_addr,
+			    int *id, int want);
 struct kfd_mem *kfd_mem_find(struct kfd_proc *p, u64 handle, struct kfd_pdd **pdd);
 int kfd_mem_map(struct kfd_mem *mem, struct kfd_pdd *peer);
 int kfd_mem_dmabuf(struct kfd_mem *mem, u32 flags, struct file **file);
@@ -246,7 +257,8 @@ struct kfd_queue {
 	u32 doorbell_id, sdma_id, gws, mqd_size, ctl_size;
 	u8 *bytes;			/* MQD, then control stack */
 };
-kfd_handler kfd_queue_create, kfd_queue_destroy, kfd_queue_update, kfd_queue_cu_mask, kfd_queue_waves, kfd_queue_gws;
+kfd_handler kfd_queue_create, kfd_queue_destroy, kfd_queue_update, kfd_queue_cu_mask,
+	kfd_queue_waves, kfd_queue_gws;
 struct kfd_queue *kfd_queue_new(struct kfd_pdd *pdd, const struct kfd_ioctl_create_queue_args *args,
 				u32 mqd_size, u32 ctl_size, int want);
 int kfd_queue_place(struct kfd_queue *q, u32 doorbell_id, u32 sdma_id);
@@ -282,7 +294,8 @@ struct kfd_svm_range {
 long kfd_svm(struct kfd_proc *p, struct kfd_ioctl_svm_args *args);
 int kfd_svm_set(struct kfd_proc *p, struct mm_struct *mm, u64 start, u64 npages,
 		const struct kfd_ioctl_svm_attribute *attrs, u32 n);
-void kfd_svm_get(struct kfd_proc *p, u64 start, u64 last, struct kfd_ioctl_svm_attribute *attrs, u32 n);
+void kfd_svm_get(struct kfd_proc *p, u64 start, u64 last, struct kfd_ioctl_svm_attribute *attrs,
+		 u32 n);
 bool kfd_svm_overlaps(struct kfd_proc *p, u64 start, u64 last);
 void kfd_svm_prune(struct kfd_proc *p, struct mm_struct *mm);
 void kfd_svm_drop_all(struct kfd_proc *p);
@@ -305,7 +318,8 @@ struct kfd_blob_bo {
 struct kfd_blob_queue {
 	u32 object_type;
 	u64 q_address, q_size, read_ptr, write_ptr, doorbell_off, eop_address, ctx_address;
-	u32 gpu_id, type, format, q_id, priority, percent, doorbell_id, gws, sdma_id, eop_size, ctx_size;
+	u32 gpu_id, type, format, q_id, priority, percent, doorbell_id, gws, sdma_id, eop_size,
+		ctx_size;
 	u32 ctl_size, mqd_size;
 };
 struct kfd_blob_event {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * topology.c - /sys/class/kfd/kfd/topology: one CPU node, then one node per GPU, as text "name value".
+ * topology.c - /sys/class/kfd/kfd/topology: one CPU node, then one node per GPU, as text "name
+ * value".
  *
- * The tree is described by a list of directories and one of files, made when the module loads; the counts in
- * "properties" equal the numbers of subdirectories, which libhsakmt relies on. Every GPU has a PCIe link to the CPU and
- * XGMI links to the other GPUs of its hive.
+ * The tree is described by a list of directories and one of files, made when the module loads;
+ * the counts in "properties" equal the numbers of subdirectories, which libhsakmt relies on.
+ * Every GPU has a PCIe link to the CPU and XGMI links to the other GPUs of its hive.
  */
 #include "softgpu.h"
 
@@ -113,18 +114,22 @@ static int add_bank(struct kobject *node, int heap, u64 size)
 {
 	struct kobject *bank = dir_add(dir_add(node, "mem_banks"), "0");
 
-	return text_add(bank, "properties",
-			format("heap_type %d\nsize_in_bytes %llu\nflags 0\nwidth %d\nmem_clk_max 1000\n", heap, size,
-			       heap ? 4096 : 64));
+	return text_add(
+		bank, "properties",
+		format("heap_type %d\nsize_in_bytes %llu\nflags 0\nwidth %d\nmem_clk_max 1000\n",
+		       heap, size, heap ? 4096 : 64));
 }
 
-static int add_link(struct kobject *links, unsigned int nr, int type, unsigned int from, unsigned int to)
+static int add_link(struct kobject *links, unsigned int nr, int type, unsigned int from,
+		    unsigned int to)
 {
-	return text_add(dir_add_nr(links, nr), "properties",
-			format("type %d\nversion_major 0\nversion_minor 0\nnode_from %u\nnode_to %u\nweight %d\n"
-			       "min_latency 0\nmax_latency 0\nmin_bandwidth 312\nmax_bandwidth 2048\n"
-			       "recommended_transfer_size 0\nrecommended_sdma_engine_id_mask 0\nflags %d\n",
-			       type, from, to, type == LINK_XGMI ? 15 : 20, type == LINK_XGMI ? 1 : 0));
+	return text_add(
+		dir_add_nr(links, nr), "properties",
+		format("type %d\nversion_major 0\nversion_minor 0\nnode_from %u\nnode_to "
+		       "%u\nweight %d\n"
+		       "min_latency 0\nmax_latency 0\nmin_bandwidth 312\nmax_bandwidth 2048\n"
+		       "recommended_transfer_size 0\nrecommended_sdma_engine_id_mask 0\nflags %d\n",
+		       type, from, to, type == LINK_XGMI ? 15 : 20, type == LINK_XGMI ? 1 : 0));
 }
 
 static int add_links(struct kobject *node, const struct softgpu_dev *dev)
@@ -149,18 +154,27 @@ static int add_gpu(struct kobject *nodes, struct softgpu_dev *dev)
 	if (r == 0)
 		r = text_add(node, "name", format("vega20\n"));
 	if (r == 0)
-		r = text_add(node, "properties", format(
-			"cpu_cores_count 0\nsimd_count %u\nmem_banks_count 1\ncaches_count 0\nio_links_count %u\n"
-			"p2p_links_count 0\ncpu_core_id_base 0\nsimd_id_base 2147487744\nmax_waves_per_simd 10\n"
-			"lds_size_in_kb 64\ngds_size_in_kb 0\nnum_gws 64\nwave_front_size 64\narray_count 4\n"
-			"simd_arrays_per_engine 1\ncu_per_simd_array 16\nsimd_per_cu 4\nmax_slots_scratch_cu 32\n"
-			"gfx_target_version 90006\nvendor_id 4098\ndevice_id 26273\nlocation_id %u\ndomain 0\n"
-			"drm_render_minor %d\nhive_id %u\nnum_sdma_engines 2\nnum_sdma_xgmi_engines 0\n"
-			"num_sdma_queues_per_engine 8\nnum_cp_queues 24\nmax_engine_clk_fcompute 1725\n"
-			"local_mem_size 0\nfw_version %u\ncapability 745480832\nsdma_fw_version 145\n"
-			"unique_id %u\nnum_xcc 1\nmax_engine_clk_ccompute 3000\n",
-			dev->simd_count, gpu_links(dev), (dev->index + 1) << 8, dev->drm.render->index, dev->hive,
-			dev->fw_version, dev->gpu_id));
+		r = text_add(node, "properties",
+			     format("cpu_cores_count 0\nsimd_count %u\nmem_banks_count "
+				    "1\ncaches_count 0\nio_links_count %u\n"
+				    "p2p_links_count 0\ncpu_core_id_base 0\nsimd_id_base "
+				    "2147487744\nmax_waves_per_simd 10\n"
+				    "lds_size_in_kb 64\ngds_size_in_kb 0\nnum_gws "
+				    "64\nwave_front_size 64\narray_count 4\n"
+				    "simd_arrays_per_engine 1\ncu_per_simd_array 16\nsimd_per_cu "
+				    "4\nmax_slots_scratch_cu 32\n"
+				    "gfx_target_version 90006\nvendor_id 4098\ndevice_id "
+				    "26273\nlocation_id %u\ndomain 0\n"
+				    "drm_render_minor %d\nhive_id %u\nnum_sdma_engines "
+				    "2\nnum_sdma_xgmi_engines 0\n"
+				    "num_sdma_queues_per_engine 8\nnum_cp_queues "
+				    "24\nmax_engine_clk_fcompute 1725\n"
+				    "local_mem_size 0\nfw_version %u\ncapability "
+				    "745480832\nsdma_fw_version 145\n"
+				    "unique_id %u\nnum_xcc 1\nmax_engine_clk_ccompute 3000\n",
+				    dev->simd_count, gpu_links(dev), (dev->index + 1) << 8,
+				    dev->drm.render->index, dev->hive, dev->fw_version,
+				    dev->gpu_id));
 	if (r == 0)
 		r = add_bank(node, 1, dev->vram_size);
 	if (r == 0)
@@ -180,15 +194,22 @@ static int add_cpu(struct kobject *nodes)
 	if (r == 0)
 		r = text_add(node, "name", format("\n"));
 	if (r == 0)
-		r = text_add(node, "properties", format(
-			"cpu_cores_count %u\nsimd_count 0\nmem_banks_count 1\ncaches_count 0\nio_links_count %u\n"
-			"p2p_links_count 0\ncpu_core_id_base 0\nsimd_id_base 0\nmax_waves_per_simd 0\n"
-			"lds_size_in_kb 0\ngds_size_in_kb 0\nnum_gws 0\nwave_front_size 0\narray_count 0\n"
-			"simd_arrays_per_engine 0\ncu_per_simd_array 0\nsimd_per_cu 0\nmax_slots_scratch_cu 0\n"
-			"gfx_target_version 0\nvendor_id 0\ndevice_id 0\nlocation_id 0\ndomain 0\n"
-			"drm_render_minor 0\nhive_id 0\nnum_sdma_engines 0\nnum_sdma_xgmi_engines 0\n"
-			"num_sdma_queues_per_engine 0\nnum_cp_queues 0\nmax_engine_clk_ccompute 3000\n",
-			num_online_cpus(), softgpu.gpus));
+		r = text_add(node, "properties",
+			     format("cpu_cores_count %u\nsimd_count 0\nmem_banks_count "
+				    "1\ncaches_count 0\nio_links_count %u\n"
+				    "p2p_links_count 0\ncpu_core_id_base 0\nsimd_id_base "
+				    "0\nmax_waves_per_simd 0\n"
+				    "lds_size_in_kb 0\ngds_size_in_kb 0\nnum_gws "
+				    "0\nwave_front_size 0\narray_count 0\n"
+				    "simd_arrays_per_engine 0\ncu_per_simd_array 0\nsimd_per_cu "
+				    "0\nmax_slots_scratch_cu 0\n"
+				    "gfx_target_version 0\nvendor_id 0\ndevice_id 0\nlocation_id "
+				    "0\ndomain 0\n"
+				    "drm_render_minor 0\nhive_id 0\nnum_sdma_engines "
+				    "0\nnum_sdma_xgmi_engines 0\n"
+				    "num_sdma_queues_per_engine 0\nnum_cp_queues "
+				    "0\nmax_engine_clk_ccompute 3000\n",
+				    num_online_cpus(), softgpu.gpus));
 	if (r == 0)
 		r = add_bank(node, 0, (u64)totalram_pages() << PAGE_SHIFT);
 	links = dir_add(node, "io_links");

@@ -2,8 +2,9 @@
 /*
  * va.c - the page table of one open render node: which buffer is at which GPU address.
  *
- * Mappings never overlap and are found by address in a tree. All access of the engine goes through
- * softgpu_va_copy(), page by page, so that a copy may run from one mapping into the next, as on hardware.
+ * Mappings never overlap and are found by address in a tree. All access of the engine goes
+ * through softgpu_va_copy(), page by page, so that a copy may run from one mapping into the next,
+ * as on hardware.
  */
 #include "softgpu.h"
 
@@ -36,8 +37,9 @@ static void insert(struct softgpu_file *file, struct softgpu_mapping *m)
 
 	while (*at) {
 		parent = *at;
-		at = m->start < rb_entry(parent, struct softgpu_mapping, node)->start ? &parent->rb_left
-										       : &parent->rb_right;
+		at = m->start < rb_entry(parent, struct softgpu_mapping, node)->start
+			     ? &parent->rb_left
+			     : &parent->rb_right;
 	}
 	rb_link_node(&m->node, parent, at);
 	rb_insert_color(&m->node, &file->mappings);
@@ -53,13 +55,14 @@ static void drop(struct softgpu_file *file, struct softgpu_mapping *m)
 	kfree(m);
 }
 
-static struct softgpu_mapping *make(struct softgpu_bo *bo, u64 start, u64 last, u64 offset, u64 flags, bool kfd)
+static struct softgpu_mapping *make(struct softgpu_bo *bo, u64 start, u64 last, u64 offset,
+				    u64 flags, bool kfd)
 {
 	struct softgpu_mapping *m = kzalloc(sizeof(*m), GFP_KERNEL);
 
 	if (m)
-		*m = (struct softgpu_mapping){ .start = start, .last = last, .offset = offset, .flags = flags,
-					       .bo = bo, .kfd = kfd };
+		*m = (struct softgpu_mapping){ .start = start, .last = last, .offset = offset,
+					       .flags = flags, .bo = bo, .kfd = kfd };
 	return m;
 }
 
@@ -74,7 +77,8 @@ static bool va_valid(u64 va, u64 size)
 }
 
 /* Map a part of a buffer. EINVAL if the range is not one, or not free. */
-int softgpu_va_map(struct softgpu_file *file, struct softgpu_bo *bo, u64 va, u64 offset, u64 size, u64 flags, bool kfd)
+int softgpu_va_map(struct softgpu_file *file, struct softgpu_bo *bo, u64 va, u64 offset, u64 size,
+		   u64 flags, bool kfd)
 {
 	struct softgpu_mapping *m, *other;
 
@@ -88,8 +92,8 @@ int softgpu_va_map(struct softgpu_file *file, struct softgpu_bo *bo, u64 va, u64
 	other = first_from(file, va);
 	if (other && other->start <= m->last) {
 		mutex_unlock(&file->lock);
-		pr_warn_ratelimited("softgpu: VA %llx-%llx conflicts with %llx-%llx\n", m->start, m->last,
-				    other->start, other->last);
+		pr_warn_ratelimited("softgpu: VA %llx-%llx conflicts with %llx-%llx\n", m->start,
+				    m->last, other->start, other->last);
 		kfree(m);
 		return -EINVAL;
 	}
@@ -125,7 +129,8 @@ static int clear(struct softgpu_file *file, u64 va, u64 size)
 	mutex_lock(&file->lock);
 	while ((m = first_from(file, va)) && m->start <= last) {
 		if (m->last > last) {
-			tail = make(m->bo, last + 1, m->last, m->offset + (last + 1 - m->start), m->flags, m->kfd);
+			tail = make(m->bo, last + 1, m->last, m->offset + (last + 1 - m->start),
+				    m->flags, m->kfd);
 			if (!tail) {
 				mutex_unlock(&file->lock);
 				return -ENOMEM;
@@ -229,8 +234,8 @@ int softgpu_ioctl_gem_va(struct drm_device *ddev, void *data, struct drm_file *f
 		return -ENOENT;
 	switch (args->operation) {
 	case AMDGPU_VA_OP_MAP:
-		r = softgpu_va_map(file, to_bo(obj), args->va_address, args->offset_in_bo, args->map_size, flags,
-				   false);
+		r = softgpu_va_map(file, to_bo(obj), args->va_address, args->offset_in_bo,
+				   args->map_size, flags, false);
 		break;
 	case AMDGPU_VA_OP_UNMAP:
 		r = softgpu_va_unmap(file, to_bo(obj), args->va_address);

@@ -60,15 +60,19 @@ static void map_both(struct amd *amd, struct buffer *b, bool gpu)
 	b->cpu = cpu;
 	if (!gpu)
 		return;
-	NEED(amdgpu_va_range_alloc(amd->dev, amdgpu_gpu_va_range_general, b->size, 4096, 0, &b->va, &b->range, 0) == 0);
+	NEED(amdgpu_va_range_alloc(amd->dev, amdgpu_gpu_va_range_general, b->size, 4096, 0, &b->va,
+				   &b->range, 0) == 0);
 	NEED(amdgpu_bo_va_op(b->bo, 0, b->size, b->va, 0, AMDGPU_VA_OP_MAP) == 0);
 }
 
 void buffer_make(struct amd *amd, struct buffer *b, uint64_t size, uint32_t domain, bool gpu)
 {
 	struct amdgpu_bo_alloc_request req = {
-		.alloc_size = size, .phys_alignment = 4096, .preferred_heap = domain,
-		.flags = domain == AMDGPU_GEM_DOMAIN_VRAM ? AMDGPU_GEM_CREATE_CPU_ACCESS_REQUIRED : 0,
+		.alloc_size = size,
+		.phys_alignment = 4096,
+		.preferred_heap = domain,
+		.flags = domain == AMDGPU_GEM_DOMAIN_VRAM ? AMDGPU_GEM_CREATE_CPU_ACCESS_REQUIRED
+							  : 0,
 	};
 
 	memset(b, 0, sizeof(*b));
@@ -120,7 +124,8 @@ static void copy_packet(uint32_t *p, uint64_t to, uint64_t from, uint32_t bytes)
 int amd_copy(struct amd *amd, uint64_t to, uint64_t from, uint32_t bytes)
 {
 	struct amdgpu_cs_ib_info ib = { 0 };
-	struct amdgpu_cs_request req = { .ip_type = AMDGPU_HW_IP_DMA, .number_of_ibs = 1, .ibs = &ib };
+	struct amdgpu_cs_request req = {
+		.ip_type = AMDGPU_HW_IP_DMA, .number_of_ibs = 1, .ibs = &ib};
 	struct amdgpu_cs_fence fence = { .context = amd->ctx, .ip_type = AMDGPU_HW_IP_DMA };
 	struct buffer words;
 	uint32_t done = 0;
@@ -148,14 +153,16 @@ bool gpu_sees(struct amd *amd, uint64_t va, const volatile uint32_t *cpu, uint64
 	bool same;
 
 	buffer_make(amd, &seen, size, AMDGPU_GEM_DOMAIN_GTT, true);
-	same = amd_copy(amd, seen.va, va, (uint32_t)size) == 0 && memcmp((void *)seen.cpu, (const void *)cpu, size) == 0;
+	same = amd_copy(amd, seen.va, va, (uint32_t)size) == 0 &&
+	       memcmp((void *)seen.cpu, (const void *)cpu, size) == 0;
 	buffer_free(&seen);
 	return same;
 }
 
 uint32_t raw_create(int fd, uint64_t size, uint32_t domain)
 {
-	union drm_amdgpu_gem_create args = { .in = { .bo_size = size, .alignment = 4096, .domains = domain } };
+	union drm_amdgpu_gem_create args = {
+		.in = {.bo_size = size, .alignment = 4096, .domains = domain}};
 
 	NEED(drmIoctl(fd, DRM_IOCTL_AMDGPU_GEM_CREATE, &args) == 0);
 	return args.out.handle;
@@ -174,8 +181,12 @@ volatile uint32_t *raw_map(int fd, uint32_t handle, uint64_t size)
 
 int raw_va(int fd, uint32_t handle, uint32_t operation, uint64_t va, uint64_t offset, uint64_t size)
 {
-	struct drm_amdgpu_gem_va args = { .handle = handle, .operation = operation, .flags = RWX, .va_address = va,
-					  .offset_in_bo = offset, .map_size = size };
+	struct drm_amdgpu_gem_va args = {.handle = handle,
+					 .operation = operation,
+					 .flags = RWX,
+					 .va_address = va,
+					 .offset_in_bo = offset,
+					 .map_size = size};
 
 	return drmIoctl(fd, DRM_IOCTL_AMDGPU_GEM_VA, &args) == 0 ? 0 : -errno;
 }

@@ -2,8 +2,8 @@
 /*
  * amd.h - the few things the target programs do with libdrm_amdgpu.
  *
- * libdrm_amdgpu gives the same device handle for every file of one GPU, so a program that needs two files uses the
- * raw functions below, which know nothing but a descriptor.
+ * libdrm_amdgpu gives the same device handle for every file of one GPU, so a program that needs
+ * two files uses the raw functions below, which know nothing but a descriptor.
  */
 #ifndef SOFTGPU_AMD_H
 #define SOFTGPU_AMD_H
@@ -27,7 +27,9 @@ struct buffer {
 	volatile uint32_t *cpu;		/* NULL: not mapped here */
 };
 
-/* A descriptor of the nth GPU's render node (from 0); skips the program when there is no such GPU. */
+/*
+ * A descriptor of the nth GPU's render node (from 0); skips the program when there is no such GPU.
+ */
 int amd_node(unsigned int nth);
 /* The nth GPU with libdrm_amdgpu and a context. */
 void amd_open(struct amd *amd, unsigned int nth);
@@ -47,7 +49,8 @@ bool gpu_sees(struct amd *amd, uint64_t va, const volatile uint32_t *cpu, uint64
 /* Raw: no library between. Handles are numbers of the file fd. */
 uint32_t raw_create(int fd, uint64_t size, uint32_t domain);
 volatile uint32_t *raw_map(int fd, uint32_t handle, uint64_t size);
-int raw_va(int fd, uint32_t handle, uint32_t operation, uint64_t va, uint64_t offset, uint64_t size);
+int raw_va(int fd, uint32_t handle, uint32_t operation, uint64_t va, uint64_t offset,
+	   uint64_t size);
 int raw_export(int fd, uint32_t handle);
 uint32_t raw_import(int fd, int dmabuf);
 int raw_close(int fd, uint32_t handle);

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
 /*
- * chain.c - scenario (d): a chain of imports. The last child makes the buffer, everybody before it imports it from the
- * next one and passes on a descriptor of its own import, up to the first process.
+ * chain.c - scenario (d): a chain of imports. The last child makes the buffer, everybody before
+ * it imports it from the next one and passes on a descriptor of its own import, up to the first
+ * process.
  *
  *   chain [N]     N: children, default 2 (A to B to C)
  *
- * Restored in order of pids, every importer comes before its exporter. Each process also has a buffer of its own, whose
- * handle number is that of the shared one in its neighbours. Afterwards all see the same memory.
+ * Restored in order of pids, every importer comes before its exporter. Each process also has a
+ * buffer of its own, whose handle number is that of the shared one in its neighbours. Afterwards
+ * all see the same memory.
  */
 #include "amd.h"
 #include "target.h"

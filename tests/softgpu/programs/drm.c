@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
 /*
- * drm.c - scenario (b): one process with buffers of libdrm_amdgpu, on the first N render nodes, without /dev/kfd.
+ * drm.c - scenario (b): one process with buffers of libdrm_amdgpu, on the first N render nodes,
+ * without /dev/kfd.
  *
  *   drm [N]
  *
- * Per GPU: buffers in VRAM and GTT of several sizes with GPU addresses; one mapped twice, one in two parts with a hole,
- * one without GPU address, one without CPU mapping; a gap in the handles. The GPU's own copies tell whether its
- * addresses still show the same bytes; handles still name buffers of the same size.
+ * Per GPU: buffers in VRAM and GTT of several sizes with GPU addresses; one mapped twice, one in
+ * two parts with a hole, one without GPU address, one without CPU mapping; a gap in the handles.
+ * The GPU's own copies tell whether its addresses still show the same bytes; handles still name
+ * buffers of the same size.
  */
 #include "amd.h"
 #include "target.h"
@@ -21,8 +23,9 @@
 #define PARTS_VA 0x7f1000000000ULL
 
 static const uint64_t sizes[N] = { 4096, 65536, 1 << 20, 12288, 8192, 3 << 20 };
-static const uint32_t domains[N] = { AMDGPU_GEM_DOMAIN_GTT,  AMDGPU_GEM_DOMAIN_VRAM, AMDGPU_GEM_DOMAIN_VRAM,
-				     AMDGPU_GEM_DOMAIN_VRAM, AMDGPU_GEM_DOMAIN_GTT,  AMDGPU_GEM_DOMAIN_GTT };
+static const uint32_t domains[N] = {AMDGPU_GEM_DOMAIN_GTT,  AMDGPU_GEM_DOMAIN_VRAM,
+				    AMDGPU_GEM_DOMAIN_VRAM, AMDGPU_GEM_DOMAIN_VRAM,
+				    AMDGPU_GEM_DOMAIN_GTT,  AMDGPU_GEM_DOMAIN_GTT};
 
 struct gpu {
 	struct amd amd;

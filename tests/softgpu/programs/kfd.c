@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
 /*
- * kfd.c - scenario (a): one process that computes through libhsakmt, on the first N GPUs of the machine.
+ * kfd.c - scenario (a): one process that computes through libhsakmt, on the first N GPUs of the
+ * machine.
  *
- *   kfd [N]     N: how many GPUs, default 1. With 4, on a differently numbered machine: scenario (f).
+ *   kfd [N]     N: how many GPUs, default 1. With 4, restored on other numbers: scenario (f).
  *
- * Per GPU: buffers in device memory (visible and not), in GTT and over the process's own memory, mapped on the GPU;
- * events, one of them set; a compute and an SDMA queue. Afterwards contents, events and queues must be there, at
- * the addresses they had, and everything can be unmapped, destroyed and freed.
+ * Per GPU: buffers in device memory (visible and not), in GTT and over the process's own memory,
+ * mapped on the GPU; events, one of them set; a compute and an SDMA queue. Afterwards contents,
+ * events and queues must be there, at the addresses they had, and everything can be unmapped,
+ * destroyed and freed.
  */
 #include "target.h"
 
@@ -35,7 +37,7 @@ struct gpu {
 
 static void *allocate(HSAuint32 node, HSAuint64 size, bool visible)
 {
-	HsaMemFlags flags = { .ui32 = { .NonPaged = 1, .HostAccess = visible, .ExecuteAccess = 1 } };
+	HsaMemFlags flags = {.ui32 = {.NonPaged = 1, .HostAccess = visible, .ExecuteAccess = 1}};
 	HSAuint64 alternate;
 	void *p = NULL;
 
@@ -67,7 +69,8 @@ static void set_up(struct gpu *gpu, unsigned int seed)
 	gpu->vram = allocate(gpu->node, VRAM_SIZE, true);
 	gpu->gtt = allocate(0, GTT_SIZE, true);
 	gpu->hidden = allocate(gpu->node, HIDDEN_SIZE, false);
-	gpu->user = mmap(NULL, USER_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	gpu->user =
+		mmap(NULL, USER_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	NEED(gpu->user != MAP_FAILED);
 	NEED(hsaKmtRegisterMemory(gpu->user, USER_SIZE) == HSAKMT_STATUS_SUCCESS);
 	NEED(hsaKmtMapMemoryToGPU(gpu->user, USER_SIZE, &alternate) == HSAKMT_STATUS_SUCCESS);
@@ -79,8 +82,9 @@ static void set_up(struct gpu *gpu, unsigned int seed)
 	NEED(hsaKmtSetEvent(gpu->set) == HSAKMT_STATUS_SUCCESS);
 	for (int i = 0; i < 2; i++) {
 		gpu->ring[i] = allocate(0, RING_SIZE, true);
-		NEED(hsaKmtCreateQueue(gpu->node, types[i], 100, HSA_QUEUE_PRIORITY_NORMAL, gpu->ring[i], RING_SIZE,
-				       NULL, &gpu->queue[i]) == HSAKMT_STATUS_SUCCESS);
+		NEED(hsaKmtCreateQueue(gpu->node, types[i], 100, HSA_QUEUE_PRIORITY_NORMAL,
+				       gpu->ring[i], RING_SIZE, NULL,
+				       &gpu->queue[i]) == HSAKMT_STATUS_SUCCESS);
 	}
 }
 
@@ -96,8 +100,8 @@ static void verify(struct gpu *gpu, unsigned int seed)
 	CHECK(hsaKmtDestroyEvent(gpu->set) == HSAKMT_STATUS_SUCCESS);
 	CHECK(hsaKmtDestroyEvent(gpu->unset) == HSAKMT_STATUS_SUCCESS);
 	for (int i = 0; i < 2; i++) {
-		CHECK(hsaKmtUpdateQueue(gpu->queue[i].QueueId, 50, HSA_QUEUE_PRIORITY_HIGH, gpu->ring[i], RING_SIZE,
-					NULL) == HSAKMT_STATUS_SUCCESS);
+		CHECK(hsaKmtUpdateQueue(gpu->queue[i].QueueId, 50, HSA_QUEUE_PRIORITY_HIGH,
+					gpu->ring[i], RING_SIZE, NULL) == HSAKMT_STATUS_SUCCESS);
 		*gpu->queue[i].Queue_DoorBell = 0;
 		CHECK(hsaKmtDestroyQueue(gpu->queue[i].QueueId) == HSAKMT_STATUS_SUCCESS);
 		release(gpu->ring[i], RING_SIZE);

@@ -4,8 +4,9 @@
  *
  *   many [PROCESSES [BUFFERS]]     default 50 and 200
  *
- * The first process makes all buffers (a page each, half of them in VRAM) and passes them to every child. Afterwards
- * every process finds its buffers' contents; each child marks every buffer in its own word, and the first sees all marks.
+ * The first process makes all buffers (a page each, half of them in VRAM) and passes them to
+ * every child. Afterwards every process finds its buffers' contents; each child marks every
+ * buffer in its own word, and the first sees all marks.
  */
 #include "amd.h"
 #include "target.h"
@@ -65,7 +66,8 @@ static void child(int number, int n, int sock)
 
 int main(int argc, char **argv)
 {
-	int processes = argc > 1 ? atoi(argv[1]) : 50, n = argc > 2 ? atoi(argv[2]) : 200, pair[2], fd;
+	int processes = argc > 1 ? atoi(argv[1]) : 50, n = argc > 2 ? atoi(argv[2]) : 200, pair[2],
+	    fd;
 	pid_t *pids = calloc((size_t)processes, sizeof(*pids));
 	struct set set;
 	char byte;
@@ -75,7 +77,8 @@ int main(int argc, char **argv)
 		return 2;
 	set_make(&set, n);
 	for (int i = 0; i < n; i++) {
-		set.handles[i] = raw_create(set.fd, SIZE, i % 2 ? AMDGPU_GEM_DOMAIN_VRAM : AMDGPU_GEM_DOMAIN_GTT);
+		set.handles[i] = raw_create(set.fd, SIZE,
+					    i % 2 ? AMDGPU_GEM_DOMAIN_VRAM : AMDGPU_GEM_DOMAIN_GTT);
 		set.cpu[i] = raw_map(set.fd, set.handles[i], SIZE);
 		fill(set.cpu[i], MARKS, SIZE, (unsigned int)i);
 	}

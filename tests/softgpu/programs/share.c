@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
 /*
- * share.c - scenario (c): buffers shared by dma-buf between a parent and two children, and a holder of descriptors.
+ * share.c - scenario (c): buffers shared by dma-buf between a parent and two children, and a
+ * holder of descriptors.
  *
  * down:     made by the parent, imported by the first child
  * up:       made by the first child, imported by the parent
- * sideways: made by the second child, imported by the first
- * The third child opens no device: it holds the dma-buf descriptors of "down" and "up", and nothing else.
- * Afterwards every pair writes and answers through the memory, and the holder's descriptors still name the same
+ * sideways: made by the second child, imported by the first The third child opens no device: it
+ *           holds the dma-buf descriptors of "down" and "up", and nothing else. Afterwards every
+ *           pair writes and answers through the memory, and the holder's descriptors still name
+ *           the same
  * buffers: the parent imports them and gets the handles it has.
  */
 #include "amd.h"
@@ -45,8 +47,10 @@ static void first_child(struct sockets *s)
 	CHECK(answer_through(down.cpu, 101));
 	CHECK(call_through(up.cpu, 102));
 	CHECK(answer_through(sideways.cpu, 103));
-	CHECK(is_filled(down.cpu, 2, SIZE, 1) && is_filled(up.cpu, 2, SIZE, 2) && is_filled(sideways.cpu, 2, SIZE, 3));
-	CHECK(gpu_sees(&amd, down.va, down.cpu, SIZE) && gpu_sees(&amd, sideways.va, sideways.cpu, SIZE));
+	CHECK(is_filled(down.cpu, 2, SIZE, 1) && is_filled(up.cpu, 2, SIZE, 2) &&
+	      is_filled(sideways.cpu, 2, SIZE, 3));
+	CHECK(gpu_sees(&amd, down.va, down.cpu, SIZE) &&
+	      gpu_sees(&amd, sideways.va, sideways.cpu, SIZE));
 	buffer_free(&down);
 	buffer_free(&up);
 	buffer_free(&sideways);
@@ -100,7 +104,8 @@ int main(void)
 
 	target_begin();
 	close(amd_node(0));		/* or skip, before anybody is forked */
-	NEED(socketpair(AF_UNIX, SOCK_STREAM, 0, s.parent) == 0 && socketpair(AF_UNIX, SOCK_STREAM, 0, s.side) == 0 &&
+	NEED(socketpair(AF_UNIX, SOCK_STREAM, 0, s.parent) == 0 &&
+	     socketpair(AF_UNIX, SOCK_STREAM, 0, s.side) == 0 &&
 	     socketpair(AF_UNIX, SOCK_STREAM, 0, s.hold) == 0);
 	void (*const roles[3])(struct sockets *) = { first_child, second_child, holder };
 	for (int i = 0; i < 3; i++) {

@@ -21,8 +21,8 @@ static pid_t first;		/* who says "ok" */
 bool target_check(bool ok, const char *text, const char *file, int line)
 {
 	if (!ok) {
-		printf("failed: [%d] %s:%d: %s (errno %d %s)\n", (int)getpid(), file, line, text, errno,
-		       strerror(errno));
+		printf("failed: [%d] %s:%d: %s (errno %d %s)\n", (int)getpid(), file, line, text,
+		       errno, strerror(errno));
 		fflush(stdout);
 		failures++;
 	}
@@ -119,8 +119,8 @@ bool is_filled(const volatile uint32_t *words, size_t from, size_t size, uint32_
 {
 	for (size_t i = from; i < size / 4; i++)
 		if (words[i] != word_at(i, seed)) {
-			printf("failed: [%d] word %zu of %zu is %08x, was %08x\n", (int)getpid(), i, size / 4,
-			       words[i], word_at(i, seed));
+			printf("failed: [%d] word %zu of %zu is %08x, was %08x\n", (int)getpid(), i,
+			       size / 4, words[i], word_at(i, seed));
 			return false;
 		}
 	return true;

@@ -2,8 +2,9 @@
 /*
  * target.h - how a target program of the software GPU talks to what freezes and thaws it.
  *
- * The program sets up, prints "ready", and waits for SIGUSR1; it may be dumped and restored any number of times
- * meanwhile. Then it verifies and prints "ok" (exit 0) or lines "failed: ..." (exit 1). "skip: ..." is exit 77.
+ * The program sets up, prints "ready", and waits for SIGUSR1; it may be dumped and restored any
+ * number of times meanwhile. Then it verifies and prints "ok" (exit 0) or lines "failed: ..."
+ * (exit 1). "skip: ..." is exit 77.
  */
 #ifndef SOFTGPU_TARGET_H
 #define SOFTGPU_TARGET_H
@@ -27,7 +28,10 @@ void target_begin(void);
 void target_wait(void);
 /* Say "ready" and sleep until SIGUSR1 is there. */
 void target_ready(void);
-/* Last call of each process; value: exit status. The first process says "ok" if it and its children found nothing. */
+/*
+ * Last call of each process; value: exit status. The first process says "ok" if it and its
+ * children found nothing.
+ */
 int target_end(void);
 
 /* A child of the calling task, which dies with it. In the child 0. */
@@ -36,12 +40,16 @@ pid_t target_fork(void);
 void target_wake(pid_t child);
 void target_join(pid_t child);
 
-/* Words that depend on seed and place; filling and checking of whole buffers of "size" bytes from word "from" on. */
+/*
+ * Words that depend on seed and place; filling and checking of whole buffers of "size" bytes from
+ * word "from" on.
+ */
 void fill(volatile uint32_t *words, size_t from, size_t size, uint32_t seed);
 bool is_filled(const volatile uint32_t *words, size_t from, size_t size, uint32_t seed);
 
 /*
- * Two ends of one shared word pair: one writes and waits for the answer, the other waits and answers. Up to 20 s;
+ * Two ends of one shared word pair: one writes and waits for the answer, the other waits and
+ * answers. Up to 20 s;
  * false: nothing came, so the memory is not shared.
  */
 bool call_through(volatile uint32_t *words, uint32_t token);

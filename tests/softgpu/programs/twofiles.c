@@ -2,9 +2,10 @@
 /*
  * twofiles.c - scenario (e): two opens of one render node in one task, by ioctl alone.
  *
- * Both files have a buffer with the same handle number, the same GPU address and other contents; one buffer is in both
- * files, by import, under different handles. A third descriptor is a dup of the first. Afterwards each file has
- * its own, a mapping through the wrong file is refused, and the shared buffer is one.
+ * Both files have a buffer with the same handle number, the same GPU address and other contents;
+ * one buffer is in both files, by import, under different handles. A third descriptor is a dup of
+ * the first. Afterwards each file has its own, a mapping through the wrong file is refused, and
+ * the shared buffer is one.
  */
 #include "amd.h"
 #include "target.h"
@@ -49,7 +50,8 @@ int main(void)
 	NEED(s[0].own == s[1].own);
 	NEED(raw_close(s[1].fd, raw_create(s[1].fd, 4096, AMDGPU_GEM_DOMAIN_GTT)) == 0);
 	s[0].shared = raw_create(s[0].fd, SIZE, AMDGPU_GEM_DOMAIN_GTT);
-	raw_create(s[1].fd, 4096, AMDGPU_GEM_DOMAIN_GTT);	/* so that the shared one's numbers differ */
+	raw_create(s[1].fd, 4096,
+		   AMDGPU_GEM_DOMAIN_GTT); /* so that the shared one's numbers differ */
 	dmabuf = raw_export(s[0].fd, s[0].shared);
 	s[1].shared = raw_import(s[1].fd, dmabuf);
 	close(dmabuf);
@@ -64,8 +66,10 @@ int main(void)
 	for (int i = 0; i < 2; i++) {
 		CHECK(is_filled(s[i].own_cpu, 0, SIZE, 10 + (unsigned int)i));
 		CHECK(is_filled(s[i].shared_cpu, 0, SIZE, 12));
-		CHECK(raw_size(s[i].fd, s[i].own) == SIZE && raw_size(s[i].fd, s[i].shared) == SIZE);
-		CHECK(raw_va(s[i].fd, s[i].own, AMDGPU_VA_OP_MAP, VA, 0, SIZE) == -EINVAL);	/* taken */
+		CHECK(raw_size(s[i].fd, s[i].own) == SIZE &&
+		      raw_size(s[i].fd, s[i].shared) == SIZE);
+		CHECK(raw_va(s[i].fd, s[i].own, AMDGPU_VA_OP_MAP, VA, 0, SIZE) ==
+		      -EINVAL); /* taken */
 		CHECK(raw_va(s[i].fd, s[i].own, AMDGPU_VA_OP_UNMAP, VA, 0, SIZE) == 0);
 	}
 	s[0].shared_cpu[5] = 0x12345678;
@@ -73,6 +77,7 @@ int main(void)
 	p = mmap(NULL, SIZE, PROT_READ, MAP_SHARED, s[1].fd, (off_t)offset_of(s[0].fd, s[0].own));
 	CHECK(p == MAP_FAILED && errno == EACCES);
 	CHECK(raw_size(again, s[0].shared) == SIZE);
-	CHECK(raw_close(again, s[0].shared) == 0 && raw_size(s[0].fd, s[0].shared) == 0);	/* one file, two descriptors */
+	CHECK(raw_close(again, s[0].shared) == 0 &&
+	      raw_size(s[0].fd, s[0].shared) == 0); /* one file, two descriptors */
 	return target_end();
 }
