@@ -193,6 +193,8 @@ static uint32_t flags_of(int fd, uint32_t handle)
 static void sharing(void)
 {
 	int one = amd_node(0), two = amd_node(0), other = amd_node(1);
+	struct amd amd;
+	struct buffer far;
 	uint32_t a = raw_create(one, 8192, AMDGPU_GEM_DOMAIN_VRAM), b, c;
 	volatile uint32_t *cpu = raw_map(one, a, 8192), *there;
 	int dmabuf = raw_export(one, a), again;
@@ -205,6 +207,12 @@ static void sharing(void)
 	c = raw_import(other, dmabuf);
 	CHECK(flags_of(other, c) == 1);
 	fill(cpu, 0, 8192, 9);
+	CHECK(raw_va(other, c, AMDGPU_VA_OP_MAP, 0x400000, 0, 8192) == 0);
+	amd_open(&amd, 1);
+	buffer_import(&amd, &far, dmabuf, true);
+	CHECK(gpu_sees(&amd, far.va, cpu, 8192));	/* device memory of the other GPU */
+	buffer_free(&far);
+	amd_close(&amd);
 	there = raw_map(two, b, 8192);
 	CHECK(is_filled(there, 0, 8192, 9));
 	there = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, dmabuf, 0);

@@ -226,10 +226,13 @@ static int user_copy(struct softgpu_bo *bo, u64 offset, void *buf, size_t len, b
 
 static int import_copy(struct softgpu_bo *bo, u64 offset, void *buf, size_t len, bool write)
 {
+	static DEFINE_MUTEX(first);
 	int r = 0;
 
+	mutex_lock(&first);
 	if (iosys_map_is_null(&bo->vmap))
 		r = drm_gem_vmap_unlocked(bo_obj(bo), &bo->vmap);
+	mutex_unlock(&first);
 	if (r)
 		return r;
 	if (write)

@@ -33,7 +33,7 @@ static int mapping_info(struct softgpu_file *file, struct softgpu_bo *bo,
 	struct softgpu_vm_entry *entries;
 	struct softgpu_mapping *m;
 	struct rb_node *node;
-	u32 n = 0, room = min(args->num_entries, 65536U);
+	u32 n = 0, room = min(args->num_entries, 1U << 20);
 	int r = 0;
 
 	if (args->padding)
@@ -84,7 +84,7 @@ int softgpu_ioctl_gem_list(struct drm_device *ddev, void *data, struct drm_file 
 	struct softgpu_list_entry *entries;
 	struct drm_gem_object *obj;
 	struct softgpu_bo *bo;
-	u32 n = 0, room = min(args->num_entries, 65536U);
+	u32 n = 0, room = min(args->num_entries, 1U << 20);
 	int id, r = 0;
 
 	if (softgpu.level < 618 || args->padding)
