@@ -94,6 +94,7 @@ unload "one GPU"
 
 load gpus=2 vram_mb=64
 check "render nodes: copies, queries, limits, faults" $built/checks/node
+check "a GPU the cgroup forbids" $built/checks/masked
 echo 200000 >/sys/module/softgpu/parameters/slow_us
 start=$(date +%s)
 target "drm: slow copies" $built/programs/drm

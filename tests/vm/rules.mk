@@ -37,7 +37,7 @@ gpu-programs: $(GPU_TARGETS)
 KERNEL_UAPI = $$(echo $(VM_CACHE)/root/usr/src/*-common)/include/uapi
 CHECK_FLAGS = -std=gnu11 -O2 -g $(WARN) -D_GNU_SOURCE -D__user= -idirafter $(KERNEL_UAPI)
 CHECK_SHARED = $(GPU_SHARED) tests/softgpu/checks/kfd_raw.c
-CHECKS = $(patsubst %,build/softgpu/checks/%,criu calls node) build/softgpu/checks/abi build/softgpu/checks/abi-kernel
+CHECKS = $(patsubst %,build/softgpu/checks/%,criu calls node masked) build/softgpu/checks/abi build/softgpu/checks/abi-kernel
 
 build/softgpu/checks/abi-kernel: tests/softgpu/checks/abi.c | $(VM_CACHE)/complete
 	@mkdir -p $(@D)

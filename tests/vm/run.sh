@@ -78,7 +78,7 @@ over=$?
 if [ $over -eq 124 ]; then
 	kill -9 $qemu
 fi
-wait $qemu
+wait $qemu 2>/dev/null
 wait $reader
 qemu='' reader=''
 if [ -n "$share" ]; then

@@ -2,8 +2,9 @@
 /*
  * debug.c - debugfs softgpu/: what is alive, for tests to find leaks, and failures to order.
  *
- * counters: lines "name value". Those of the first group are objects alive now and must come back
- *           to zero; dmabufs are buffers that have one, which the kernel keeps while a handle is open.
+ * counters: lines "name value". Those of the first group are objects alive now and must come
+ *           back to zero; dmabufs are buffers that have one: the kernel keeps it while a handle is
+ *           open.
  * faults:   one rule per line or comma, KIND.NR[.OP]:N:ERRNO. KIND is drm or kfd (NR the ioctl's
  *           number, as 0x22; OP the CRIU operation), or sdma (no NR: a copy packet). The N-th call
  *           from now fails with ERRNO, once; with N 0 every one does. An empty line forgets all

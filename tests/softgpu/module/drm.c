@@ -9,6 +9,7 @@
  */
 #include "softgpu.h"
 
+#include <linux/device_cgroup.h>
 #include <linux/dma-mapping.h>
 #include <linux/module.h>
 #include <linux/platform_device.h>
@@ -261,12 +262,9 @@ void softgpu_devices_remove(void)
 			gpu_remove(softgpu_devs[i]);
 }
 
-struct softgpu_dev *softgpu_dev_by_id(u32 gpu_id)
+/* Whether the caller's cgroup lets it use the GPU: others do not exist for it. */
+bool softgpu_permitted(const struct softgpu_dev *dev)
 {
-	int i;
-
-	for (i = 0; i < softgpu.gpus; i++)
-		if (softgpu_devs[i]->gpu_id == gpu_id)
-			return softgpu_devs[i];
-	return NULL;
+	return devcgroup_check_permission(DEVCG_DEV_CHAR, DRM_MAJOR, dev->drm.render->index,
+					  DEVCG_ACC_READ | DEVCG_ACC_WRITE) == 0;
 }

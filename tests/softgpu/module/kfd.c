@@ -12,6 +12,7 @@
 
 #include <linux/capability.h>
 #include <linux/cdev.h>
+#include <linux/delay.h>
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/module.h>
@@ -39,6 +40,8 @@ static void proc_release(struct work_struct *work)
 	struct kfd_proc *p = container_of(work, struct kfd_proc, release);
 	int i;
 
+	if (softgpu.release_ms)
+		msleep(softgpu.release_ms);
 	kfd_queue_drop_all(p);
 	kfd_event_drop_all(p);
 	kfd_svm_drop_all(p);
@@ -148,8 +151,11 @@ static int proc_fill(struct kfd_proc *p)
 	get_task_struct(p->lead);
 	atomic64_inc(&softgpu_count.kfd_processes);
 	for (i = 0; i < softgpu.gpus; i++) {
-		struct kfd_pdd *pdd = &p->pdds[p->n_pdds++];
+		struct kfd_pdd *pdd = &p->pdds[p->n_pdds];
 
+		if (!softgpu_permitted(softgpu_devs[i]))
+			continue;
+		p->n_pdds++;
 		pdd->proc = p;
 		pdd->dev = softgpu_devs[i];
 		pdd->user_gpu_id = pdd->dev->gpu_id;

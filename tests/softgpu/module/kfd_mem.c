@@ -370,6 +370,7 @@ KFD_HANDLER(kfd_dmabuf_info)
 	struct dma_buf *dmabuf = dma_buf_get(args->dmabuf_fd);
 	struct drm_gem_object *obj;
 	struct softgpu_bo *bo;
+	u32 i;
 
 	if (IS_ERR(dmabuf))
 		return PTR_ERR(dmabuf);
@@ -380,7 +381,9 @@ KFD_HANDLER(kfd_dmabuf_info)
 	obj = dmabuf->priv;
 	bo = to_bo(obj);
 	args->size = obj->size;
-	args->gpu_id = p->pdds[to_dev(obj->dev)->index].user_gpu_id;
+	for (i = 0; i < p->n_pdds; i++)
+		if (p->pdds[i].dev == to_dev(obj->dev))
+			args->gpu_id = p->pdds[i].user_gpu_id;
 	args->flags = bo->domains & AMDGPU_GEM_DOMAIN_VRAM ? KFD_IOC_ALLOC_MEM_FLAGS_VRAM
 							   : KFD_IOC_ALLOC_MEM_FLAGS_GTT;
 	if (bo->flags & AMDGPU_GEM_CREATE_CPU_ACCESS_REQUIRED)

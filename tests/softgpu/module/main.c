@@ -16,9 +16,9 @@ struct softgpu_counters softgpu_count;
 module_param_named(gpus, softgpu.gpus, uint, 0444);
 MODULE_PARM_DESC(gpus, "number of GPUs (0 to 64; default 1)");
 module_param_named(level, softgpu.level, uint, 0644);
-MODULE_PARM_DESC(
-	level,
-	"kernel generation: 612 has no GEM_LIST_HANDLES and mapping query, 618 has (default)");
+MODULE_PARM_DESC(level, "kernel generation: 612 lacks GEM_LIST_HANDLES and mapping query, 618 has "
+			"both (default); at 701 the query is "
+			"ENOENT where nothing is mapped");
 module_param_named(strict, softgpu.strict, uint, 0644);
 MODULE_PARM_DESC(strict,
 		 "1: a copy may not leave its mappings by a byte (default); 0: its last byte may");
@@ -28,6 +28,8 @@ MODULE_PARM_DESC(
 	"a bad copy shows 0: at submission (EFAULT), 1: in WAIT_CS (ETIME), 2: by never ending");
 module_param_named(slow_us, softgpu.slow_us, uint, 0644);
 MODULE_PARM_DESC(slow_us, "microseconds that every 64 KiB of a copy take in addition");
+module_param_named(release_ms, softgpu.release_ms, uint, 0644);
+MODULE_PARM_DESC(release_ms, "milliseconds that a KFD process outlives its mm");
 
 static unsigned int gpu_id_base = 0x1a01, minor_base = 128;
 module_param(gpu_id_base, uint, 0444);

@@ -57,7 +57,7 @@ static int mapping_info(struct softgpu_file *file, struct softgpu_bo *bo,
 	    copy_to_user(u64_to_user_ptr(args->value), entries, n * sizeof(*entries)))
 		r = -EFAULT;
 	kvfree(entries);
-	return r;
+	return n == 0 && softgpu.level >= 701 ? -ENOENT : r;
 }
 
 int softgpu_ioctl_gem_op(struct drm_device *ddev, void *data, struct drm_file *filp)

@@ -133,7 +133,7 @@ struct softgpu_counters {
 
 /* Settings of the module; see main.c for what they mean. */
 struct softgpu_settings {
-	unsigned int gpus, level, strict, fail_mode, slow_us;
+	unsigned int gpus, level, strict, fail_mode, slow_us, release_ms;
 };
 
 extern struct softgpu_dev *softgpu_devs[SOFTGPU_MAX];
@@ -176,7 +176,7 @@ void softgpu_describe(struct softgpu_dev *dev);
 /* drm.c */
 int softgpu_devices_add(unsigned int minor_base);
 void softgpu_devices_remove(void);
-struct softgpu_dev *softgpu_dev_by_id(u32 gpu_id);
+bool softgpu_permitted(const struct softgpu_dev *dev);
 
 /* bo.c */
 struct drm_gem_object *softgpu_gem_create_object(struct drm_device *ddev, size_t size);

@@ -16,9 +16,10 @@
 #define LINK_PCIE 2
 #define LINK_XGMI 11
 
-/* A file with fixed contents. */
+/* A file with fixed contents; one of a GPU's node is for those who may use the GPU. */
 struct text {
 	struct kobj_attribute attr;
+	struct softgpu_dev *dev;
 	struct list_head in;
 	char *contents;
 };
@@ -68,11 +69,15 @@ static struct kobject *dir_add_nr(struct kobject *parent, unsigned int nr)
 
 static ssize_t text_show(struct kobject *kobj, struct kobj_attribute *attr, char *buf)
 {
-	return sysfs_emit(buf, "%s", container_of(attr, struct text, attr)->contents);
+	struct text *text = container_of(attr, struct text, attr);
+
+	if (text->dev && !softgpu_permitted(text->dev))
+		return -EPERM;
+	return sysfs_emit(buf, "%s", text->contents);
 }
 
 /* Takes over contents, which may be NULL after a failed allocation. */
-static int text_add(struct kobject *kobj, const char *name, char *contents)
+static int text_add(struct kobject *kobj, const char *name, struct softgpu_dev *dev, char *contents)
 {
 	struct text *text = kzalloc(sizeof(*text), GFP_KERNEL);
 
@@ -82,6 +87,7 @@ static int text_add(struct kobject *kobj, const char *name, char *contents)
 		return -ENOMEM;
 	}
 	text->contents = contents;
+	text->dev = dev;
 	sysfs_attr_init(&text->attr.attr);
 	text->attr.attr.name = name;
 	text->attr.attr.mode = 0444;
@@ -110,21 +116,21 @@ static unsigned int gpu_links(const struct softgpu_dev *dev)
 	return n;
 }
 
-static int add_bank(struct kobject *node, int heap, u64 size)
+static int add_bank(struct kobject *node, struct softgpu_dev *dev, int heap, u64 size)
 {
 	struct kobject *bank = dir_add(dir_add(node, "mem_banks"), "0");
 
 	return text_add(
-		bank, "properties",
+		bank, "properties", dev,
 		format("heap_type %d\nsize_in_bytes %llu\nflags 0\nwidth %d\nmem_clk_max 1000\n",
 		       heap, size, heap ? 4096 : 64));
 }
 
-static int add_link(struct kobject *links, unsigned int nr, int type, unsigned int from,
-		    unsigned int to)
+static int add_link(struct kobject *links, struct softgpu_dev *dev, unsigned int nr, int type,
+		    unsigned int from, unsigned int to)
 {
 	return text_add(
-		dir_add_nr(links, nr), "properties",
+		dir_add_nr(links, nr), "properties", dev,
 		format("type %d\nversion_major 0\nversion_minor 0\nnode_from %u\nnode_to "
 		       "%u\nweight %d\n"
 		       "min_latency 0\nmax_latency 0\nmin_bandwidth 312\nmax_bandwidth 2048\n"
@@ -132,16 +138,16 @@ static int add_link(struct kobject *links, unsigned int nr, int type, unsigned i
 		       type, from, to, type == LINK_XGMI ? 15 : 20, type == LINK_XGMI ? 1 : 0));
 }
 
-static int add_links(struct kobject *node, const struct softgpu_dev *dev)
+static int add_links(struct kobject *node, struct softgpu_dev *dev)
 {
 	struct kobject *links = dir_add(node, "io_links");
 	unsigned int n = 0, i;
 	int r;
 
-	r = add_link(links, n++, LINK_PCIE, dev->index + 1, 0);
+	r = add_link(links, dev, n++, LINK_PCIE, dev->index + 1, 0);
 	for (i = 0; i < softgpu.gpus && r == 0; i++)
 		if (dev->hive && i != dev->index && softgpu_devs[i]->hive == dev->hive)
-			r = add_link(links, n++, LINK_XGMI, dev->index + 1, i + 1);
+			r = add_link(links, dev, n++, LINK_XGMI, dev->index + 1, i + 1);
 	return r;
 }
 
@@ -150,11 +156,11 @@ static int add_gpu(struct kobject *nodes, struct softgpu_dev *dev)
 	struct kobject *node = dir_add_nr(nodes, dev->index + 1);
 	int r;
 
-	r = text_add(node, "gpu_id", format("%u\n", dev->gpu_id));
+	r = text_add(node, "gpu_id", dev, format("%u\n", dev->gpu_id));
 	if (r == 0)
-		r = text_add(node, "name", format("vega20\n"));
+		r = text_add(node, "name", dev, format("vega20\n"));
 	if (r == 0)
-		r = text_add(node, "properties",
+		r = text_add(node, "properties", dev,
 			     format("cpu_cores_count 0\nsimd_count %u\nmem_banks_count "
 				    "1\ncaches_count 0\nio_links_count %u\n"
 				    "p2p_links_count 0\ncpu_core_id_base 0\nsimd_id_base "
@@ -176,7 +182,7 @@ static int add_gpu(struct kobject *nodes, struct softgpu_dev *dev)
 				    dev->drm.render->index, dev->hive, dev->fw_version,
 				    dev->gpu_id));
 	if (r == 0)
-		r = add_bank(node, 1, dev->vram_size);
+		r = add_bank(node, dev, 1, dev->vram_size);
 	if (r == 0)
 		r = add_links(node, dev);
 	if (r == 0 && !(dir_add(node, "caches") && dir_add(node, "p2p_links")))
@@ -190,11 +196,11 @@ static int add_cpu(struct kobject *nodes)
 	unsigned int i;
 	int r;
 
-	r = text_add(node, "gpu_id", format("0\n"));
+	r = text_add(node, "gpu_id", NULL, format("0\n"));
 	if (r == 0)
-		r = text_add(node, "name", format("\n"));
+		r = text_add(node, "name", NULL, format("\n"));
 	if (r == 0)
-		r = text_add(node, "properties",
+		r = text_add(node, "properties", NULL,
 			     format("cpu_cores_count %u\nsimd_count 0\nmem_banks_count "
 				    "1\ncaches_count 0\nio_links_count %u\n"
 				    "p2p_links_count 0\ncpu_core_id_base 0\nsimd_id_base "
@@ -211,10 +217,10 @@ static int add_cpu(struct kobject *nodes)
 				    "0\nmax_engine_clk_ccompute 3000\n",
 				    num_online_cpus(), softgpu.gpus));
 	if (r == 0)
-		r = add_bank(node, 0, (u64)totalram_pages() << PAGE_SHIFT);
+		r = add_bank(node, NULL, 0, (u64)totalram_pages() << PAGE_SHIFT);
 	links = dir_add(node, "io_links");
 	for (i = 0; i < softgpu.gpus && r == 0; i++)
-		r = add_link(links, i, LINK_PCIE, 0, i + 1);
+		r = add_link(links, NULL, i, LINK_PCIE, 0, i + 1);
 	if (r == 0 && !(dir_add(node, "caches") && dir_add(node, "p2p_links")))
 		r = -ENOMEM;
 	return r;
@@ -226,9 +232,9 @@ int softgpu_topology_add(struct kobject *parent)
 	unsigned int i;
 	int r;
 
-	r = text_add(top, "generation_id", format("2\n"));
+	r = text_add(top, "generation_id", NULL, format("2\n"));
 	if (r == 0)
-		r = text_add(top, "system_properties", format(
+		r = text_add(top, "system_properties", NULL, format(
 			"platform_oem 0\nplatform_id 0\nplatform_rev 0\n"));
 	nodes = dir_add(top, "nodes");
 	if (r == 0)
