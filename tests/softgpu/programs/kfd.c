@@ -6,9 +6,9 @@
  *   kfd [N]     N: how many GPUs, default 1. With 4, restored on other numbers: scenario (f).
  *
  * Per GPU: buffers in device memory (visible and not), in GTT and over the process's own memory,
- * mapped on the GPU; events, one of them set; a compute and an SDMA queue. Afterwards contents,
- * events and queues must be there, at the addresses they had, and everything can be unmapped,
- * destroyed and freed.
+ * mapped on the GPU; attributes of shared memory; events, one of them set; a compute and an SDMA
+ * queue. Afterwards contents, attributes, events and queues must be there, at the addresses they
+ * had, and everything can be unmapped, destroyed and freed.
  */
 #include "target.h"
 
@@ -23,7 +23,7 @@
 
 struct gpu {
 	HSAuint32 node;
-	uint32_t *vram, *gtt, *user;
+	uint32_t *vram, *gtt, *user, *svm;
 	void *hidden, *ring[2];
 	HsaEvent *set, *unset;
 	HsaQueueResource queue[2];
@@ -34,6 +34,8 @@ struct gpu {
 #define USER_SIZE (32 * KIB)
 #define HIDDEN_SIZE (256 * KIB)
 #define RING_SIZE (4 * KIB)
+#define SVM_SIZE (64 * KIB)
+#define GRANULARITY 5 /* not the default, 9 */
 
 static void *allocate(HSAuint32 node, HSAuint64 size, bool visible)
 {
@@ -50,6 +52,42 @@ static void release(void *p, HSAuint64 size)
 {
 	CHECK(hsaKmtUnmapMemoryToGPU(p) == HSAKMT_STATUS_SUCCESS);
 	CHECK(hsaKmtFreeMemory(p, size) == HSAKMT_STATUS_SUCCESS);
+}
+
+static uint32_t *private_memory(size_t size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	NEED(p != MAP_FAILED);
+	return p;
+}
+
+/* Attributes for a part of ordinary memory: the GPU may use it. */
+static void share_memory(struct gpu *gpu)
+{
+	HSA_SVM_ATTRIBUTE attrs[2] = {
+		{ .type = HSA_SVM_ATTR_GRANULARITY, .value = GRANULARITY },
+		{ .type = HSA_SVM_ATTR_ACCESS, .value = gpu->node },
+	};
+
+	gpu->svm = private_memory(SVM_SIZE);
+	NEED(hsaKmtSVMSetAttr((char *)gpu->svm + 4 * KIB, SVM_SIZE / 2, 2, attrs) ==
+	     HSAKMT_STATUS_SUCCESS);
+}
+
+static void check_shared(const struct gpu *gpu)
+{
+	HSA_SVM_ATTRIBUTE attrs[2] = {
+		{ .type = HSA_SVM_ATTR_GRANULARITY },
+		{ .type = HSA_SVM_ATTR_ACCESS, .value = gpu->node },
+	};
+
+	CHECK(hsaKmtSVMGetAttr((char *)gpu->svm + 4 * KIB, SVM_SIZE / 2, 2, attrs) ==
+	      HSAKMT_STATUS_SUCCESS);
+	CHECK(attrs[0].value == GRANULARITY && attrs[1].type == HSA_SVM_ATTR_ACCESS);
+	CHECK(hsaKmtSVMGetAttr((char *)gpu->svm + SVM_SIZE / 2 + 4 * KIB, 4 * KIB, 1, attrs) ==
+	      HSAKMT_STATUS_SUCCESS);
+	CHECK(attrs[0].value != GRANULARITY);
 }
 
 static HsaEvent *event(HSAuint32 node)
@@ -69,14 +107,14 @@ static void set_up(struct gpu *gpu, unsigned int seed)
 	gpu->vram = allocate(gpu->node, VRAM_SIZE, true);
 	gpu->gtt = allocate(0, GTT_SIZE, true);
 	gpu->hidden = allocate(gpu->node, HIDDEN_SIZE, false);
-	gpu->user =
-		mmap(NULL, USER_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	NEED(gpu->user != MAP_FAILED);
+	gpu->user = private_memory(USER_SIZE);
 	NEED(hsaKmtRegisterMemory(gpu->user, USER_SIZE) == HSAKMT_STATUS_SUCCESS);
 	NEED(hsaKmtMapMemoryToGPU(gpu->user, USER_SIZE, &alternate) == HSAKMT_STATUS_SUCCESS);
 	fill(gpu->vram, 0, VRAM_SIZE, seed + 1);
 	fill(gpu->gtt, 0, GTT_SIZE, seed + 2);
 	fill(gpu->user, 0, USER_SIZE, seed + 3);
+	share_memory(gpu);
+	fill(gpu->svm, 0, SVM_SIZE, seed + 4);
 	gpu->set = event(gpu->node);
 	gpu->unset = event(gpu->node);
 	NEED(hsaKmtSetEvent(gpu->set) == HSAKMT_STATUS_SUCCESS);
@@ -93,6 +131,8 @@ static void verify(struct gpu *gpu, unsigned int seed)
 	CHECK(is_filled(gpu->vram, 0, VRAM_SIZE, seed + 1));
 	CHECK(is_filled(gpu->gtt, 0, GTT_SIZE, seed + 2));
 	CHECK(is_filled(gpu->user, 0, USER_SIZE, seed + 3));
+	CHECK(is_filled(gpu->svm, 0, SVM_SIZE, seed + 4));
+	check_shared(gpu);
 	CHECK(hsaKmtWaitOnEvent(gpu->set, 1000) == HSAKMT_STATUS_SUCCESS);
 	CHECK(hsaKmtWaitOnEvent(gpu->unset, 10) == HSAKMT_STATUS_WAIT_TIMEOUT);
 	CHECK(hsaKmtSetEvent(gpu->unset) == HSAKMT_STATUS_SUCCESS);
