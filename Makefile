@@ -31,6 +31,8 @@ COORDINATOR = $(filter-out coordinator/main.c,$(wildcard coordinator/*.c))
 obj = $(1:%.c=$(BUILD)/%.o)
 LIB = $(call obj,$(CONTROL) $(IMAGES) $(COMMON)) $(PB_C:.c=.o) build/pie/agent_blob.o
 PROGRAMS = stasis stasis-mem stasis-files stasis-net stasis-gpu
+# What plugins find in us, and nothing else.
+HOST_API = -Wl,--dynamic-list=workers/gpu/host.symbols
 SAN_LIB = $(if $(SAN),$(BUILD)/tests/sanitizer.o)
 
 .PHONY: all deps demo check check-all asan bench zdtm fmt lint install clean
@@ -49,7 +51,7 @@ $(BUILD)/libstasis.a: $(LIB)
 	ar rcs $@ $^
 
 $(BUILD)/stasis: $(BUILD)/coordinator/main.o $(call obj,$(COORDINATOR) $(MEM) $(FILES) $(NET) $(GPU)) $(SAN_LIB) $(BUILD)/libstasis.a
-	$(CC) $(SAN) -o $@ $^ $(LDLIBS)
+	$(CC) $(SAN) $(HOST_API) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/stasis-mem: $(BUILD)/workers/mem/main.o $(call obj,$(MEM)) $(SAN_LIB) $(BUILD)/libstasis.a
 	$(CC) $(SAN) -o $@ $^ $(LDLIBS)
@@ -61,7 +63,7 @@ $(BUILD)/stasis-net: $(BUILD)/workers/net/main.o $(call obj,$(NET)) $(SAN_LIB) $
 	$(CC) $(SAN) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/stasis-gpu: $(BUILD)/workers/gpu/main.o $(call obj,$(GPU)) $(SAN_LIB) $(BUILD)/libstasis.a
-	$(CC) $(SAN) -o $@ $^ $(LDLIBS)
+	$(CC) $(SAN) $(HOST_API) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/%.pb-c.c $(BUILD)/%.pb-c.h: %.proto
 	@mkdir -p $(BUILD)

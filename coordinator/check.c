@@ -39,6 +39,7 @@
 #include "workers/common/hugetlb.h"
 #include "workers/common/pagemap_scan.h"
 #include "workers/files/files.h"
+#include "workers/gpu/gpu.h"
 #include "workers/mem/mem.h"
 #include "workers/net/net.h"
 
@@ -427,6 +428,7 @@ int check(const struct cmdline *c)
 		print_caps(&mem_worker);
 		print_caps(&files_worker);
 		print_caps(&net_worker);
+		print_caps(&gpu_worker);
 		return 0;
 	}
 	for (i = 0; i < c->nfeatures; i++)

@@ -387,7 +387,9 @@ static bool is_bulk(int body)
 	       body == REQUEST__BODY_FILES_CREATE || body == REQUEST__BODY_MEM_WRITE_FILES ||
 	       body == REQUEST__BODY_MEM_MAKE_FILES || body == REQUEST__BODY_NET_COLLECT ||
 	       body == REQUEST__BODY_NET_WRITE || body == REQUEST__BODY_NET_CREATE ||
-	       body == REQUEST__BODY_NET_FILL;
+	       body == REQUEST__BODY_NET_FILL || body == REQUEST__BODY_GPU_CHECKPOINT ||
+	       body == REQUEST__BODY_GPU_WRITE || body == REQUEST__BODY_GPU_CREATE ||
+	       body == REQUEST__BODY_GPU_RESUME;
 }
 
 /*
@@ -437,7 +439,7 @@ static Reply *take_reply(struct member *m, int body, bool patient, struct fault 
 
 static int check_status(const Reply *rep, struct fault *f)
 {
-	if (rep->status == STATUS__OK)
+	if (rep->status == STATUS__OK || rep->status == STATUS__RETRY)
 		return 0;
 	return fault(f, rep->has_code && rep->code > 0 ? -rep->code : -EIO, "%s",
 		     rep->text ? rep->text : "a worker failed without saying why");

@@ -3,7 +3,8 @@
  * dump.c - the dump: its stages, each with its undo.
  *
  * prepare   workers up, everything refused that can be known beforehand
- * freeze    every thread stopped, who shares what
+ * pause     devices come to rest, as far as tasks must run for it
+ * freeze    every thread stopped, who shares what; devices checkpointed
  * inject    agents in, threads asked what only they know
  * collect   workers learn what exists; we read what needs the tracer or an agent
  * write     all write images in parallel; before ours, what /proc tells is complete
@@ -24,6 +25,7 @@
 #include "coordinator/cgroup_sets.h"
 #include "coordinator/core_dump.h"
 #include "coordinator/crew.h"
+#include "coordinator/devices.h"
 #include "coordinator/freeze.h"
 #include "coordinator/inject.h"
 #include "coordinator/kids.h"
@@ -37,6 +39,8 @@
 #include "proto/control/util.h"
 #include "workers/common/log.h"
 #include "workers/common/procfs.h"
+
+#define PAUSE_TRIES 5
 
 struct dump_state {
 	struct obstacles obstacles;
@@ -69,7 +73,7 @@ static int check_root(struct job *job, struct fault *f)
 }
 
 /* The images of an older dump go last: a dump that is refused leaves them. */
-static int prepare(struct job *job, struct fault *f)
+static int prepare_all(struct job *job, struct fault *f)
 {
 	struct dump_state *d = state(job);
 
@@ -83,6 +87,31 @@ static int prepare(struct job *job, struct fault *f)
 	if (!d->sets || obstacles_find(job, &d->obstacles, f) < 0)
 		return -1;
 	return seal_break(job, f);
+}
+
+static int prepare(struct job *job, struct fault *f)
+{
+	if (prepare_all(job, f) == 0)
+		return 0;
+	devices_end(job, -1);
+	return -1;
+}
+
+/* ---- pause ---- */
+
+static int pause_devices(struct job *job, struct fault *f)
+{
+	const struct obstacles *o = &state(job)->obstacles;
+
+	if (devices_pause(job, o->walked, o->nwalked, f) == 0)
+		return 0;
+	devices_end(job, -1);
+	return -1;
+}
+
+static void unpause_devices(struct job *job)
+{
+	devices_end(job, -1);
 }
 
 /* ---- freeze ---- */
@@ -145,13 +174,35 @@ static int ask_collect(struct job *job, enum role role, struct fault *f)
 	return crew_send(job->crew, role, STAGE__COLLECT, &req, NULL, 0, f);
 }
 
+/* Devices of tasks that were born since are paused too, which wants them running. */
+static int freeze_paused(struct job *job, struct fault *f)
+{
+	AUTO_FREE pid_t *pids = NULL;
+	int tries;
+	size_t i;
+
+	for (tries = 0; tries < PAUSE_TRIES; tries++) {
+		if (freeze_tree(job, f) < 0)
+			return -1;
+		if (!devices_any_new(job))
+			return 0;
+		pids = xrealloc(pids, job->ntasks, sizeof(*pids));
+		for (i = 0; i < job->ntasks; i++)
+			pids[i] = job->tasks[i]->pid;
+		thaw_tree(job, THAW_RUN);
+		if (devices_pause(job, pids, job->ntasks, f) < 0)
+			return -1;
+	}
+	return fault(f, -EAGAIN, "the tree of task %u creates tasks faster than their devices can be paused", job->opts->pid);
+}
+
 static int freeze(struct job *job, struct fault *f)
 {
 	struct dump_state *d = state(job);
 	uint64_t begun = job_elapsed_us(job);
 	struct task *root;
 
-	if (freeze_tree(job, f) < 0)
+	if (freeze_paused(job, f) < 0)
 		return -1;
 	d->frozen_at = job_elapsed_us(job);
 	job->timing.freezing_us = d->frozen_at - begun;
@@ -160,9 +211,10 @@ static int freeze(struct job *job, struct fault *f)
 	root = job->tasks[0];
 	if (preflight_session(root->vpid, root->sid, job->opts, f) < 0 ||
 	    obstacles_of_new(job, &d->obstacles, f) < 0 || births_check(job, f) < 0 ||
-	    kids_assign(job, f) < 0 || sleepers_measure(job, f) < 0 ||
+	    kids_assign(job, f) < 0 || sleepers_measure(job, f) < 0 || devices_checkpoint(job, f) < 0 ||
 	    /* Descriptors do not change by what comes next: files begins while agents go in. */
 	    ask_collect(job, ROLE_FILES, f) < 0) {
+		devices_end(job, -1);
 		thaw_tree(job, THAW_RUN);
 		return -1;
 	}
@@ -187,6 +239,7 @@ static void unfreeze(struct job *job)
 	crew_quiesce(job->crew);
 	files_rollback(job);
 	sockets_rollback(job);
+	devices_end(job, -1);
 	thaw_tree(job, THAW_RUN);
 }
 
@@ -356,6 +409,13 @@ static int take_collected_early(struct job *job, struct fault *f)
 	return m->n_socket ? take_collected(job, f) : 0;
 }
 
+static int show_devices(struct job *job, struct fault *f)
+{
+	const struct dump_state *d = state(job);
+
+	return devices_dump(job, d->found->files_collected, d->collected->mem_collected, f);
+}
+
 static int write_images(struct job *job, struct fault *f)
 {
 	struct dump_state *d = state(job);
@@ -368,9 +428,10 @@ static int write_images(struct job *job, struct fault *f)
 	    seal_tree(job, f) < 0 || clocks_write(job, core_dump_clocks(d->cores), f) < 0 ||
 	    cgroup_sets_write(d->sets, job->image_dir, f) < 0)
 		return -1;
-	if ((!d->found && take_collected(job, f) < 0) || ask_files_write(job, f) < 0)
+	if ((!d->found && take_collected(job, f) < 0) || show_devices(job, f) < 0 || ask_files_write(job, f) < 0 ||
+	    take_written(job, f) < 0)
 		return -1;
-	return take_written(job, f);
+	return devices_late(job, f);
 }
 
 /* ---- seal, release ---- */
@@ -449,6 +510,7 @@ static int release(struct job *job, struct fault *f)
 
 	if (scripts_run(job, "post-dump", f) < 0)
 		return -1;
+	devices_end(job, 0);
 	if (how != THAW_KILL)
 		return run_on(job, how, f);
 	if (sockets_doom(job, f) < 0)
@@ -459,6 +521,7 @@ static int release(struct job *job, struct fault *f)
 
 static const struct stage stages[] = {
 	{ "prepare", prepare, NULL },
+	{ "pause", pause_devices, unpause_devices },
 	{ "freeze", freeze, unfreeze },
 	{ "inject", inject, uninject },
 	{ "collect", collect, NULL },
@@ -477,6 +540,7 @@ int dump(struct job *job, struct fault *f)
 	forget_cores(job);
 	cgroup_sets_free(d.sets);
 	obstacles_free(&d.obstacles);
+	devices_free(job);
 	if (d.collected)
 		reply__free_unpacked(d.collected, NULL);
 	if (d.found)

@@ -18,6 +18,7 @@
 
 struct crew;			/* the workers: crew.h */
 struct trace;			/* --trace: trace.h */
+struct devices;			/* devices.c */
 
 struct thread {
 	pid_t tid;		/* as seen here */
@@ -88,6 +89,12 @@ struct job {
 	struct cgroups *cgroups;	/* restore: cgroup_restore.c; NULL when there is nothing to do */
 	MemWritten *written;		/* dump: figures for stats-dump; NULL until then */
 	bool uprobes;			/* dump: areas of uprobes were left out */
+	struct devices *devices;	/* NULL: there were none so far */
+	struct {			/* that a restore needs: inventory.img; owned */
+		char **list;
+		size_t n;
+		bool known;		/* restore: the image tells */
+	} plugins;
 	struct {			/* restore: figures for stats-restore */
 		uint64_t compared, skipped_cow, restored;
 	} pages;

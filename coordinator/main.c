@@ -135,6 +135,8 @@ static int prepare(struct job *job, const struct cmdline *c, struct fault *f)
 
 	if (!o->images_dir)
 		o->images_dir = xstrdup(".");
+	if (!o->libdir && getenv("CRIU_LIBS_DIR"))
+		o->libdir = xstrdup(getenv("CRIU_LIBS_DIR"));
 	job->image_dir = open_directory("images directory", o->images_dir, f);
 	if (job->image_dir < 0)
 		return -1;

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "coordinator/crew.h"
+#include "coordinator/devices.h"
 #include "coordinator/registers.h"
 #include "coordinator/sockets.h"
 #include "proto/control/util.h"
@@ -60,8 +61,8 @@ static void note_obstacles(char *const *obstacle, size_t n, struct fault *f)
 		log_warnx("%s", obstacle[i]);
 }
 
-/* Sockets are judged together, in the end: one task may have the peer of another's. */
-static void take_sockets(FilesPreflightDone *all, FilesPreflightDone *from)
+/* Sockets and devices are judged together, in the end: one task may have the peer of another's. */
+static void take_objects(FilesPreflightDone *all, FilesPreflightDone *from)
 {
 	size_t i;
 
@@ -69,6 +70,10 @@ static void take_sockets(FilesPreflightDone *all, FilesPreflightDone *from)
 	for (i = 0; i < from->n_socket; i++)
 		all->socket[all->n_socket++] = from->socket[i];
 	from->n_socket = 0;
+	all->device = xrealloc(all->device, all->n_device + from->n_device, sizeof(*all->device));
+	for (i = 0; i < from->n_device; i++)
+		all->device[all->n_device++] = from->device[i];
+	from->n_device = 0;
 }
 
 static int files_obstacles(struct job *job, FilesPreflightDone *all, struct fault *found,
@@ -81,7 +86,7 @@ static int files_obstacles(struct job *job, FilesPreflightDone *all, struct faul
 		return -1;
 	done = rep->body_case == REPLY__BODY_FILES_PREFLIGHT_DONE ? rep->files_preflight_done : NULL;
 	if (done) {
-		take_sockets(all, done);
+		take_objects(all, done);
 		note_obstacles(done->obstacle, done->n_obstacle, found);
 	}
 	reply__free_unpacked(rep, NULL);
@@ -97,17 +102,33 @@ static int socket_obstacles(struct job *job, FilesPreflightDone *all, struct fau
 	return 0;
 }
 
-static int mem_obstacles(struct job *job, struct fault *found, struct fault *f)
+/* *rep: the answer, the caller's. */
+static int mem_obstacles(struct job *job, struct fault *found, Reply **rep, struct fault *f)
 {
 	const MemPreflightDone *done;
-	Reply *rep = NULL;
 
-	if (crew_wait(job->crew, ROLE_MEM, &rep, f) < 0)
+	if (crew_wait(job->crew, ROLE_MEM, rep, f) < 0)
 		return -1;
-	done = rep->body_case == REPLY__BODY_MEM_PREFLIGHT_DONE ? rep->mem_preflight_done : NULL;
-	if (done)
-		note_obstacles(done->obstacle, done->n_obstacle, found);
-	reply__free_unpacked(rep, NULL);
+	if ((*rep)->body_case != REPLY__BODY_MEM_PREFLIGHT_DONE)
+		return fault(f, -EPROTO, "the mem worker's answer is not the one expected");
+	done = (*rep)->mem_preflight_done;
+	note_obstacles(done->obstacle, done->n_obstacle, found);
+	return 0;
+}
+
+static int device_obstacles(struct job *job, const FilesPreflightDone *files, const MemPreflightDone *mem,
+			    struct fault *found, struct fault *f)
+{
+	Reply *rep;
+	size_t i;
+
+	if (devices_judge(job, files->device, files->n_device, mem->device, mem->n_device, &rep, f) < 0)
+		return -1;
+	for (i = 0; rep && i < rep->surveyed->n_finding; i++)
+		if (rep->surveyed->finding[i]->obstacle)
+			note_obstacles(&rep->surveyed->finding[i]->obstacle, 1, found);
+	if (rep)
+		reply__free_unpacked(rep, NULL);
 	return 0;
 }
 
@@ -115,6 +136,7 @@ static int take_answers(struct job *job, unsigned files_asked, struct fault *f)
 {
 	FilesPreflightDone *all = xcalloc(1, sizeof(*all));
 	struct fault found = { 0 };
+	Reply *mem = NULL;
 	int r = 0;
 
 	files_preflight_done__init(all);
@@ -122,8 +144,14 @@ static int take_answers(struct job *job, unsigned files_asked, struct fault *f)
 		r = files_obstacles(job, all, &found, f);
 	if (r == 0)
 		r = socket_obstacles(job, all, &found, f);
+	if (r == 0)
+		r = mem_obstacles(job, &found, &mem, f);
+	if (r == 0)
+		r = device_obstacles(job, all, mem->mem_preflight_done, &found, f);
 	files_preflight_done__free_unpacked(all, NULL);
-	if (r < 0 || mem_obstacles(job, &found, f) < 0)
+	if (mem)
+		reply__free_unpacked(mem, NULL);
+	if (r < 0)
 		return -1;
 	return found.code ? fault(f, -found.code, "%s", found.text) : 0;
 }

@@ -12,6 +12,7 @@
 
 #include "coordinator/births.h"
 #include "coordinator/crew.h"
+#include "coordinator/devices.h"
 #include "coordinator/sockets.h"
 #include "coordinator/tree_load.h"
 #include "proto/control/util.h"
@@ -22,7 +23,7 @@
 
 /* ---- prepare ---- */
 
-static void fill_task(const struct task *t, RestoreTask *e)
+void rebuild_describe(const struct task *t, RestoreTask *e)
 {
 	restore_task__init(e);
 	e->pid = t->pid;
@@ -49,7 +50,7 @@ int rebuild_ask(struct job *job, struct fault *f)
 	size_t i;
 
 	for (i = 0; i < job->ntasks; i++) {
-		fill_task(job->tasks[i], &tasks[i]);
+		rebuild_describe(job->tasks[i], &tasks[i]);
 		list[i] = &tasks[i];
 	}
 	mem.task = files.task = list;
@@ -117,6 +118,8 @@ static int learn_files(struct job *job, struct fault *f)
 	}
 	if (files && files->has_sockets && !births_of(job)->sockets_asked)
 		r = sockets_prepare(job, f);
+	if (files && r == 0)
+		r = devices_prepare(job, files, births_of(job)->prepared->mem_prepared, f);
 	reply__free_unpacked(rep, NULL);
 	return r == 0 && births_of(job)->sockets_asked ? sockets_prepared(job, f) : r;
 }
@@ -147,7 +150,31 @@ uint32_t rebuild_spare_fd(const struct task *t)
 	return (b->max_fd + 1 > mapped ? b->max_fd + 1 : mapped) + 8;
 }
 
+size_t rebuild_spare_fds(const struct job *job, SpareFd *spare, SpareFd **list)
+{
+	size_t i, n = 0;
+
+	for (i = 0; i < job->ntasks; i++) {
+		const struct task *t = job->tasks[i];
+
+		if (t->state == TASK_ZOMBIE)
+			continue;
+		list[n] = &spare[n];
+		spare_fd__init(list[n]);
+		list[n]->pid = t->pid;
+		list[n++]->fd = rebuild_spare_fd(t);
+	}
+	return n;
+}
+
 /* ---- gates ---- */
+
+/* Does this worker do something in tasks? */
+static bool needs_gates(const struct job *job, enum role role)
+{
+	return role == ROLE_MEM || role == ROLE_FILES || (role == ROLE_NET && births_of(job)->sockets) ||
+	       (role == ROLE_GPU && crew_has(job->crew, ROLE_GPU));
+}
 
 static void fill_place(const struct task *t, GatePlace *e)
 {
@@ -173,7 +200,6 @@ static int tell_gates(struct job *job, struct task **tasks, size_t n, struct fau
 	Gates gates = GATES__INIT;
 	Request req = REQUEST__INIT;
 	size_t i;
-	const int last = p->sockets ? ROLE_NET : ROLE_FILES;
 	int role;
 
 	for (i = 0; i < n; i++) {
@@ -190,8 +216,9 @@ static int tell_gates(struct job *job, struct task **tasks, size_t n, struct fau
 	gates.has_fd = !p->told;
 	req.body_case = REQUEST__BODY_GATES;
 	req.gates = &gates;
-	for (role = ROLE_MEM; role <= last; role++)
-		if (crew_send(job->crew, role, STAGE__FORKING, &req, &p->memory, p->told ? 0 : 1, f) < 0)
+	for (role = 0; role < ROLE_COUNT; role++)
+		if (needs_gates(job, role) &&
+		    crew_send(job->crew, role, STAGE__FORKING, &req, &p->memory, p->told ? 0 : 1, f) < 0)
 			return -1;
 	p->told = p->telling = true;
 	return 0;
@@ -205,11 +232,10 @@ int rebuild_tell(struct job *job, struct fault *f)
 static int gates_known(struct job *job, struct fault *f)
 {
 	struct births *p = births_of(job);
-	const int last = p->sockets ? ROLE_NET : ROLE_FILES;
 	int role;
 
-	for (role = ROLE_MEM; p->telling && role <= last; role++)
-		if (crew_wait(job->crew, role, NULL, f) < 0)
+	for (role = 0; p->telling && role < ROLE_COUNT; role++)
+		if (needs_gates(job, role) && crew_wait(job->crew, role, NULL, f) < 0)
 			return -1;
 	p->telling = false;
 	return 0;
@@ -339,7 +365,7 @@ static int ask_create(struct job *job, struct fault *f)
 	req.files_create = &msg;
 	msg.n_lend = sockets_flying(job, &msg.lend);
 	births_of(job)->creating = true;
-	if (sockets_create(job, f) < 0)
+	if (sockets_create(job, f) < 0 || devices_create(job, f) < 0)
 		return -1;
 	return crew_send(job->crew, ROLE_FILES, STAGE__RESTORE, &req, NULL, 0, f);
 }
@@ -404,10 +430,10 @@ int rebuild_files(struct job *job, struct fault *f)
 	msg.pid = pids;
 	req.body_case = REQUEST__BODY_FILES_RESTORE;
 	req.files_restore = &msg;
-	/* Sockets are passed in between; without any the answer to the first need not be waited for. */
-	if (p->sockets && files_created(job, f) < 0)
+	/* Sockets and devices are passed in between; without any the answer to the first need not be waited for. */
+	if ((p->sockets || crew_has(job->crew, ROLE_GPU)) && files_created(job, f) < 0)
 		return -1;
-	if (sockets_pass(job, f) < 0 ||
+	if (devices_pass(job, f) < 0 || sockets_pass(job, f) < 0 ||
 	    crew_send(job->crew, ROLE_FILES, STAGE__RESTORE, &req, NULL, 0, f) < 0 ||
 	    files_created(job, f) < 0 || crew_wait(job->crew, ROLE_FILES, NULL, f) < 0)
 		return -1;

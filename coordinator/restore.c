@@ -35,6 +35,7 @@
 #include "coordinator/cgroup_restore.h"
 #include "coordinator/clocks.h"
 #include "coordinator/crew.h"
+#include "coordinator/devices.h"
 #include "coordinator/finish.h"
 #include "coordinator/fork_tree.h"
 #include "coordinator/labels.h"
@@ -64,14 +65,22 @@ static void forget_tree(struct job *job)
 {
 	births_free(job);
 	cgroups_free(job);
+	devices_free(job);
+}
+
+/* Plugins hear of the end before workers are gone. */
+static void abandon_devices(struct job *job)
+{
+	devices_end(job, -1);
 }
 
 static int read_images(struct job *job, struct fault *f)
 {
-	if (rebuild_ask(job, f) < 0 || tree_load_threads(job, f) < 0 || labels_prepare(job, f) < 0 ||
-	    seccomp_check(job, f) < 0 || tree_ids_free(job, f) < 0)
-		return -1;
-	return rebuild_learn(job, f);
+	if (rebuild_ask(job, f) == 0 && tree_load_threads(job, f) == 0 && labels_prepare(job, f) == 0 &&
+	    seccomp_check(job, f) == 0 && tree_ids_free(job, f) == 0 && rebuild_learn(job, f) == 0)
+		return 0;
+	abandon_devices(job);
+	return -1;
 }
 
 /* ---- processes ---- */
@@ -100,7 +109,7 @@ static int make_others(struct job *job, struct fault *f)
 /* The workers open the gates meanwhile. */
 static int make_threads(struct job *job, struct fault *f)
 {
-	return rebuild_tell(job, f) < 0 ? -1 : threads_make(job, f);
+	return rebuild_tell(job, f) < 0 || devices_forked(job, f) < 0 ? -1 : threads_make(job, f);
 }
 
 static int fill_memory(struct job *job, struct fault *f)
@@ -149,7 +158,10 @@ static int load_tasks(struct job *job, struct fault *f)
 	if (finish_seize(job, f) < 0)
 		return -1;
 	step(job, "all stopped");
-	return finish_registers(job, f);
+	if (finish_registers(job, f) < 0)
+		return -1;
+	step(job, "registers");
+	return devices_resume(job, f);
 }
 
 static int stop_tasks(struct job *job, struct fault *f)
@@ -179,6 +191,7 @@ static int release(struct job *job, struct fault *f)
 	/* Ends of pipes, locked files: tasks must not meet the duplicates of the workers. */
 	crew_bury(job->crew, ROLE_FILES);
 	crew_bury(job->crew, ROLE_MEM);
+	crew_bury(job->crew, ROLE_GPU);
 	scripts_run(job, "pre-resume", &own);
 	degraded(&own);
 	fork_release(job);
@@ -202,7 +215,7 @@ static int release(struct job *job, struct fault *f)
 static const struct stage stages[] = {
 	{ "tree", read_tree, forget_tree },
 	{ "places", cgroups_make, cgroups_remove },
-	{ "read", read_images, NULL },
+	{ "read", read_images, abandon_devices },
 	{ "root", make_root, fork_undo },
 	{ "fork", make_others, NULL },
 	{ "groups", fork_groups, NULL },

@@ -129,6 +129,8 @@ int seal_inventory(struct job *job, struct fault *f)
 	e.has_has_sockets = e.has_sockets = job->has_sockets;
 	e.has_tcp_close = e.tcp_close = job->opts->tcp_close;
 	e.has_allow_uprobes = e.allow_uprobes = job->uprobes;
+	plugins.plugins = job->plugins.list;
+	plugins.n_plugins = job->plugins.n;
 	e.plugins_entry = &plugins;
 	e.dump_criu_run_id = job->run_id;
 	return replace_inventory(job->image_dir, &e, f);

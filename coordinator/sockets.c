@@ -302,20 +302,10 @@ int sockets_create(struct job *job, struct fault *f)
 	AUTO_FREE SpareFd **list = xcalloc(job->ntasks, sizeof(*list));
 	NetCreate msg = NET_CREATE__INIT;
 	Request req = REQUEST__INIT;
-	size_t i;
 
 	if (!births_of(job)->sockets)
 		return 0;
-	for (i = 0; i < job->ntasks; i++) {
-		const struct task *t = job->tasks[i];
-
-		if (t->state == TASK_ZOMBIE)
-			continue;
-		list[msg.n_spare] = &spare[msg.n_spare];
-		spare_fd__init(list[msg.n_spare]);
-		list[msg.n_spare]->pid = t->pid;
-		list[msg.n_spare++]->fd = rebuild_spare_fd(t);
-	}
+	msg.n_spare = rebuild_spare_fds(job, spare, list);
 	msg.spare = list;
 	msg.map = births_of(job)->prepared->mem_prepared->socket_map;
 	msg.n_map = births_of(job)->prepared->mem_prepared->n_socket_map;
@@ -326,7 +316,7 @@ int sockets_create(struct job *job, struct fault *f)
 
 static int give_sockets(struct job *job, struct fault *f)
 {
-	FilesTakeSockets msg = FILES_TAKE_SOCKETS__INIT;
+	FilesTakeMade msg = FILES_TAKE_MADE__INIT;
 	Request req = REQUEST__INIT;
 	Reply *rep = NULL;
 	int r;
@@ -338,8 +328,8 @@ static int give_sockets(struct job *job, struct fault *f)
 		return wrong_answer(f);
 	}
 	msg.made = rep->net_created;
-	req.body_case = REQUEST__BODY_FILES_TAKE_SOCKETS;
-	req.files_take_sockets = &msg;
+	req.body_case = REQUEST__BODY_FILES_TAKE_MADE;
+	req.files_take_made = &msg;
 	r = crew_ask(job->crew, ROLE_FILES, STAGE__RESTORE, &req, NULL, f);
 	reply__free_unpacked(rep, NULL);
 	return r;

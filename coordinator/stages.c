@@ -86,10 +86,15 @@ static void report_steps(const char *path, unsigned steps, const char *what)
 /* Each worker in turn. */
 static void kill_a_worker(struct job *job)
 {
-	static const enum role roles[] = { ROLE_MEM, ROLE_FILES, ROLE_NET };
-	size_t n = crew_has(job->crew, ROLE_NET) ? 3 : 2;
+	enum role roles[ROLE_COUNT];
+	size_t n = 0;
+	int i;
 
-	crew_kill(job->crew, roles[job->steps % n]);
+	for (i = 0; i < ROLE_COUNT; i++)
+		if (crew_has(job->crew, i))
+			roles[n++] = i;
+	if (n)
+		crew_kill(job->crew, roles[job->steps % n]);
 }
 
 /* Looked up once: a dump of 10,000 threads takes some 80,000 steps. */

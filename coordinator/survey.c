@@ -14,6 +14,7 @@
 #include <stdio.h>
 
 #include "coordinator/crew.h"
+#include "coordinator/devices.h"
 #include "coordinator/kids.h"
 #include "coordinator/preflight.h"
 #include "proto/control/util.h"
@@ -21,7 +22,7 @@
 
 /* What was found, by worker. */
 struct survey {
-	Reply *files, *mem, *net;
+	Reply *files, *mem, *net, *gpu;
 	int obstacles;
 };
 
@@ -135,7 +136,10 @@ static int ask_workers(struct job *job, struct survey *s, struct fault *f)
 		return -1;
 	s->mem = answer(job, ROLE_MEM, REPLY__BODY_SURVEYED, f);
 	s->files = s->mem ? answer(job, ROLE_FILES, REPLY__BODY_FILES_SURVEYED, f) : NULL;
-	return s->files ? ask_net(job, s, f) : -1;
+	if (!s->files || ask_net(job, s, f) < 0)
+		return -1;
+	return devices_judge(job, s->files->files_surveyed->device, s->files->files_surveyed->n_device,
+			     s->mem->surveyed->device, s->mem->surveyed->n_device, &s->gpu, f);
 }
 
 static void print_obstacle(struct survey *s, const char *text)
@@ -182,6 +186,8 @@ static void print_task(struct survey *s, const struct preflight *pf, const struc
 		       s->files->files_surveyed->n_finding);
 	if (s->net)
 		print_findings(s, t->pid, s->net->surveyed->finding, s->net->surveyed->n_finding);
+	if (s->gpu)
+		print_findings(s, t->pid, s->gpu->surveyed->finding, s->gpu->surveyed->n_finding);
 	print_findings(s, t->pid, s->mem->surveyed->finding, s->mem->surveyed->n_finding);
 }
 
@@ -207,7 +213,7 @@ static void print_tree(struct job *job, struct survey *s, const struct fault *sh
 
 static void free_replies(struct survey *s)
 {
-	Reply *all[] = { s->files, s->mem, s->net };
+	Reply *all[] = { s->files, s->mem, s->net, s->gpu };
 	size_t i;
 
 	for (i = 0; i < ARRAY_LEN(all); i++)
@@ -248,5 +254,7 @@ int survey(struct job *job, struct fault *f)
 	if (r == 0)
 		print_tree(job, &s, &shared);
 	free_replies(&s);
+	devices_end(job, 0);
+	devices_free(job);
 	return r < 0 ? -1 : s.obstacles;
 }

@@ -34,6 +34,19 @@ struct loader {
 
 /* ---- inventory ---- */
 
+/* For the gpu worker to look for. */
+static void take_plugins(struct loader *l)
+{
+	PluginsEntry *e = l->inventory->plugins_entry;
+
+	l->job->plugins.known = e;
+	if (!e)
+		return;
+	l->job->plugins.list = take_ptr(&e->plugins);
+	l->job->plugins.n = e->n_plugins;
+	e->n_plugins = 0;
+}
+
 static int read_inventory(struct loader *l, struct fault *f)
 {
 	AUTO_IMAGE struct image *img = image_open(l->job->image_dir, IMG_INVENTORY, 0, f);
@@ -61,9 +74,7 @@ static int read_inventory(struct loader *l, struct fault *f)
 	if (l->inventory->allow_uprobes && !l->job->opts->allow_uprobes)
 		return fault(f, -EINVAL, "a task of this dump ran under uprobes: give --allow-uprobes, and "
 			     "have the same probes active here");
-	if (l->inventory->plugins_entry && l->inventory->plugins_entry->n_plugins)
-		return fault(f, -ENOTSUP, "inventory.img: the dump was made with CRIU's plugin %.80s, and this "
-			     "version has no plugins", l->inventory->plugins_entry->plugins[0]);
+	take_plugins(l);
 	if (!l->inventory->root_ids)
 		return fault(f, -EINVAL, "inventory.img: root_ids is missing");
 	return 0;

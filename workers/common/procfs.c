@@ -489,6 +489,14 @@ int procfs_pidfd(pid_t pid)
 	return fd;
 }
 
+int procfs_fetch(pid_t pid, int fd, struct fault *f)
+{
+	AUTO_CLOSE int pidfd = procfs_pidfd(pid);
+	int own = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
+
+	return own < 0 ? fault(f, errno, "fetch descriptor %d of task %d", fd, pid) : own;
+}
+
 /* The children of one thread, added to the list. A thread that is gone has none. */
 static int thread_children(pid_t pid, int taskfd, const char *tid, pid_t **ids, size_t *n,
 			   size_t *cap, struct fault *f)

@@ -82,6 +82,9 @@ pid_t procfs_living_thread(pid_t pid);
 /* A pidfd of a task, also by the number of such a thread (Linux 6.9). -1 with errno set. */
 int procfs_pidfd(pid_t pid);
 
+/* A duplicate here of a descriptor of a task; needs ptrace access. -1 with f set. */
+int procfs_fetch(pid_t pid, int fd, struct fault *f);
+
 /*
  * The inode numbers of a task's namespaces, named by proc_namespace_names. 0 where this kernel
  * has none of the kind.

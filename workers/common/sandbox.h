@@ -5,6 +5,7 @@
 #ifndef STASIS_SANDBOX_H
 #define STASIS_SANDBOX_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <sys/capability.h>
@@ -13,8 +14,9 @@
 
 /*
  * Keep only those of the given capabilities that the process has, give up the rest for good (also
- * through exec), and deny by seccomp the system calls that no worker has a use for.
+ * through exec), and deny by seccomp the system calls that no worker has a use for. hosts: programs and tracing
+ * are allowed.
  */
-int sandbox_enter(const cap_value_t *caps, size_t ncaps, struct fault *f);
+int sandbox_enter(const cap_value_t *caps, size_t ncaps, bool hosts, struct fault *f);
 
 #endif

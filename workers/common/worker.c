@@ -201,7 +201,7 @@ static int confine(struct worker *w, struct fault *f)
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGINT, SIG_IGN);	/* a terminal's ^C is the coordinator's to handle */
 	signal(SIGQUIT, SIG_IGN);
-	return sandbox_enter(w->caps, w->ncaps, f);
+	return sandbox_enter(w->caps, w->ncaps, w->hosts, f);
 }
 
 /* The process at the other end of a connected unix socket. */

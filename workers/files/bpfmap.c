@@ -420,6 +420,7 @@ const struct file_type bpfmap_type = {
 const struct file_type bpf_other_row = {
 	.name = "bpf object",
 	.match = match_other,
+	.device = true,
 	.refuse = "bpf programs, links and type descriptions cannot be read back from the kernel:"
 		  " detach and close it",
 };

@@ -14,6 +14,7 @@
 #include <errno.h>
 
 #include "proto/control/util.h"
+#include "workers/files/device.h"
 #include "workers/files/epoll.h"
 #include "workers/files/facts.h"
 #include "workers/files/files.h"
@@ -32,7 +33,9 @@ static void glance_at(struct files *fs, const struct facts *x, FilesPreflightDon
 	const struct file_type *t = type_of_facts(x);
 	struct fault why = { 0 };
 
-	if (t->refuse)
+	if (t->device)
+		device_name(fs, t, x);
+	else if (t->refuse)
 		type_refuse(t, x, &why);
 	else if (t->preflight)
 		t->preflight(fs, x, &why);
@@ -133,14 +136,18 @@ int fdtable_preflight(struct files *fs, pid_t pid, FilesPreflightDone *out, stru
 	return glance_at_all(fs, &p, out, f);
 }
 
-/* A file not seen before. */
-static int collect_file(struct files *fs, struct probe *p, struct fault *f)
+/* A file not seen before. flying: it waits in a socket, where no gpu worker looks. */
+static int collect_file(struct files *fs, struct probe *p, bool flying, struct fault *f)
 {
 	const struct file_type *t;
 
 	if (probe_file(p, f) < 0)
 		return -1;
 	t = type_of_facts(&p->x);
+	if (t->device && !flying) {
+		identity_set_type(fs, p->x.id, device_type.type);
+		return device_dump(fs, t, &p->x, f);
+	}
 	if (t->refuse)
 		return type_refuse(t, &p->x, f);
 	identity_set_type(fs, p->x.id, t->type);
@@ -156,7 +163,7 @@ static int collect_fd(struct files *fs, struct probe *p, const DumpTask *task, i
 	if (probe_info(p, fd, look, f) < 0)
 		return -1;
 	is_new = identity_find(fs, &p->x, f);
-	if (is_new < 0 || (is_new && collect_file(fs, p, f) < 0) ||
+	if (is_new < 0 || (is_new && collect_file(fs, p, false, f) < 0) ||
 	    locks_note(fs, &p->x, task, p->info, f) < 0)
 		return -1;
 	epoll_note(fs, &p->x);
@@ -210,7 +217,7 @@ int fdtable_adopt(struct files *fs, const FilesAdopt *req, uint32_t *ids, struct
 		if (probe_info(&p, req->fd[i], NULL, f) < 0)
 			return -1;
 		r = identity_find(fs, &p.x, f);
-		if (r < 0 || (r && collect_file(fs, &p, f) < 0))
+		if (r < 0 || (r && collect_file(fs, &p, true, f) < 0))
 			return fault_prefix(f, "in flight in a socket");
 		ids[i] = p.x.id;
 	}

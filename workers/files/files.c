@@ -15,9 +15,11 @@
 #include <string.h>
 
 #include "proto/control/util.h"
+#include "workers/files/device.h"
 #include "workers/files/fdtable.h"
 #include "workers/files/fs.h"
 #include "workers/files/ghost.h"
+#include "workers/files/handed.h"
 #include "workers/files/identity.h"
 #include "workers/files/install.h"
 #include "workers/files/kept.h"
@@ -125,6 +127,7 @@ static int on_files_preflight(struct call *c, struct fault *f)
 	for (i = 0; i < req->n_pid && r == 0; i++)
 		r = preflight_task(fs, req->pid[i], done, f);
 	done->n_socket = socket_found(fs, &done->socket);
+	done->n_device = device_found(fs, &done->device);
 	if (r < 0) {
 		files_preflight_done__free_unpacked(done, NULL);
 		return -1;
@@ -156,6 +159,7 @@ static int on_files_survey(struct call *c, struct fault *f)
 		if (!req->task[i]->dead)
 			survey_task(fs, req->task[i], done);
 	done->n_socket = socket_found(fs, &done->socket);
+	done->n_device = device_found(fs, &done->device);
 	fs->collect = NULL;
 	end(fs, false);
 	(void)f;
@@ -202,6 +206,7 @@ static int on_files_collect(struct call *c, struct fault *f)
 	done = xcalloc(1, sizeof(*done));
 	files_collected__init(done);
 	done->n_socket = socket_found(fs, &done->socket);
+	done->n_device = device_found(fs, &done->device);
 	c->rep->body_case = REPLY__BODY_FILES_COLLECTED;
 	c->rep->files_collected = done;
 	return 0;
@@ -287,6 +292,7 @@ static int on_files_prepare(struct call *c, struct fault *f)
 	}
 	done->has_has_sockets = true;
 	done->has_sockets = socket_due(fs);
+	done->n_device = device_entries(fs, &done->device);
 	done->has_has_host_objects = true;
 	done->has_host_objects = mqueue_count(fs) || tun_count(fs) || revive_any(fs);
 	c->rep->body_case = REPLY__BODY_FILES_PREPARED;
@@ -322,9 +328,9 @@ static int on_files_install_mapped(struct call *c, struct fault *f)
 	return mapped_install(begin(c), req->want, req->n_want, f);
 }
 
-static int on_files_take_sockets(struct call *c, struct fault *f)
+static int on_files_take_made(struct call *c, struct fault *f)
 {
-	return socket_take(begin(c), c->req->files_take_sockets->made, f);
+	return handed_take(begin(c), c->req->files_take_made->made, f);
 }
 
 static int on_files_create(struct call *c, struct fault *f)
@@ -413,7 +419,7 @@ static const struct handler handlers[] = {
 	[REQUEST__BODY_FILES_INSTALL_MAPPED] = { STAGE__RESTORE, on_files_install_mapped },
 	[REQUEST__BODY_FILES_TAKE_MEMORY] = { STAGE__RESTORE, on_files_take_memory },
 	[REQUEST__BODY_FILES_CREATE] = { STAGE__RESTORE, on_files_create },
-	[REQUEST__BODY_FILES_TAKE_SOCKETS] = { STAGE__RESTORE, on_files_take_sockets },
+	[REQUEST__BODY_FILES_TAKE_MADE] = { STAGE__RESTORE, on_files_take_made },
 	[REQUEST__BODY_FILES_LEND] = { STAGE__RESTORE, on_files_lend },
 	[REQUEST__BODY_FILES_RESTORE] = { STAGE__RESTORE, on_files_restore },
 	[REQUEST__BODY_FILES_FINISH] = { STAGE__RELEASE, on_files_finish },

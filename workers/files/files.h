@@ -42,6 +42,7 @@ struct files {
 	struct epolls *epolls;		/* epoll.c */
 	struct watched *watched;	/* watched.c */
 	struct sockets *sockets;	/* socket.c */
+	struct devices *devices;	/* device.c */
 	struct irmap *irmap;		/* irmap.c */
 
 	/* restore */

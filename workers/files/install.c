@@ -13,7 +13,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 
 #include "proto/control/util.h"
 #include "workers/files/deliver.h"
@@ -45,14 +44,6 @@ int files_reopen(int fd, int flags, struct fault *f)
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
 	new = open(self, flags);
 	return new < 0 ? fault(f, errno, "open a file again") : new;
-}
-
-int files_fetch(pid_t pid, int fd, struct fault *f)
-{
-	AUTO_CLOSE int pidfd = syscall(SYS_pidfd_open, pid, 0);
-	int own = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
-
-	return own < 0 ? fault(f, errno, "fetch descriptor %d of task %d", fd, pid) : own;
 }
 
 /* Creation */

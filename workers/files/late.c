@@ -18,6 +18,7 @@
 #include <sys/syscall.h>
 
 #include "proto/control/util.h"
+#include "workers/common/procfs.h"
 #include "workers/common/gate_client.h"
 #include "workers/files/files.h"
 #include "workers/files/prepare.h"
@@ -72,7 +73,7 @@ static int finish_one(struct files *fs, struct file *file, struct fault *f)
 		if (open_there(fs, t->gate, file, file->users[i].entry, f) < 0)
 			return -1;
 		auto_close(&file->fd);
-		file->fd = files_fetch(t->pid, file->users[i].entry->fd, f);
+		file->fd = procfs_fetch(t->pid, file->users[i].entry->fd, f);
 		if (file->fd < 0)
 			return -1;
 	}

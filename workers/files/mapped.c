@@ -16,6 +16,7 @@
 
 #include "proto/control/util.h"
 #include "workers/files/deliver.h"
+#include "workers/files/device.h"
 #include "workers/files/facts.h"
 #include "workers/files/files.h"
 #include "workers/files/memfd.h"
@@ -37,6 +38,8 @@ static int dump_one(struct files *fs, struct probe *p, const MappedFile *m, stru
 	if (probe_path(p, FACTS_MAPPED, name, f) < 0)
 		return -1;
 	p->x.id = m->id;
+	if (m->device)
+		return device_dump_mapped(fs, &p->x, m->flags, f);
 	t = type_of_facts(&p->x);
 	if (t == &memfd_type)
 		return memfd_dump_mapped(fs, &p->x, m, f);

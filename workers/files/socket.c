@@ -5,7 +5,7 @@
  * Dump:     each open socket is named to the net worker, which writes its entry.
  * Restore:  net makes them; they become files with what is in their place here.
  *
- * Rights:   ptrace access to the net worker (pidfd_getfd).
+ * Rights:   none.
  * Holds:    dump: the sockets found.
  */
 #include "workers/files/socket.h"
@@ -13,10 +13,10 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 
 #include "proto/control/util.h"
 #include "workers/files/files.h"
+#include "workers/files/handed.h"
 #include "workers/files/prepare.h"
 
 struct sockets {
@@ -130,48 +130,14 @@ bool socket_is(const struct file_type *t)
 	return t->dump == dump_socket;
 }
 
-/* The descriptor comes with FilesTakeSockets. */
-static enum created create_socket(struct files *fs, struct file *file, struct fault *f)
-{
-	(void)fs;
-	(void)f;
-	return file->fd >= 0 ? CREATED : CREATE_LATER;
-}
-
 bool socket_due(const struct files *fs)
 {
 	const struct restore *r = fs->restore;
 	size_t i = 0;
 
-	while (i < r->nfiles && r->file[i].type->create != create_socket)
+	while (i < r->nfiles && !socket_is(r->file[i].type))
 		i++;
 	return i < r->nfiles;
-}
-
-int socket_take(struct files *fs, const MadeFiles *made, struct fault *f)
-{
-	AUTO_CLOSE int pidfd = syscall(SYS_pidfd_open, made->pid, 0);
-	struct file *file;
-	size_t i;
-
-	if (pidfd < 0)
-		return fault(f, errno, "open the net worker (%u)", made->pid);
-	if (!fs->restore || made->n_id != made->n_fd)
-		return fault(f, -EPROTO, "untimely or damaged list of sockets");
-	for (i = 0; i < made->n_id; i++) {
-		file = files_find(fs, made->id[i]);
-		if (!file || file->type->create != create_socket || file->fd >= 0)
-			return fault(f, -EPROTO, "file %u is no socket that is due", made->id[i]);
-		if (!file->nusers)
-			continue;
-		if ((int)made->fd[i] < 0)
-			return fault(f, -EBADMSG, "files.img: socket %u is one outside the tree, but a "
-				     "task has it", file->id);
-		file->fd = syscall(SYS_pidfd_getfd, pidfd, made->fd[i], 0);
-		if (file->fd < 0)
-			return fault(f, errno, "take socket %u from the net worker", file->id);
-	}
-	return 0;
 }
 
 static const FownEntry *socket_fown(struct files *fs, const struct file *file)
@@ -208,7 +174,7 @@ const struct file_type unix_socket_type = {
 	.match = match_unix,
 	.dump = dump_socket,
 	.check = check_socket,
-	.create = create_socket,
+	.create = handed_create,
 	.fown = socket_fown,
 	.end = end_sockets,
 };
@@ -219,7 +185,7 @@ const struct file_type inet_socket_type = {
 	.match = match_inet,
 	.dump = dump_socket,
 	.check = check_socket,
-	.create = create_socket,
+	.create = handed_create,
 	.fown = socket_fown,
 };
 
@@ -229,7 +195,7 @@ const struct file_type packet_socket_type = {
 	.match = match_packet,
 	.dump = dump_socket,
 	.check = check_socket,
-	.create = create_socket,
+	.create = handed_create,
 	.fown = socket_fown,
 };
 
@@ -239,6 +205,6 @@ const struct file_type netlink_socket_type = {
 	.match = match_netlink,
 	.dump = dump_socket,
 	.check = check_socket,
-	.create = create_socket,
+	.create = handed_create,
 	.fown = socket_fown,
 };

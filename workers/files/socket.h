@@ -21,7 +21,5 @@ size_t socket_found(struct files *fs, SocketRef ***list);
 
 /* Restore: are there sockets in files.img? */
 bool socket_due(const struct files *fs);
-/* Restore: take duplicates of the sockets that the net worker made. */
-int socket_take(struct files *fs, const MadeFiles *made, struct fault *f);
 
 #endif

@@ -15,6 +15,7 @@
 
 #include "proto/control/util.h"
 #include "workers/common/finding.h"
+#include "workers/files/device.h"
 #include "workers/files/facts.h"
 #include "workers/files/files.h"
 #include "workers/files/locks.h"
@@ -69,6 +70,10 @@ static void survey_fd(struct files *fs, struct probe *p, const DumpTask *task, i
 	t = type_of_facts(&p->x);
 	if (socket_is(t)) {
 		t->dump(fs, &p->x, &why);	/* names it for the net worker */
+		return;
+	}
+	if (t->device) {
+		device_name(fs, t, &p->x);	/* for the gpu worker */
 		return;
 	}
 	judge(fs, t, &p->x, &why);

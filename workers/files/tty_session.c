@@ -143,7 +143,7 @@ int tty_session_open(struct files *fs, uint32_t sid, const char *path, int flags
 	batch_end(take_ptr(&b));
 	if (there < 0)
 		return fault(f, -there, "open %s in task %u", path, sid);
-	here = files_fetch(sid, there, f);
+	here = procfs_fetch(sid, there, f);
 	if (close_there(g, there, f) < 0) {
 		auto_close(&here);
 		return -1;

@@ -13,6 +13,7 @@
 
 #include "workers/files/anon.h"
 #include "workers/files/bpfmap.h"
+#include "workers/files/device.h"
 #include "workers/files/epoll.h"
 #include "workers/files/eventfd.h"
 #include "workers/files/fanotify.h"
@@ -91,6 +92,7 @@ static const struct file_type socket_row = {
 static const struct file_type io_uring_row = {
 	.name = "ring of io_uring",
 	.match = match_io_uring,
+	.device = true,
 	.refuse = "requests in flight are the kernel's alone and cannot be dumped: let the program do"
 		  " without (most fall back when sysctl kernel.io_uring_disabled is 2)",
 };
@@ -98,6 +100,7 @@ static const struct file_type io_uring_row = {
 static const struct file_type userfaultfd_row = {
 	.name = "userfaultfd",
 	.match = match_userfaultfd,
+	.device = true,
 	.refuse = "page faults that wait for an answer cannot be dumped: dump before the program opens"
 		  " it or after it has closed it",
 };
@@ -105,18 +108,21 @@ static const struct file_type userfaultfd_row = {
 static const struct file_type perf_row = {
 	.name = "performance counter (perf_event_open)",
 	.match = match_perf,
+	.device = true,
 	.refuse = "counts of the hardware cannot be set again: end the measurement first",
 };
 
 static const struct file_type anonymous_row = {
 	.name = "descriptor of a kernel service",
 	.match = match_anonymous,
+	.device = true,
 	.refuse = "descriptors of this service cannot be dumped yet: dump before the program opens it",
 };
 
 static const struct file_type memory_row = {
 	.name = "file of memory",
 	.match = match_memory,
+	.device = true,
 	.refuse = "memory of devices or of System V cannot be dumped as a file"
 		  " yet: dump before the program opens it",
 };
@@ -131,12 +137,14 @@ static const struct file_type secret_row = {
 static const struct file_type device_row = {
 	.name = "device",
 	.match = match_device,
+	.device = true,
 	.refuse = "the state of this device is not known: close it, or take it away with a plugin",
 };
 
 static const struct file_type unknown_row = {
 	.name = "file of unknown type",
 	.match = match_any,
+	.device = true,
 	.refuse = "its type is not known: close it",
 };
 
@@ -171,6 +179,7 @@ const struct file_type *const file_types[] = {
 	&tun_type,
 	&tty_type,
 	&nsfile_type,
+	&device_type,
 	&device_row,
 	&unknown_row,
 	NULL

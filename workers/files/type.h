@@ -84,6 +84,8 @@ struct file_type {
 	bool (*match)(const struct facts *x);
 	/* Why such a file cannot be dumped and what to do about it. NULL: it can. */
 	const char *refuse;
+	/* A row that refuses: but a driver of the gpu worker, or a plugin, may take such a file (device.h). */
+	bool device;
 	/* What a dump and a restore do with such a file, for "stasis check PID". NULL: create it again. */
 	const char *deed;
 	/* dump() but for the entry it writes changes nothing: a survey calls it on running tasks. */
@@ -106,7 +108,7 @@ struct file_type {
 	 * Make it: file->fd here in the worker with flags and position set (the owner, fown, is
 	 * set later by the caller: see files_fown). Not called for a file without users.
 	 * All tasks exist and their gates are open (files_gate), so system calls that must come
-	 * from one task are made through it and the result is fetched (files_fetch).
+	 * from one task are made through it and the result is fetched (procfs_fetch).
 	 * CREATE_LATER when something it needs (another file's fd) is not there
 	 * yet: called again after the others had their turn.
 	 */
@@ -156,8 +158,6 @@ struct gate *files_gate(struct files *fs, pid_t pid);
  */
 int files_spare_fd(struct files *fs, pid_t pid);
 #define FILES_SPARE 8
-/* A duplicate here of descriptor fd of a task that we restore. -1 with f set. */
-int files_fetch(pid_t pid, int fd, struct fault *f);
 /* Open the file again through /proc/self/fd: another struct file of the same object. */
 int files_reopen(int fd, int flags, struct fault *f);
 /* The status flags that can be changed, and making those of fd the ones in flags. */

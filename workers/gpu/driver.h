@@ -59,6 +59,9 @@ struct driver_ops {
 	enum hook_answer (*dump_file)(struct driver *d, const DeviceFile *file, int fd, struct fault *f);	/* 2 */
 	enum hook_answer (*dump_late)(struct driver *d, pid_t root, struct fault *f);	/* 14; all drivers are asked */
 	enum hook_answer (*dump_unix)(struct driver *d, int fd, uint32_t id, struct fault *f);		/* 0 */
+	/* Nothing asks for these and restore_mount yet: they belong to namespaces, which are not dumped. */
+	enum hook_answer (*dump_mount)(struct driver *d, const char *mountpoint, uint32_t id, struct fault *f);	/* 4 */
+	enum hook_answer (*dump_link)(struct driver *d, int index, int type, const char *kind, struct fault *f); /* 6 */
 
 	/* ---- restore ---- */
 	/*
@@ -67,7 +70,10 @@ struct driver_ops {
 	 */
 	enum hook_answer (*prepare)(struct driver *d, const GpuPrepare *req, struct fault *f);
 	enum hook_answer (*forked)(struct driver *d, struct fault *f);			/* 12; all are asked */
-	/* *fd is the caller's. */
+	/*
+	 * *fd is the caller's. While gpu_memory_built is false mem is at work in the tasks: what needs their
+	 * memory, or their gates for longer than a moment, answers HOOK_RETRY.
+	 */
 	enum hook_answer (*restore_file)(struct driver *d, uint32_t id, int *fd, struct fault *f);	/* 3 */
 	/* *fd >= 0: map that file (the caller's), else map->path opened by the task. */
 	enum hook_answer (*update_map)(struct driver *d, const DeviceMap *map, uint64_t *offset, int *fd,
@@ -76,6 +82,8 @@ struct driver_ops {
 	int (*barrier)(struct driver *d, struct fault *f);
 	enum hook_answer (*resume)(struct driver *d, pid_t pid, struct fault *f);	/* 9 */
 	enum hook_answer (*restore_unix)(struct driver *d, uint32_t id, int *fd, struct fault *f);	/* 1 */
+	enum hook_answer (*restore_mount)(struct driver *d, uint32_t id, const char *mountpoint,
+					  const char *old_root, bool *is_file, struct fault *f);	/* 5 */
 };
 
 struct driver {
@@ -94,6 +102,8 @@ const Options *gpu_opts(const struct gpu *g);
 struct gate *gpu_gate(struct gpu *g, pid_t pid);
 /* The first of 8 descriptor numbers which that task uses for nothing else now. -1: not known. */
 int gpu_spare_fd(struct gpu *g, pid_t pid);
+/* restore: have the tasks the memory that they will have? */
+bool gpu_memory_built(const struct gpu *g);
 /* The store of descriptors that importers in any process get by number: fdstore.h. */
 struct fdstore;
 struct fdstore *gpu_fdstore(struct gpu *g);

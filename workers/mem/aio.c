@@ -74,7 +74,7 @@ static int read_ring(const struct space *s, const VmaEntry *e, struct aio_rings 
 	return 0;
 }
 
-int aio_read(const struct space *s, struct aio_rings *rings, struct fault *f)
+int aio_read_rings(const struct space *s, struct aio_rings *rings, struct fault *f)
 {
 	size_t i, n = 0;
 

@@ -16,7 +16,7 @@ struct aio_rings {
 	size_t n;
 };
 
-int aio_read(const struct space *s, struct aio_rings *rings, struct fault *f);
+int aio_read_rings(const struct space *s, struct aio_rings *rings, struct fault *f);
 /* The pages are read: a fault when a request was completed meanwhile. */
 int aio_unchanged(const struct space *s, const struct aio_rings *rings, struct fault *f);
 void aio_free(struct aio_rings *rings);

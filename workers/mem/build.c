@@ -173,7 +173,8 @@ static void plan_map(struct build *b, size_t i, uint64_t start, uint64_t end)
 	bool code = vma_is(e, VMA_FILE_PRIVATE) && (e->prot & PROT_EXEC) && prot != e->prot;
 	int fd = -1;
 
-	if (vma_is_ring(e) || vma_is_socket(e))	/* keeps the place until aio_make, or for net */
+	/* Keeps the place until aio_make, or for net or gpu. */
+	if (vma_is_ring(e) || vma_is_socket(e) || vma_is_device(e))
 		flags = MAP_PRIVATE | MAP_ANONYMOUS;
 	if (b->t->slot[i] >= 0)
 		fd = b->first_fd + b->t->slot[i];

@@ -26,6 +26,7 @@
 #include "proto/control/util.h"
 #include "workers/common/hugetlb.h"
 #include "workers/common/procfs.h"
+#include "workers/mem/device_maps.h"
 #include "workers/mem/maps.h"
 #include "workers/mem/vma.h"
 
@@ -76,6 +77,8 @@ void space_free(struct space *s)
 
 #define RING_NAME "/[aio]"		/* of io_setup */
 #define SOCKET_NAME "socket:["
+#define DMABUF_NAME "/dmabuf:"
+#define DEVICE_WHAT "the memory of a device, which only a plugin could dump"
 
 static int refuse(const struct view *v, const struct map *m, struct fault *f, const char *what)
 {
@@ -113,8 +116,8 @@ static int check_flags(const struct view *v, const struct map *m, struct fault *
 	if (m->flags & MAPF_SYNC)
 		return refuse(v, m, f,
 			      "mapped with MAP_SYNC (persistent memory), which cannot be dumped");
-	if ((m->flags & MAPF_IO) && !is_special(m))
-		return refuse(v, m, f, "the memory of a device, which only a plugin could dump");
+	if ((m->flags & MAPF_IO) && !is_special(m) && !m->ino && !m->dev)
+		return refuse(v, m, f, DEVICE_WHAT);
 	return 0;
 }
 
@@ -176,19 +179,29 @@ static int link_flags(const struct view *v, const char *link, uint32_t *flags, s
 	return 0;
 }
 
-static int check_file(const struct view *v, const struct map *m, const char *link, struct fault *f)
+/*
+ * Is it the memory of a device, or of something else that only a driver can know? Then *why receives the fault that the
+ * dump ends with when none does.
+ */
+static int judge_file(const struct view *v, const struct map *m, const char *link, struct fault *why,
+		      struct fault *f)
 {
 	struct stat st;
 
+	if (starts_with(m->name, DMABUF_NAME) || ((m->flags & MAPF_IO) && (m->ino || m->dev))) {
+		refuse(v, m, why, DEVICE_WHAT);
+		return 0;
+	}
 	if (fstatat(v->map_files, link, &st, 0) < 0)
 		return fault(f, errno, "task %d: look at the file %s mapped at %" PRIx64, v->s->pid,
 			     m->name, m->start);
 	if (S_ISREG(st.st_mode) || (S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 5)))
 		return 0;
 	if (S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode))
-		return refuse(v, m, f, "the memory of a device, which only a plugin could dump");
-	return refuse(v, m, f,
-		      "not a mapping of a regular file; which kernel object it is, is unknown");
+		refuse(v, m, why, DEVICE_WHAT);
+	else
+		refuse(v, m, why, "not a mapping of a regular file; which kernel object it is, is unknown");
+	return 0;
 }
 
 /* What cannot be dumped and is known by its name. */
@@ -202,6 +215,32 @@ static int check_name(const struct view *v, const struct map *m, struct fault *f
 			      "cannot be dumped; end the measurement");
 	if (starts_with(m->name, "anon_inode:"))
 		return refuse(v, m, f, "the ring of a kernel object that cannot be dumped");
+	return 0;
+}
+
+/* Memory of a device whose file is known to be one. */
+static void take_device(struct view *v, const struct map *m, VmaEntry *e)
+{
+	struct fault why = { 0 };
+
+	refuse(v, m, &why, DEVICE_WHAT);
+	e->status |= VMA_PLUGIN;
+	device_maps_add(v->all, v->s->pid, m, why.text);
+}
+
+/* A file that is seen for the first time. */
+static int classify_device(struct view *v, const struct map *m, VmaEntry *e, const char *link,
+			   struct fault *f)
+{
+	struct fault why = { 0 };
+
+	if (judge_file(v, m, link, &why, f) < 0)
+		return -1;
+	if (!why.code)
+		return 0;
+	v->all->mapped.file[e->shmid - MAPPED_ID_FIRST].device = true;
+	e->status |= VMA_PLUGIN;
+	device_maps_add(v->all, v->s->pid, m, why.text);
 	return 0;
 }
 
@@ -231,8 +270,10 @@ static int classify_file(struct view *v, const struct map *m, VmaEntry *e, struc
 	e->has_fdflags = true;
 	e->fdflags = file.flags;
 	e->shmid = mapped_id(&v->all->mapped, &file);
-	if (v->all->mapped.n > known && check_file(v, m, link, f) < 0)
-		return -1;
+	if (v->all->mapped.n > known)
+		return classify_device(v, m, e, link, f);
+	if (v->all->mapped.file[e->shmid - MAPPED_ID_FIRST].device)
+		take_device(v, m, e);
 	return 0;
 }
 
@@ -482,6 +523,7 @@ static int preflight_map(struct view *v, const struct map *m, struct fault *f)
 {
 	struct mapped file = { .dev = m->dev, .ino = m->ino, .name = (char *)m->name };
 	size_t known = v->all->mapped.n;
+	struct fault why = { 0 };
 	char link[40];
 
 	if ((!m->ino && !m->dev) || m->dev == v->all->shmem_dev ||
@@ -493,7 +535,11 @@ static int preflight_map(struct view *v, const struct map *m, struct fault *f)
 	if (v->all->mapped.n == known)
 		return 0;
 	snprintf(link, sizeof(link), "%" PRIx64 "-%" PRIx64, m->start, m->end);
-	return check_file(v, m, link, f);
+	if (judge_file(v, m, link, &why, f) < 0)
+		return -1;
+	if (why.code)
+		device_maps_add(v->all, v->s->pid, m, why.text);
+	return 0;
 }
 
 int collect_preflight(pid_t pid, struct collection *all, struct fault *f)

@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "proto/control/control.pb-c.h"
 #include "proto/control/fault.h"
 #include "proto/images/memory.pb-c.h"
 #include "workers/mem/mapped.h"
@@ -39,6 +40,8 @@ struct collection {
 	struct shmems segments;		/* of System V */
 	bool allow_uprobes, uprobes;	/* may be left out; were */
 	bool sockets;			/* some are mapped */
+	DeviceMap **device;		/* memory of devices: device_maps.h */
+	size_t ndevices, devices_cap;
 	dev_t shmem_dev;		/* where all shared memory without a name lives; 0: not known */
 };
 

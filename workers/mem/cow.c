@@ -32,6 +32,7 @@ static bool is_heir(const VmaEntry *c, const VmaEntry *p)
 {
 	if (vma_is_special(c) || vma_is_special(p) || vma_is_ring(c) || vma_is_ring(p) ||
 	    vma_is_sysv(c) || vma_is_sysv(p) || vma_is_socket(c) || vma_is_socket(p) ||
+	    vma_is_device(c) || vma_is_device(p) ||
 	    (c->flags & MAP_DROPPABLE))
 		return false;
 	if (((c->flags ^ p->flags) & SAME_FLAGS) || ((c->status ^ p->status) & SAME_STATUS))

@@ -25,6 +25,7 @@
 #include "workers/common/log.h"
 #include "workers/mem/aio.h"
 #include "workers/mem/collect.h"
+#include "workers/mem/device_maps.h"
 #include "workers/mem/lanes.h"
 #include "workers/mem/pagescan.h"
 #include "workers/mem/semaphores.h"
@@ -56,6 +57,7 @@ void dump_free(struct dump *d)
 	mapped_free(&d->all.mapped);
 	shmems_free(&d->all.shmems);
 	shmems_free(&d->all.segments);
+	device_maps_free(&d->all);
 	free(d);
 }
 
@@ -76,6 +78,7 @@ static void report_mapped(const struct mapped_files *all, MemCollected *out)
 		m->start = all->file[i].start;
 		m->end = all->file[i].end;
 		m->flags = all->file[i].flags;
+		m->has_device = m->device = all->file[i].device;
 		out->mapped[out->n_mapped++] = m;
 	}
 }
@@ -168,6 +171,7 @@ int on_mem_collect(struct call *c, struct fault *f)
 	report_mapped(&d->all.mapped, c->rep->mem_collected);
 	report_tasks(d, c->rep->mem_collected);
 	c->rep->mem_collected->has_uprobes = c->rep->mem_collected->uprobes = d->all.uprobes;
+	c->rep->mem_collected->n_device = device_maps_take(&d->all, &c->rep->mem_collected->device);
 	for (i = 0; d->all.sockets && i < d->n; i++)
 		sockets_report(&d->space[i], c->rep->mem_collected);
 	return 0;
@@ -413,7 +417,7 @@ static int write_space(struct space *s, const MemTaskState *state, struct page_w
 	struct runs runs = { 0 };
 	struct stacks st = { 0 };
 	struct aio_rings rings;
-	int r = aio_read(s, &rings, f) < 0 ? -1 : pagescan(s->pid, &ex, f);
+	int r = aio_read_rings(s, &rings, f) < 0 ? -1 : pagescan(s->pid, &ex, f);
 
 	if (r == 0) {
 		stacks_init(&st, state);

@@ -5,6 +5,7 @@
 #ifndef STASIS_MEM_MAPPED_H
 #define STASIS_MEM_MAPPED_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -16,6 +17,7 @@ struct mapped {
 	uint32_t flags;			/* O_RDONLY, O_WRONLY or O_RDWR */
 	pid_t pid;			/* where it was seen first */
 	uint64_t start, end;		/* of that mapping; 0: the executable */
+	bool device;			/* its memory is one */
 };
 
 struct mapped_files {

@@ -20,6 +20,7 @@
 #include "workers/common/log.h"
 #include "workers/mem/build.h"
 #include "workers/mem/cow.h"
+#include "workers/mem/device_maps.h"
 #include "workers/mem/gaps.h"
 #include "workers/mem/lanes.h"
 #include "workers/mem/last.h"
@@ -195,6 +196,7 @@ int on_mem_prepare(struct call *c, struct fault *f)
 	for (i = 0; i < r->n; i++) {
 		report_needs(r->target[i], out);
 		sockets_places(r->target[i], out);
+		device_maps_places(r->target[i], out);
 	}
 	c->rep->body_case = REPLY__BODY_MEM_PREPARED;
 	c->rep->mem_prepared = out;

@@ -139,7 +139,8 @@ void settle_plan(struct plan *p, const struct target *t)
 	size_t i;
 
 	for (i = 0; i < t->n; i++) {
-		if ((vma_is_special(t->vma[i]) && !t->redirect) || vma_is_socket(t->vma[i]))
+		if ((vma_is_special(t->vma[i]) && !t->redirect) || vma_is_socket(t->vma[i]) ||
+		    vma_is_device(t->vma[i]))
 			continue;
 		plan_protection(p, t, i);
 		if (vma_is_special(t->vma[i]))

@@ -17,6 +17,7 @@
 #include "proto/control/util.h"
 #include "workers/common/finding.h"
 #include "workers/mem/collect.h"
+#include "workers/mem/device_maps.h"
 #include "workers/mem/vma.h"
 
 int on_mem_preflight(struct call *c, struct fault *f)
@@ -36,6 +37,8 @@ int on_mem_preflight(struct call *c, struct fault *f)
 		done->obstacle[done->n_obstacle++] = xstrdup(f->text);
 		*f = (struct fault){ 0 };
 	}
+	done->n_device = device_maps_take(&all, &done->device);
+	device_maps_free(&all);
 	mapped_free(&all.mapped);
 	return 0;
 }
@@ -45,6 +48,7 @@ static const struct sort {
 	uint32_t status;
 	const char *name, *deed;
 } sorts[] = {
+	{ VMA_PLUGIN, "memory of devices", "left to drivers and plugins" },
 	{ VMA_GUARD, "guard regions", "installed again" },
 	{ VMA_VDSO, "vDSO", "moved to where it was, or calls are redirected" },
 	{ VMA_VVAR, "data of the vDSO", "moved to where it was" },
@@ -113,6 +117,8 @@ int on_mem_survey(struct call *c, struct fault *f)
 	surveyed__init(done);
 	for (i = 0; i < req->n_pid; i++)
 		survey_space(req->pid[i], &all, done);
+	done->n_device = device_maps_take(&all, &done->device);
+	device_maps_free(&all);
 	mapped_free(&all.mapped);
 	shmems_free(&all.shmems);
 	shmems_free(&all.segments);

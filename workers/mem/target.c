@@ -31,14 +31,13 @@
 		    (1ull << MADV_NOHUGEPAGE) | (1ull << MADV_WIPEONFORK))
 #define KINDS (VMA_FILE_PRIVATE | VMA_FILE_SHARED | VMA_ANON_SHARED | VMA_ANON_PRIVATE)
 #define KNOWN_STATUS (VMA_REGULAR | VMA_STACK | VMA_VDSO | VMA_HEAP | KINDS | VMA_VVAR | \
-		      VMA_MEMFD | VMA_SYSVIPC)
+		      VMA_MEMFD | VMA_SYSVIPC | VMA_PLUGIN)
 
 static const struct {
 	uint32_t status;
 	const char *what;
 } refused[] = {
 	{ VMA_SHADOW_STACK, "a shadow stack" },
-	{ VMA_PLUGIN, "the memory of a device" },
 };
 
 static int bad(const struct target *t, const VmaEntry *e, struct fault *f, const char *what)
@@ -81,6 +80,8 @@ static int check_kind(const struct target *t, const VmaEntry *e, struct fault *f
 		return bad(t, e, f, "a System V segment must be shared, and have an id");
 	if (kind != VMA_ANON_PRIVATE && ((!e->shmid && !vma_is_sysv(e)) || e->shmid > UINT32_MAX))
 		return bad(t, e, f, "shmid is out of range");
+	if ((e->status & VMA_PLUGIN) && (anonymous || (e->status & VMA_MEMFD)))
+		return bad(t, e, f, "memory of a device must be that of a file");
 	if ((e->status & VMA_MEMFD) && anonymous)
 		return bad(t, e, f, "status says both a memfd and anonymous");
 	if (vma_is_special(e) && kind != VMA_ANON_PRIVATE)
@@ -250,7 +251,7 @@ static uint32_t need_file(struct target *t, uint32_t id, uint32_t flags)
 }
 
 /* Old images do not say how a file was opened: as little as the mapping needs, then. */
-static uint32_t open_flags(const VmaEntry *e)
+uint32_t target_open_flags(const VmaEntry *e)
 {
 	if (e->has_fdflags)
 		return e->fdflags == O_WRONLY ? O_RDWR : e->fdflags;
@@ -264,7 +265,7 @@ static void list_files(struct target *t)
 	t->slot = xcalloc(t->n, sizeof(*t->slot));
 	for (i = 0; i < t->n; i++)
 		t->slot[i] = vma_is_file(t->vma[i])
-				     ? (int)need_file(t, t->vma[i]->shmid, open_flags(t->vma[i]))
+				     ? (int)need_file(t, t->vma[i]->shmid, target_open_flags(t->vma[i]))
 				     : -1;
 	t->exe_slot = need_file(t, t->mm->exe_file_id, O_RDONLY);
 }

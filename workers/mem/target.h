@@ -89,4 +89,7 @@ int pagemap_load(int image_dir, int type, uint64_t id, struct stored_list *out,
 		 struct pages_image *pages, struct fault *f);
 void pages_image_close(struct pages_image *p);
 
+/* How the file of a mapping is to be opened. */
+uint32_t target_open_flags(const VmaEntry *e);
+
 #endif

@@ -60,7 +60,7 @@ static inline bool vma_is(const VmaEntry *e, uint32_t status)
 static inline bool vma_is_private(const VmaEntry *e)
 {
 	return vma_is(e, VMA_REGULAR) && (e->status & (VMA_ANON_PRIVATE | VMA_FILE_PRIVATE)) &&
-	       e->start < USER_END;
+	       !(e->status & VMA_PLUGIN) && e->start < USER_END;
 }
 
 /* A System V segment; its shmid is the segment's id. */
@@ -75,10 +75,17 @@ static inline bool vma_is_shmem(const VmaEntry *e)
 	return vma_is(e, VMA_ANON_SHARED) && !vma_is_sysv(e);
 }
 
-/* Refers to a file by its shmid. */
+/* Memory of a device, which gpu maps. Its shmid is that of a file all the same. */
+static inline bool vma_is_device(const VmaEntry *e)
+{
+	return vma_is(e, VMA_REGULAR | VMA_PLUGIN);
+}
+
+/* Refers by its shmid to a file that is mapped here. */
 static inline bool vma_is_file(const VmaEntry *e)
 {
-	return vma_is(e, VMA_REGULAR) && (e->status & (VMA_FILE_PRIVATE | VMA_FILE_SHARED));
+	return vma_is(e, VMA_REGULAR) && (e->status & (VMA_FILE_PRIVATE | VMA_FILE_SHARED)) &&
+	       !(e->status & VMA_PLUGIN);
 }
 
 /* The ring of a context of asynchronous I/O: its pages are stored too. */

@@ -151,8 +151,6 @@ int net_file(struct net *net, uint32_t id);		/* borrowed; a socket's own too; -1
 struct gate *net_gate(struct net *net, pid_t pid);
 /* The first of 8 descriptor numbers in the task that are free for a moment during create(). */
 int net_spare_fd(struct net *net, pid_t pid);
-/* A duplicate here of descriptor fd of a task that we restore. -1 with f set. */
-int net_fetch(pid_t pid, int fd, struct fault *f);
 /* Make the status flags (O_NONBLOCK, O_ASYNC, ...) of fd those of flags. */
 int net_set_flags(int fd, uint32_t flags, struct fault *f);
 

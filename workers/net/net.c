@@ -11,12 +11,14 @@
 #include "workers/net/net.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "proto/control/util.h"
 #include "workers/common/finding.h"
+#include "workers/common/tasks.h"
 #include "workers/net/flights.h"
 #include "workers/net/guard.h"
 #include "workers/net/kind.h"
@@ -25,11 +27,12 @@
 #include "workers/net/options.h"
 #include "workers/net/packet_ring.h"
 #include "workers/net/sock.h"
-#include "workers/net/tasks.h"
 #include "workers/net/unix_restore.h"
 
 /* Entries of ours: above those of files and of mapped files (MAPPED_ID_FIRST). */
 #define NET_ID_FIRST 0xc0000000u
+
+#define SETFL_BITS (O_APPEND | O_ASYNC | O_NONBLOCK | O_DIRECT | O_NOATIME)
 
 static struct net state;
 
@@ -66,6 +69,30 @@ int net_write_entry(struct net *net, const FileEntry *e, struct fault *f)
 	return net->files_img ? image_write(net->files_img, &e->base, f) : -1;
 }
 
+struct gate *net_gate(struct net *net, pid_t pid)
+{
+	return tasks_gate(net->tasks, pid);
+}
+
+int net_spare_fd(struct net *net, pid_t pid)
+{
+	int spare = tasks_spare(net->tasks, pid);
+
+	if (spare < 0)
+		die("no task %d", pid);
+	return spare;
+}
+
+int net_set_flags(int fd, uint32_t flags, struct fault *f)
+{
+	int now = fcntl(fd, F_GETFL);
+	int want = (now & ~SETFL_BITS) | ((int)flags & SETFL_BITS);
+
+	if (now < 0 || (now != want && fcntl(fd, F_SETFL, want) < 0))
+		return fault(f, errno, "set flags %#x of a socket", flags);
+	return 0;
+}
+
 static struct net *begin(struct call *c)
 {
 	struct net *net = c->ctx;
@@ -86,7 +113,7 @@ static void end(struct net *net, bool run_on)
 	guard_end(net, run_on);
 	flights_end(net);
 	sock_end(net);
-	tasks_end(net);
+	tasks_free(take_ptr(&net->tasks));
 	auto_image(&net->files_img);
 	free(take_ptr(&net->run_id));
 	net->last_id = 0;
@@ -353,7 +380,7 @@ static int on_net_prepare(struct call *c, struct fault *f)
 
 	if (net->tasks)
 		return fault(f, -EPROTO, "a restore is prepared already");
-	tasks_learn(net, c->req->net_prepare);
+	net->tasks = tasks_new(c->req->net_prepare->task, c->req->net_prepare->n_task);
 	learn_lock(net, c->req->net_prepare);
 	if (read_files(net, f) < 0)
 		return -1;
@@ -376,7 +403,7 @@ static int on_gates(struct call *c, struct fault *f)
 
 	if (req->has_fd && worker_recv_fds(c->worker, &fd, 1, f) < 0)
 		return -1;
-	return tasks_gates(begin(c), req, fd, f);
+	return tasks_gates(begin(c)->tasks, req, fd, f);
 }
 
 /* Ask each socket not made yet once. Returns how many are left, *made how many succeeded; or -1. */
@@ -426,7 +453,7 @@ static int on_net_create(struct call *c, struct fault *f)
 
 	if (!net->tasks)
 		return fault(f, -EPROTO, "nothing is prepared to be restored");
-	if (tasks_spare(net, c->req->net_create, f) < 0 ||
+	if (tasks_set_spare(net->tasks, c->req->net_create->spare, c->req->net_create->n_spare, f) < 0 ||
 	    packet_ring_places(net, c->req->net_create->map, c->req->net_create->n_map, f) < 0 ||
 	    create_all(net, f) < 0)
 		return -1;

@@ -47,7 +47,7 @@ struct net {
 
 	/* restore */
 	int lock_method;		/* what locked the network (enum netlock_method); -1: nothing */
-	struct tasks *tasks;		/* tasks.c */
+	struct tasks *tasks;		/* workers/common/tasks.h */
 };
 
 const Options *net_opts(const struct net *net);
