@@ -194,6 +194,11 @@ size_t host_inventory(const struct host *h, const char *const **names)
 
 void host_inventory_add(struct host *h, const char *name)
 {
+	size_t i;
+
+	for (i = 0; i < h->ninventory; i++)
+		if (!strcmp(h->inventory[i], name))
+			return;
 	*(char **)grow(&h->inventory, h->ninventory++, &h->inventory_cap, sizeof(char *)) = xstrdup(name);
 }
 

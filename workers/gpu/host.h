@@ -48,6 +48,7 @@ const char *host_check_desc(const struct plugin_desc *d);
 
 /* dump: names plugins want to have at the restore. restore: those of the images nobody has claimed yet. */
 size_t host_inventory(const struct host *h, const char *const **names);
+/* Twice is once. */
 void host_inventory_add(struct host *h, const char *name);
 /* Remove the first name that begins like the n bytes of name; false: there is none. */
 bool host_inventory_take(struct host *h, const char *name, size_t n);
