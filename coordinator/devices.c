@@ -292,6 +292,28 @@ int devices_late(struct job *job, struct fault *f)
 	return 0;
 }
 
+int devices_dump_unix(struct job *job, uint32_t ino, int fd, bool *taken, struct fault *f)
+{
+	GpuUnixDump msg = GPU_UNIX_DUMP__INIT;
+	Request req = REQUEST__INIT;
+	Reply *rep;
+
+	*taken = false;
+	if (!takes_part(job))
+		return 0;
+	msg.id = ino;
+	req.body_case = REQUEST__BODY_GPU_UNIX_DUMP;
+	req.gpu_unix_dump = &msg;
+	if (crew_send(job->crew, ROLE_GPU, STAGE__COLLECT, &req, &fd, 1, f) < 0)
+		return -1;
+	rep = answer(job, REPLY__BODY__NOT_SET, f);
+	if (!rep)
+		return -1;
+	*taken = rep->status == STATUS__OK;
+	reply__free_unpacked(rep, NULL);
+	return 0;
+}
+
 void devices_end(struct job *job, int result)
 {
 	GpuEnd msg = GPU_END__INIT;
@@ -380,6 +402,22 @@ static int take_forked(struct job *job, struct fault *f)
 		return 0;
 	d->forked = false;
 	return crew_wait(job->crew, ROLE_GPU, NULL, f);
+}
+
+int devices_restore_unix(struct job *job, uint32_t ino, int *fd, struct fault *f)
+{
+	GpuUnixRestore msg = GPU_UNIX_RESTORE__INIT;
+	Request req = REQUEST__INIT;
+
+	if (!takes_part(job))
+		return fault(f, -ENOTSUP, "files.img: unix socket %u is one of a plugin: give the folder of that plugin "
+			     "with --libdir", ino);
+	msg.id = ino;
+	req.body_case = REQUEST__BODY_GPU_UNIX_RESTORE;
+	req.gpu_unix_restore = &msg;
+	if (take_forked(job, f) < 0 || crew_ask(job->crew, ROLE_GPU, STAGE__RESTORE, &req, NULL, f) < 0)
+		return -1;
+	return crew_recv_fds(job->crew, ROLE_GPU, fd, 1, f);
 }
 
 static int send_create(struct job *job, bool memory_built, struct fault *f)

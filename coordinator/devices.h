@@ -32,6 +32,9 @@ int devices_late(struct job *job, struct fault *f);
 /* The end of a dump (result 0: a good one) or of a restore that failed; plugins exit. Once. */
 void devices_end(struct job *job, int result);
 
+/* A unix socket, whose peer is outside the tree: descriptor fd of ours. *taken: a plugin knows the peer. */
+int devices_dump_unix(struct job *job, uint32_t ino, int fd, bool *taken, struct fault *f);
+
 /* ---- restore ---- */
 
 /*
@@ -51,6 +54,9 @@ int devices_pass(struct job *job, struct fault *f);
 
 /* Every task is stopped, agents are out: devices go on. A failure is one of the restore. */
 int devices_resume(struct job *job, struct fault *f);
+
+/* A unix socket that a plugin makes; *fd is the caller's. */
+int devices_restore_unix(struct job *job, uint32_t ino, int *fd, struct fault *f);
 
 void devices_free(struct job *job);
 

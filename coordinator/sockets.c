@@ -15,12 +15,14 @@
 
 #include "coordinator/births.h"
 #include "coordinator/crew.h"
+#include "coordinator/devices.h"
 #include "coordinator/iptables.h"
 #include "coordinator/kids.h"
 #include "coordinator/rebuild.h"
 #include "coordinator/seal.h"
 #include "proto/control/util.h"
 #include "workers/common/log.h"
+#include "workers/common/procfs.h"
 
 /* More than sockets that carry sockets can be nested (the kernel's limit is 4). */
 #define MAX_ROUNDS 16
@@ -113,10 +115,12 @@ static Reply *adopt(struct job *job, const NetCollected *c, struct fault *f)
 	return ask(job, ROLE_FILES, STAGE__COLLECT, &req, REPLY__BODY_FILES_ADOPTED, f);
 }
 
-/* The ids of everything that was in flight so far. */
+/* The ids of everything that was in flight so far, and what else net is to be told. */
 struct flown {
 	uint32_t *id;
 	size_t n, cap;
+	uint32_t *plugin;		/* inodes of sockets that a plugin has dumped */
+	size_t nplugin, plugin_cap;
 };
 
 static int note_ids(struct flown *all, const FilesAdopted *a, size_t due, struct fault *f)
@@ -127,6 +131,26 @@ static int note_ids(struct flown *all, const FilesAdopted *a, size_t due, struct
 		return wrong_answer(f);
 	for (i = 0; i < a->n_id; i++)
 		*(uint32_t *)grow(&all->id, all->n++, &all->cap, sizeof(*all->id)) = a->id[i];
+	return 0;
+}
+
+/* Ask plugins for sockets with a peer outside the tree. */
+static int ask_plugins(struct job *job, const NetCollected *c, struct flown *all, struct fault *f)
+{
+	size_t i;
+
+	if (!crew_has(job->crew, ROLE_GPU))
+		return 0;
+	for (i = 0; i < c->n_outside; i++) {
+		AUTO_CLOSE int fd = procfs_fetch(c->pid, c->outside[i]->fd, f);
+		bool taken;
+
+		if (fd < 0 || devices_dump_unix(job, c->outside[i]->ino, fd, &taken, f) < 0)
+			return -1;
+		if (taken)
+			*(uint32_t *)grow(&all->plugin, all->nplugin++, &all->plugin_cap, sizeof(uint32_t)) =
+				c->outside[i]->ino;
+	}
 	return 0;
 }
 
@@ -151,6 +175,8 @@ static int collect_all(struct job *job, const FilesCollected *found, struct flow
 			reply__free_unpacked(files, NULL);
 		r = net ? 0 : -1;
 	}
+	if (r == 0)
+		r = ask_plugins(job, net->net_collected, all, f);
 	if (net)
 		reply__free_unpacked(net, NULL);
 	return r;
@@ -165,6 +191,8 @@ static int write_all(struct job *job, const struct flown *all, const MemCollecte
 
 	msg.id = all->id;
 	msg.n_id = all->n;
+	msg.plugin = all->plugin;
+	msg.n_plugin = all->nplugin;
 	msg.mapped = memory->socket;
 	msg.n_mapped = memory->n_socket;
 	req.body_case = REQUEST__BODY_NET_WRITE;
@@ -192,6 +220,7 @@ int sockets_dump(struct job *job, const FilesCollected *found, const MemCollecte
 	if (r == 0)
 		r = write_all(job, &all, memory, f);
 	free(all.id);
+	free(all.plugin);
 	return r;
 }
 
@@ -296,22 +325,47 @@ size_t sockets_flying(const struct job *job, uint32_t **ids)
 	return rep ? rep->net_prepared->n_flying : 0;
 }
 
+/* Sockets that plugins make, in the order of ino; all are the caller's, whatever is returned. */
+static int make_by_plugins(struct job *job, const NetPrepared *p, int *fds, struct fault *f)
+{
+	size_t i;
+
+	for (i = 0; i < p->n_plugin; i++)
+		fds[i] = -1;
+	for (i = 0; i < p->n_plugin; i++)
+		if (devices_restore_unix(job, p->plugin[i], &fds[i], f) < 0)
+			return -1;
+	return 0;
+}
+
 int sockets_create(struct job *job, struct fault *f)
 {
 	AUTO_FREE SpareFd *spare = xcalloc(job->ntasks, sizeof(*spare));
 	AUTO_FREE SpareFd **list = xcalloc(job->ntasks, sizeof(*list));
+	const NetPrepared *prepared;
+	AUTO_FREE int *fds = NULL;
 	NetCreate msg = NET_CREATE__INIT;
 	Request req = REQUEST__INIT;
+	size_t i;
+	int r;
 
 	if (!births_of(job)->sockets)
 		return 0;
+	prepared = births_of(job)->sockets->net_prepared;
+	fds = xcalloc(prepared->n_plugin, sizeof(*fds));
 	msg.n_spare = rebuild_spare_fds(job, spare, list);
 	msg.spare = list;
 	msg.map = births_of(job)->prepared->mem_prepared->socket_map;
 	msg.n_map = births_of(job)->prepared->mem_prepared->n_socket_map;
 	req.body_case = REQUEST__BODY_NET_CREATE;
 	req.net_create = &msg;
-	return crew_send(job->crew, ROLE_NET, STAGE__RESTORE, &req, NULL, 0, f);
+	msg.nplugin = prepared->n_plugin;
+	r = make_by_plugins(job, prepared, fds, f);
+	if (r == 0)
+		r = crew_send(job->crew, ROLE_NET, STAGE__RESTORE, &req, fds, msg.nplugin, f);
+	for (i = 0; i < prepared->n_plugin; i++)
+		auto_close(&fds[i]);
+	return r;
 }
 
 static int give_sockets(struct job *job, struct fault *f)

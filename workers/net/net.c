@@ -27,6 +27,7 @@
 #include "workers/net/options.h"
 #include "workers/net/packet_ring.h"
 #include "workers/net/sock.h"
+#include "workers/net/unix.h"
 #include "workers/net/unix_restore.h"
 
 /* Entries of ours: above those of files and of mapped files (MAPPED_ID_FIRST). */
@@ -115,6 +116,9 @@ static void end(struct net *net, bool run_on)
 	sock_end(net);
 	tasks_free(take_ptr(&net->tasks));
 	auto_image(&net->files_img);
+	while (net->plugin && net->nplugin)
+		auto_close(&net->plugin[--net->nplugin]);
+	free(take_ptr(&net->plugin));
 	free(take_ptr(&net->run_id));
 	net->last_id = 0;
 }
@@ -254,6 +258,8 @@ static int on_net_collect(struct call *c, struct fault *f)
 	net_collected__init(done);
 	done->pid = getpid();
 	done->n_flying = flights_new(net, &done->flying);
+	if (!done->n_flying && net->unix_dump)
+		done->n_outside = unix_outside(net, &done->outside);
 	c->rep->body_case = REPLY__BODY_NET_COLLECTED;
 	c->rep->net_collected = done;
 	return 0;
@@ -281,6 +287,7 @@ static int on_net_write(struct call *c, struct fault *f)
 	struct net *net = begin(c);
 	NetWritten *done;
 
+	unix_taken(net, req->plugin, req->n_plugin);
 	if (flights_name(net, req->id, req->n_id, f) < 0 ||
 	    packet_ring_mapped(net, req->mapped, req->n_mapped, f) < 0 || write_all(net, f) < 0)
 		return -1;
@@ -391,6 +398,7 @@ static int on_net_prepare(struct call *c, struct fault *f)
 	done->iptables = netlock_rules(net, false);
 	done->ip6tables = netlock_rules(net, true);
 	done->n_flying = flights_needed(net, &done->flying);
+	done->n_plugin = net->nplugin = unix_of_plugins(net, &done->plugin);
 	c->rep->body_case = REPLY__BODY_NET_PREPARED;
 	c->rep->net_prepared = done;
 	return 0;
@@ -451,8 +459,11 @@ static int on_net_create(struct call *c, struct fault *f)
 	MadeFiles *done;
 	size_t i;
 
-	if (!net->tasks)
-		return fault(f, -EPROTO, "nothing is prepared to be restored");
+	if (!net->tasks || c->req->net_create->nplugin != net->nplugin)
+		return fault(f, -EPROTO, "nothing is prepared to be restored, or sockets of plugins are missing");
+	net->plugin = xcalloc(net->nplugin, sizeof(*net->plugin));
+	if (net->nplugin && worker_recv_fds(c->worker, net->plugin, net->nplugin, f) < 0)
+		return -1;
 	if (tasks_set_spare(net->tasks, c->req->net_create->spare, c->req->net_create->n_spare, f) < 0 ||
 	    packet_ring_places(net, c->req->net_create->map, c->req->net_create->n_map, f) < 0 ||
 	    create_all(net, f) < 0)

@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 
 #include "proto/control/util.h"
+#include "workers/common/plugin_dir.h"
 #include "workers/common/log.h"
 #include "workers/common/parallel.h"
 #include "workers/common/procfs.h"
@@ -56,6 +57,8 @@ struct unix_dump {
 	size_t nelsewhere;
 	bool looked;
 	bool no_reuseport;
+	uint32_t *taken;		/* by plugins: inodes */
+	size_t ntaken;
 };
 
 static bool match_unix(const struct sock *s)
@@ -131,6 +134,16 @@ static bool is_external(const struct net *net, uint32_t ino)
 	return false;
 }
 
+static bool is_taken(const struct net *net, uint32_t ino)
+{
+	const struct unix_dump *d = net->unix_dump;
+	size_t i = 0;
+
+	while (i < d->ntaken && d->taken[i] != ino)
+		i++;
+	return i < d->ntaken;
+}
+
 /* May the peer of a socket stay outside? As CRIU: when it is named, or when it can be found again. */
 static int allow_outside(const struct net *net, const struct sock *s, const struct unix_rec *r,
 			 struct fault *f)
@@ -140,6 +153,8 @@ static int allow_outside(const struct net *net, const struct sock *s, const stru
 	bool named;
 
 	if (is_external(net, r->ino) || is_external(net, r->peer))
+		return 0;
+	if (is_taken(net, r->ino))
 		return 0;
 	named = peer && peer->type == SOCK_DGRAM && peer->name_len;
 	if (net_opts(net)->ext_unix_sk && named)
@@ -219,7 +234,8 @@ static int preflight_unix(struct net *net, struct sock *s, struct fault *f)
 		return f->code ? -1 : 0;
 	if (!r->peer || net_sock_by_ino(net, r->peer) || !held_outside(net, r->peer))
 		return 0;
-	return allow_outside(net, s, r, f);
+	/* A plugin may know the peer, which it is asked when the tree stands. */
+	return plugin_dir_any(net_opts(net)) ? 0 : allow_outside(net, s, r, f);
 }
 
 /* ---- dump ---- */
@@ -376,10 +392,16 @@ static int describe_listening(const struct net *net, const struct sock *s, const
 	return 0;
 }
 
+static bool has_peer_outside(const struct net *net, const struct unix_rec *r)
+{
+	const struct unix_rec *peer = r->peer ? unix_diag_find(net->unix_dump->diag, r->peer) : NULL;
+
+	return !r->listener && r->state != UNIX_LISTEN && r->peer && (!peer || !peer->s);
+}
+
 static int describe_peer(const struct net *net, const struct sock *s, const struct unix_rec *r,
 			 UnixSkEntry *e, struct fault *f)
 {
-	const struct unix_rec *peer = r->peer ? unix_diag_find(net->unix_dump->diag, r->peer) : NULL;
 	struct pollfd p = { .fd = s->fd };
 
 	e->peer = r->peer;
@@ -387,8 +409,11 @@ static int describe_peer(const struct net *net, const struct sock *s, const stru
 		return describe_waiting(s, r, e, f);
 	if (r->state == UNIX_LISTEN)
 		return describe_listening(net, s, r, e, f);
-	if (r->peer && (!peer || !peer->s))
+	if (has_peer_outside(net, r)) {
+		if (is_taken(net, r->ino))
+			e->uflags |= UNIX_PLUGIN;
 		return allow_outside(net, s, r, f);
+	}
 	/* Its peer was closed. */
 	if (!r->peer && r->state == UNIX_ESTABLISHED && r->type != SOCK_DGRAM)
 		e->has_reset = e->reset = poll(&p, 1, 0) == 1 && p.revents & POLLERR;
@@ -408,6 +433,37 @@ static void describe_rest(const struct unix_facts *facts, UnixSkEntry *e)
 	e->n_number = facts->n_number;
 	e->has_passpidfd = e->passpidfd = facts->passpidfd;
 	e->has_refuses_rights = e->refuses_rights = facts->refuses_rights;
+}
+
+size_t unix_outside(struct net *net, OutsidePeer ***list)
+{
+	size_t i, n = 0, cap = 0;
+
+	*list = NULL;
+	for (i = 0; i < sock_count(net); i++) {
+		const struct sock *s = sock_at(net, i);
+		OutsidePeer *p;
+
+		if (s->family != AF_UNIX || !s->priv || !has_peer_outside(net, s->priv))
+			continue;
+		p = xcalloc(1, sizeof(*p));
+		outside_peer__init(p);
+		p->ino = s->ino;
+		p->fd = s->fd;
+		*(OutsidePeer **)grow(list, n++, &cap, sizeof(p)) = p;
+	}
+	return n;
+}
+
+void unix_taken(struct net *net, const uint32_t *ino, size_t n)
+{
+	struct unix_dump *d = net->unix_dump;
+
+	if (!d || !n)
+		return;
+	d->taken = xcalloc(n, sizeof(*ino));
+	memcpy(d->taken, ino, n * sizeof(*ino));
+	d->ntaken = n;
 }
 
 static int write_entry(struct net *net, UnixSkEntry *e, struct fault *f)
@@ -523,6 +579,7 @@ static void end_unix(struct net *net, bool run_on)
 	}
 	unix_diag_free(d->diag);
 	free(d->elsewhere);
+	free(d->taken);
 	free(d);
 	net->unix_dump = NULL;
 }

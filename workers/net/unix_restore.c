@@ -68,6 +68,29 @@ static struct usk *find(const struct unix_restore *r, uint32_t ino)
 	return found ? *found : NULL;
 }
 
+size_t unix_of_plugins(struct net *net, uint32_t **ino)
+{
+	const struct unix_restore *r = net->unix_restore;
+	size_t i, n = 0, cap = 0;
+
+	*ino = NULL;
+	for (i = 0; r && i < r->n; i++)
+		if (r->list[i]->e->uflags & UNIX_PLUGIN)
+			*(uint32_t *)grow(ino, n++, &cap, sizeof(**ino)) = r->list[i]->e->ino;
+	return n;
+}
+
+/* Ours, of NetCreate. */
+static int made_by_plugin(const struct net *net, const UnixSkEntry *e)
+{
+	const struct unix_restore *r = net->unix_restore;
+	size_t i, n = 0;
+
+	for (i = 0; r->list[i]->e != e; i++)
+		n += (r->list[i]->e->uflags & UNIX_PLUGIN) != 0;
+	return net->plugin ? net->plugin[n] : -1;
+}
+
 static int inherited(const struct net *net, const UnixSkEntry *e)
 {
 	const Options *o = net_opts(net);
@@ -121,7 +144,7 @@ static int choose_way(struct net *net, const struct unix_restore *r, struct usk 
 
 	if (e->uflags & UNIX_EXTERNAL) {
 		u->way = WAY_NOT_MADE;
-	} else if (inherited(net, e) >= 0) {
+	} else if (e->uflags & UNIX_PLUGIN || inherited(net, e) >= 0) {
 		u->way = WAY_INHERITED;
 	} else if (u->peer && u->peer->e->uflags & UNIX_EXTERNAL) {
 		u->way = WAY_OUTSIDE;
@@ -415,7 +438,8 @@ static int make_connections(struct net *net, struct unix_restore *r, bool alone,
 
 static int take_inherited(struct net *net, struct usk *u, struct fault *f)
 {
-	u->s->fd = fcntl(inherited(net, u->e), F_DUPFD_CLOEXEC, 0);
+	u->s->fd = fcntl(u->e->uflags & UNIX_PLUGIN ? made_by_plugin(net, u->e) : inherited(net, u->e),
+			 F_DUPFD_CLOEXEC, 0);
 	return u->s->fd < 0 ? fault(f, errno, "take the inherited descriptor of socket:[%u]", u->e->ino) :
 			      0;
 }

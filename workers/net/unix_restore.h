@@ -16,7 +16,7 @@ enum usk_way {
 	WAY_CONNECTION,			/* connected to a listening socket, whose name it may bear */
 	WAY_WAITING,			/* connected, not accepted yet */
 	WAY_OUTSIDE,			/* the peer is not ours */
-	WAY_INHERITED,			/* given by --inherit-fd */
+	WAY_INHERITED,			/* given by --inherit-fd, or by a plugin */
 	WAY_NOT_MADE,			/* it is an outside peer */
 };
 
