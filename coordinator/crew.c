@@ -393,6 +393,17 @@ static bool is_bulk(int body)
 }
 
 /*
+ * How many periods a worker may be seen to do nothing. Device memory is copied by drivers in the kernel or in the
+ * task itself, while the gpu worker only waits; what else plugins are asked may take a while too.
+ */
+static int silent_periods(int body)
+{
+	if (body == REQUEST__BODY_GPU_CHECKPOINT || body == REQUEST__BODY_GPU_RESUME)
+		return 30;
+	return body >= REQUEST__BODY_GPU_PREFLIGHT && body <= REQUEST__BODY_GPU_UNIX_RESTORE ? 6 : 1;
+}
+
+/*
  * Wait for the next message of a worker for as long as it makes progress; one that keeps busy with
  * what should be quick is given up too.
  */
@@ -401,7 +412,7 @@ static Reply *take_reply(struct member *m, int body, bool patient, struct fault 
 	ProtobufCMessage *msg = NULL;
 	uint64_t before = 0, now;
 	char death[80];
-	int r, periods = 0;
+	int r, periods = 0, silent = 0;
 
 	for (;;) {
 		r = bus_recv(m->bus, &reply__descriptor, &msg, DEADLINE_MS, f);
@@ -410,16 +421,17 @@ static Reply *take_reply(struct member *m, int body, bool patient, struct fault 
 		if (patient)
 			continue;
 		now = progress_of(m->pid);
-		if (++periods == MAX_PERIODS && !is_bulk(body)) {
+		if (++periods == MAX_PERIODS && !is_bulk(body) && silent_periods(body) == 1) {
 			fault(f, -ETIMEDOUT, "worker %s (%d) is busy with %s for %d s without end",
 			      m->worker->name, m->pid, crew_body_name(body),
 			      MAX_PERIODS * DEADLINE_MS / 1000);
 			return NULL;
 		}
-		if (now == before) {
+		silent = now == before ? silent + 1 : 0;
+		if (silent == silent_periods(body)) {
 			fault(f, -ETIMEDOUT,
 			      "worker %s (%d) does not answer %s and makes no progress for %d s",
-			      m->worker->name, m->pid, crew_body_name(body), DEADLINE_MS / 1000);
+			      m->worker->name, m->pid, crew_body_name(body), silent * DEADLINE_MS / 1000);
 			return NULL;
 		}
 		before = now;

@@ -472,6 +472,7 @@ static int run_on(struct job *job, enum thaw how, struct fault *f)
 	step(job, "sealed");
 	eject_all(job);
 	step(job, "ejected");
+	devices_end(job, 0);
 	thaw_tree(job, how);
 	job->timing.frozen_us = job_elapsed_us(job) - state(job)->frozen_at;
 	step(job, "released");
@@ -510,11 +511,11 @@ static int release(struct job *job, struct fault *f)
 
 	if (scripts_run(job, "post-dump", f) < 0)
 		return -1;
-	devices_end(job, 0);
 	if (how != THAW_KILL)
 		return run_on(job, how, f);
 	if (sockets_doom(job, f) < 0)
 		return -1;
+	devices_end(job, 0);
 	end_tree(job);
 	return 0;
 }

@@ -68,6 +68,7 @@ bad=tests/harness/badimages.py
 part "cases, two cycles, as root" 900 $cr --stasis "$stasis"
 part "programs, two cycles, as root" 900 $apps --stasis "$stasis"
 part "options about cgroups" 300 tests/harness/cgroups.py --stasis "$stasis"
+part "plugins" 300 tests/harness/plugins.py --stasis "$stasis"
 if [ "$mode" != asan ]; then
 	part "cases, two cycles, as another uid" 900 $cr --stasis "$stasis" --uid 12345
 	part "programs, two cycles, as another uid" 900 $apps --stasis "$stasis" --uid 12345
@@ -96,6 +97,8 @@ if [ -n "$CRIU" ] && [ "$mode" != asan ]; then
 	for mixed in stasis-criu criu-stasis; do
 		part "cases, $mixed" 900 $cr --stasis "$stasis" --criu "$CRIU" --mode $mixed
 		part "programs, $mixed" 900 $apps --stasis "$stasis" --criu "$CRIU" --mode $mixed
+		part "plugins, $mixed" 100 tests/harness/plugins.py --stasis "$stasis" --criu "$CRIU" \
+			--mode $mixed
 		part "servers, $mixed" 900 $servers --stasis "$stasis" --criu "$CRIU" --mode $mixed
 		part "locked networks, $mixed" 200 tests/harness/netlock.py --stasis "$stasis" \
 			--criu "$CRIU" --mode $mixed

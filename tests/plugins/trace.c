@@ -38,6 +38,7 @@ extern struct desc CR_PLUGIN_DESC;
 static int task;		/* whose state is told */
 static int kept = -1;		/* in the store of descriptors */
 static int retries;
+static bool named;		/* CRIU minds names that are given twice */
 
 static char state_of(int pid)
 {
@@ -132,6 +133,14 @@ static int checkpoint(int pid)
 	return trace("CHECKPOINT_DEVICES", "%d", pid);
 }
 
+static int need_us(void)
+{
+	int r = named ? 0 : add_inventory_plugin(NAME);
+
+	named = true;
+	return r;
+}
+
 static int handle_vma(int fd, const struct stat *st)
 {
 	int r = trace("HANDLE_DEVICE_VMA", "%u:%u open=%d", major(st->st_rdev), minor(st->st_rdev),
@@ -139,9 +148,7 @@ static int handle_vma(int fd, const struct stat *st)
 
 	if (r || !takes() || !S_ISBLK(st->st_mode) || major(st->st_rdev) != 7)
 		return r ? r : -ENOTSUP;
-	if (add_inventory_plugin(NAME))
-		return -1;
-	return 0;
+	return need_us();
 }
 
 static int write_file(const char *name, const char *text)
@@ -167,7 +174,7 @@ static int dump_file(int fd, int id)
 	r = trace("DUMP_EXT_FILE", "%s %s", path, id > 0 ? "id" : "?");
 	if (r || !takes() || fstat(fd, &st) < 0 || !S_ISCHR(st.st_mode) || major(st.st_rdev) != 10)
 		return r ? r : -ENOTSUP;
-	if (add_inventory_plugin(NAME))
+	if (need_us())
 		return -1;
 	snprintf(name, sizeof(name), "trace-%d.img", id);
 	return write_file(name, path);
@@ -183,7 +190,7 @@ static int dump_unix(int fd, int id)
 	if (r || !takes())
 		return r ? r : -ENOTSUP;
 	snprintf(name, sizeof(name), "trace-sk-%d.img", id);
-	return add_inventory_plugin(NAME) ? -1 : write_file(name, "unix");
+	return need_us() ? -1 : write_file(name, "unix");
 }
 
 static int dump_mount(char *mountpoint, int id)
