@@ -393,14 +393,16 @@ static bool is_bulk(int body)
 }
 
 /*
- * How many periods a worker may be seen to do nothing. Device memory is copied by drivers in the kernel or in the
- * task itself, while the gpu worker only waits; what else plugins are asked may take a while too.
+ * How many periods a worker may be seen to do nothing. Device memory is copied by drivers in the
+ * kernel or in the task itself, while the gpu worker only waits; what else plugins are asked may
+ * take a while too.
  */
 static int silent_periods(int body)
 {
 	if (body == REQUEST__BODY_GPU_CHECKPOINT || body == REQUEST__BODY_GPU_RESUME)
 		return 30;
-	return body >= REQUEST__BODY_GPU_PREFLIGHT && body <= REQUEST__BODY_GPU_UNIX_RESTORE ? 6 : 1;
+	return body >= REQUEST__BODY_GPU_PREFLIGHT && body <= REQUEST__BODY_GPU_UNIX_RESTORE ? 6
+											     : 1;
 }
 
 /*
@@ -431,7 +433,8 @@ static Reply *take_reply(struct member *m, int body, bool patient, struct fault 
 		if (silent == silent_periods(body)) {
 			fault(f, -ETIMEDOUT,
 			      "worker %s (%d) does not answer %s and makes no progress for %d s",
-			      m->worker->name, m->pid, crew_body_name(body), silent * DEADLINE_MS / 1000);
+			      m->worker->name, m->pid, crew_body_name(body),
+			      silent * DEADLINE_MS / 1000);
 			return NULL;
 		}
 		before = now;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * devices.c - the conversation with the gpu worker, which takes part when there are devices or plugins.
+ * devices.c - the conversation with the gpu worker, which takes part when there are devices or
+ * plugins.
  *
- * files and mem find what is a device's and name it; the coordinator shows it to the gpu worker, whose drivers and
- * plugins take it or not. The stages in which plugins are asked are CRIU's.
+ * files and mem find what is a device's and name it; the coordinator shows it to the gpu worker,
+ * whose drivers and plugins take it or not. The stages in which plugins are asked are CRIU's.
  *
  * Rights:   being the tracer, for threads that a driver wants to run.
  * Holds:    job->devices, until devices_free.
@@ -22,8 +23,8 @@
 #include "workers/common/plugin_dir.h"
 
 /*
- * Rounds in which nothing is made: a plugin may ask for another try for reasons of its own, which may pass; a driver
- * of ours never does.
+ * Rounds in which nothing is made: a plugin may ask for another try for reasons of its own, which
+ * may pass; a driver of ours never does.
  */
 #define IDLE_ROUNDS 3
 
@@ -101,8 +102,8 @@ static uint32_t *living(const struct job *job, size_t *n)
 
 /* ---- dump ---- */
 
-int devices_judge(struct job *job, DeviceFile **file, size_t nfiles, DeviceMap **map, size_t nmaps, Reply **rep,
-		  struct fault *f)
+int devices_judge(struct job *job, DeviceFile **file, size_t nfiles, DeviceMap **map, size_t nmaps,
+		  Reply **rep, struct fault *f)
 {
 	GpuPreflight msg = GPU_PREFLIGHT__INIT;
 	Request req = REQUEST__INIT;
@@ -159,7 +160,8 @@ bool devices_any_new(const struct job *job)
 	size_t i;
 
 	for (i = 0; takes_part(job) && i < job->ntasks; i++)
-		if (job->tasks[i]->state != TASK_ZOMBIE && !is_paused(job->devices, job->tasks[i]->pid))
+		if (job->tasks[i]->state != TASK_ZOMBIE &&
+		    !is_paused(job->devices, job->tasks[i]->pid))
 			return true;
 	return false;
 }
@@ -177,9 +179,12 @@ static Reply *find_helpers(struct job *job, uint32_t *pids, size_t n, struct fau
 	return ask(job, STAGE__FREEZE, &req, REPLY__BODY_GPU_HELPERS_FOUND, f);
 }
 
-/* Ask something of the gpu worker while those threads run; they stand again afterwards, come what may. */
-static int ask_with_helpers(struct job *job, const GpuHelpersFound *helpers, Stage stage, Request *req,
-			    struct fault *f)
+/*
+ * Ask something of the gpu worker while those threads run; they stand again afterwards, come what
+ * may.
+ */
+static int ask_with_helpers(struct job *job, const GpuHelpersFound *helpers, Stage stage,
+			    Request *req, struct fault *f)
 {
 	AUTO_FREE struct letrun *run = xcalloc(helpers->n_thread, sizeof(*run));
 	struct fault halt = { 0 };
@@ -219,7 +224,8 @@ int devices_checkpoint(struct job *job, struct fault *f)
 	return r;
 }
 
-static int collect(struct job *job, const FilesCollected *files, const MemCollected *memory, struct fault *f)
+static int collect(struct job *job, const FilesCollected *files, const MemCollected *memory,
+		   struct fault *f)
 {
 	GpuCollect msg = GPU_COLLECT__INIT;
 	Request req = REQUEST__INIT;
@@ -236,13 +242,17 @@ static int collect(struct job *job, const FilesCollected *files, const MemCollec
 	if (!rep)
 		return -1;
 	if (rep->gpu_collected->n_traced)
-		r = fault(f, -ENOTSUP, "file %u of files.img: its state is told to the tracer of its task alone, which "
-			  "is not asked for it yet", rep->gpu_collected->traced[0]);
+		r = fault(
+			f, -ENOTSUP,
+			"file %u of files.img: its state is told to the tracer of its task alone, which "
+			"is not asked for it yet",
+			rep->gpu_collected->traced[0]);
 	reply__free_unpacked(rep, NULL);
 	return r;
 }
 
-int devices_dump(struct job *job, const FilesCollected *files, const MemCollected *memory, struct fault *f)
+int devices_dump(struct job *job, const FilesCollected *files, const MemCollected *memory,
+		 struct fault *f)
 {
 	GpuWrite msg = GPU_WRITE__INIT;
 	Request req = REQUEST__INIT;
@@ -250,8 +260,10 @@ int devices_dump(struct job *job, const FilesCollected *files, const MemCollecte
 	if (!files->n_device && !memory->n_device)
 		return 0;
 	if (!takes_part(job))
-		return fault(f, -EAGAIN, "task %u began to use a device while it was being stopped: dump it again",
-			     files->n_device ? files->device[0]->pid : memory->device[0]->pid);
+		return fault(
+			f, -EAGAIN,
+			"task %u began to use a device while it was being stopped: dump it again",
+			files->n_device ? files->device[0]->pid : memory->device[0]->pid);
 	if (collect(job, files, memory, f) < 0)
 		return -1;
 	req.body_case = REQUEST__BODY_GPU_WRITE;
@@ -349,7 +361,8 @@ static void note(struct job *job, const FilesPrepared *files, const MemPrepared 
 	d->maps = memory->n_device;
 }
 
-int devices_prepare(struct job *job, const FilesPrepared *files, const MemPrepared *memory, struct fault *f)
+int devices_prepare(struct job *job, const FilesPrepared *files, const MemPrepared *memory,
+		    struct fault *f)
 {
 	AUTO_FREE RestoreTask *tasks = xcalloc(job->ntasks, sizeof(*tasks));
 	AUTO_FREE RestoreTask **list = xcalloc(job->ntasks, sizeof(*list));
@@ -410,12 +423,16 @@ int devices_restore_unix(struct job *job, uint32_t ino, int *fd, struct fault *f
 	Request req = REQUEST__INIT;
 
 	if (!takes_part(job))
-		return fault(f, -ENOTSUP, "files.img: unix socket %u is one of a plugin: give the folder of that plugin "
-			     "with --libdir", ino);
+		return fault(
+			f, -ENOTSUP,
+			"files.img: unix socket %u is one of a plugin: give the folder of that plugin "
+			"with --libdir",
+			ino);
 	msg.id = ino;
 	req.body_case = REQUEST__BODY_GPU_UNIX_RESTORE;
 	req.gpu_unix_restore = &msg;
-	if (take_forked(job, f) < 0 || crew_ask(job->crew, ROLE_GPU, STAGE__RESTORE, &req, NULL, f) < 0)
+	if (take_forked(job, f) < 0 ||
+	    crew_ask(job->crew, ROLE_GPU, STAGE__RESTORE, &req, NULL, f) < 0)
 		return -1;
 	return crew_recv_fds(job->crew, ROLE_GPU, fd, 1, f);
 }
@@ -497,8 +514,9 @@ static int no_progress(const struct devices *d, struct fault *f)
 
 	for (i = 0; i < d->nfiles && len < sizeof(ids) - 16; i++)
 		len += snprintf(ids + len, sizeof(ids) - len, "%s%u", i ? ", " : "", d->file[i]);
-	return fault(f, -EDEADLK, "files.img: %zu files of devices (%s%s) wait for what nobody makes any more", d->nfiles,
-		     ids, i < d->nfiles ? ", ..." : "");
+	return fault(f, -EDEADLK,
+		     "files.img: %zu files of devices (%s%s) wait for what nobody makes any more",
+		     d->nfiles, ids, i < d->nfiles ? ", ..." : "");
 }
 
 static int create_rest(struct job *job, struct fault *f)

@@ -193,7 +193,9 @@ static int freeze_paused(struct job *job, struct fault *f)
 		if (devices_pause(job, pids, job->ntasks, f) < 0)
 			return -1;
 	}
-	return fault(f, -EAGAIN, "the tree of task %u creates tasks faster than their devices can be paused", job->opts->pid);
+	return fault(f, -EAGAIN,
+		     "the tree of task %u creates tasks faster than their devices can be paused",
+		     job->opts->pid);
 }
 
 static int freeze(struct job *job, struct fault *f)
@@ -211,7 +213,8 @@ static int freeze(struct job *job, struct fault *f)
 	root = job->tasks[0];
 	if (preflight_session(root->vpid, root->sid, job->opts, f) < 0 ||
 	    obstacles_of_new(job, &d->obstacles, f) < 0 || births_check(job, f) < 0 ||
-	    kids_assign(job, f) < 0 || sleepers_measure(job, f) < 0 || devices_checkpoint(job, f) < 0 ||
+	    kids_assign(job, f) < 0 || sleepers_measure(job, f) < 0 ||
+	    devices_checkpoint(job, f) < 0 ||
 	    /* Descriptors do not change by what comes next: files begins while agents go in. */
 	    ask_collect(job, ROLE_FILES, f) < 0) {
 		devices_end(job, -1);
@@ -428,8 +431,8 @@ static int write_images(struct job *job, struct fault *f)
 	    seal_tree(job, f) < 0 || clocks_write(job, core_dump_clocks(d->cores), f) < 0 ||
 	    cgroup_sets_write(d->sets, job->image_dir, f) < 0)
 		return -1;
-	if ((!d->found && take_collected(job, f) < 0) || show_devices(job, f) < 0 || ask_files_write(job, f) < 0 ||
-	    take_written(job, f) < 0)
+	if ((!d->found && take_collected(job, f) < 0) || show_devices(job, f) < 0 ||
+	    ask_files_write(job, f) < 0 || take_written(job, f) < 0)
 		return -1;
 	return devices_late(job, f);
 }

@@ -36,7 +36,8 @@ int freeze_let_run(struct job *job, const HelperThread *who, struct letrun *r, s
 	*r = (struct letrun){ .task = NULL };
 	r->thread = find(job, who, &r->task);
 	if (!r->thread || !r->thread->seized)
-		return fault(f, -ESRCH, "thread %u, which a device needs, is none of task %u", who->tid, who->pid);
+		return fault(f, -ESRCH, "thread %u, which a device needs, is none of task %u",
+			     who->tid, who->pid);
 	if (ptrace(PTRACE_GETSIGMASK, who->tid, sizeof(r->mask), &r->mask) < 0 ||
 	    ptrace(PTRACE_SETSIGMASK, who->tid, sizeof(all), &all) < 0)
 		return fault(f, errno, "block the signals of thread %u", who->tid);
@@ -54,8 +55,10 @@ int freeze_halt(struct letrun *r, struct fault *f)
 	if (!r->running)
 		return 0;
 	r->running = false;
-	if (ptrace(PTRACE_INTERRUPT, tid, NULL, NULL) < 0 || stop_wait_event(tid, TIMEOUT_MS, &status) <= 0)
-		return fault(f, -ESRCH, "thread %d, which ran for a device, does not stop again", tid);
+	if (ptrace(PTRACE_INTERRUPT, tid, NULL, NULL) < 0 ||
+	    stop_wait_event(tid, TIMEOUT_MS, &status) <= 0)
+		return fault(f, -ESRCH, "thread %d, which ran for a device, does not stop again",
+			     tid);
 	if (ptrace(PTRACE_SETSIGMASK, tid, sizeof(r->mask), &r->mask) < 0)
 		return fault(f, errno, "set the signal mask of thread %d", tid);
 	/* Where a dump noted its registers they are others now. */

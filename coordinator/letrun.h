@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * letrun.h - one thread of a stopped tree runs for a while: a device's driver wants its helper thread.
+ * letrun.h - one thread of a stopped tree runs for a while: a device's driver wants its helper
+ * thread.
  */
 #ifndef STASIS_LETRUN_H
 #define STASIS_LETRUN_H
@@ -15,8 +16,8 @@ struct letrun {
 };
 
 /*
- * Let a thread in a ptrace stop run, with all signals blocked: they wait for it. Our death in this moment is what
- * they do not outlive: the mask stays. -1 with f set when it is not in the tree.
+ * Let a thread in a ptrace stop run, with all signals blocked: they wait for it. Our death in this
+ * moment is what they do not outlive: the mask stays. -1 with f set when it is not in the tree.
  */
 int freeze_let_run(struct job *job, const HelperThread *who, struct letrun *r, struct fault *f);
 

@@ -116,13 +116,14 @@ static int mem_obstacles(struct job *job, struct fault *found, Reply **rep, stru
 	return 0;
 }
 
-static int device_obstacles(struct job *job, const FilesPreflightDone *files, const MemPreflightDone *mem,
-			    struct fault *found, struct fault *f)
+static int device_obstacles(struct job *job, const FilesPreflightDone *files,
+			    const MemPreflightDone *mem, struct fault *found, struct fault *f)
 {
 	Reply *rep;
 	size_t i;
 
-	if (devices_judge(job, files->device, files->n_device, mem->device, mem->n_device, &rep, f) < 0)
+	if (devices_judge(job, files->device, files->n_device, mem->device, mem->n_device, &rep,
+			  f) < 0)
 		return -1;
 	for (i = 0; rep && i < rep->surveyed->n_finding; i++)
 		if (rep->surveyed->finding[i]->obstacle)

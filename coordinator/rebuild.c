@@ -172,7 +172,8 @@ size_t rebuild_spare_fds(const struct job *job, SpareFd *spare, SpareFd **list)
 /* Does this worker do something in tasks? */
 static bool needs_gates(const struct job *job, enum role role)
 {
-	return role == ROLE_MEM || role == ROLE_FILES || (role == ROLE_NET && births_of(job)->sockets) ||
+	return role == ROLE_MEM || role == ROLE_FILES ||
+	       (role == ROLE_NET && births_of(job)->sockets) ||
 	       (role == ROLE_GPU && crew_has(job->crew, ROLE_GPU));
 }
 
@@ -217,8 +218,8 @@ static int tell_gates(struct job *job, struct task **tasks, size_t n, struct fau
 	req.body_case = REQUEST__BODY_GATES;
 	req.gates = &gates;
 	for (role = 0; role < ROLE_COUNT; role++)
-		if (needs_gates(job, role) &&
-		    crew_send(job->crew, role, STAGE__FORKING, &req, &p->memory, p->told ? 0 : 1, f) < 0)
+		if (needs_gates(job, role) && crew_send(job->crew, role, STAGE__FORKING, &req,
+							&p->memory, p->told ? 0 : 1, f) < 0)
 			return -1;
 	p->told = p->telling = true;
 	return 0;
@@ -430,7 +431,10 @@ int rebuild_files(struct job *job, struct fault *f)
 	msg.pid = pids;
 	req.body_case = REQUEST__BODY_FILES_RESTORE;
 	req.files_restore = &msg;
-	/* Sockets and devices are passed in between; without any the answer to the first need not be waited for. */
+	/*
+	 * Sockets and devices are passed in between; without any the answer to the first need not
+	 * be waited for.
+	 */
 	if ((p->sockets || crew_has(job->crew, ROLE_GPU)) && files_created(job, f) < 0)
 		return -1;
 	if (devices_pass(job, f) < 0 || sockets_pass(job, f) < 0 ||

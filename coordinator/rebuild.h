@@ -26,7 +26,9 @@ int rebuild_files(struct job *job, struct fault *f);
 /* Everything stays: workers drop what only the restore needed. */
 int rebuild_finish(struct job *job, struct fault *f);
 
-/* The first of 8 descriptor numbers in the task that are free for net or gpu to use for a moment. */
+/*
+ * The first of 8 descriptor numbers in the task that are free for net or gpu to use for a moment.
+ */
 uint32_t rebuild_spare_fd(const struct task *t);
 /* The same of all living tasks, for a message; both arrays have room for all. Returns how many. */
 size_t rebuild_spare_fds(const struct job *job, SpareFd *spare, SpareFd **list);

@@ -76,8 +76,9 @@ static void abandon_devices(struct job *job)
 
 static int read_images(struct job *job, struct fault *f)
 {
-	if (rebuild_ask(job, f) == 0 && tree_load_threads(job, f) == 0 && labels_prepare(job, f) == 0 &&
-	    seccomp_check(job, f) == 0 && tree_ids_free(job, f) == 0 && rebuild_learn(job, f) == 0)
+	if (rebuild_ask(job, f) == 0 && tree_load_threads(job, f) == 0 &&
+	    labels_prepare(job, f) == 0 && seccomp_check(job, f) == 0 &&
+	    tree_ids_free(job, f) == 0 && rebuild_learn(job, f) == 0)
 		return 0;
 	abandon_devices(job);
 	return -1;

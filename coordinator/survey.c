@@ -138,8 +138,9 @@ static int ask_workers(struct job *job, struct survey *s, struct fault *f)
 	s->files = s->mem ? answer(job, ROLE_FILES, REPLY__BODY_FILES_SURVEYED, f) : NULL;
 	if (!s->files || ask_net(job, s, f) < 0)
 		return -1;
-	return devices_judge(job, s->files->files_surveyed->device, s->files->files_surveyed->n_device,
-			     s->mem->surveyed->device, s->mem->surveyed->n_device, &s->gpu, f);
+	return devices_judge(job, s->files->files_surveyed->device,
+			     s->files->files_surveyed->n_device, s->mem->surveyed->device,
+			     s->mem->surveyed->n_device, &s->gpu, f);
 }
 
 static void print_obstacle(struct survey *s, const char *text)

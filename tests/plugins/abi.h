@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * abi.h - CRIU's plugin ABI as plugins see it: what is fact in criu-plugin.h, and the functions CRIU's own
- * plugins find in the program that hosts them.
+ * abi.h - CRIU's plugin ABI as plugins see it: what is fact in criu-plugin.h, and the functions
+ * CRIU's own plugins find in the program that hosts them.
  */
 #ifndef STASIS_TEST_PLUGIN_ABI_H
 #define STASIS_TEST_PLUGIN_ABI_H
@@ -12,9 +12,22 @@
 #include <sys/stat.h>
 
 enum {
-	DUMP_UNIX_SK, RESTORE_UNIX_SK, DUMP_EXT_FILE, RESTORE_EXT_FILE, DUMP_EXT_MOUNT, RESTORE_EXT_MOUNT,
-	DUMP_EXT_LINK, HANDLE_DEVICE_VMA, UPDATE_VMA_MAP, RESUME_DEVICES_LATE, PAUSE_DEVICES, CHECKPOINT_DEVICES,
-	POST_FORKING, RESTORE_INIT, DUMP_DEVICES_LATE, HOOKS
+	DUMP_UNIX_SK,
+	RESTORE_UNIX_SK,
+	DUMP_EXT_FILE,
+	RESTORE_EXT_FILE,
+	DUMP_EXT_MOUNT,
+	RESTORE_EXT_MOUNT,
+	DUMP_EXT_LINK,
+	HANDLE_DEVICE_VMA,
+	UPDATE_VMA_MAP,
+	RESUME_DEVICES_LATE,
+	PAUSE_DEVICES,
+	CHECKPOINT_DEVICES,
+	POST_FORKING,
+	RESTORE_INIT,
+	DUMP_DEVICES_LATE,
+	HOOKS
 };
 
 enum { STAGE_DUMP, STAGE_PRE_DUMP, STAGE_RESTORE };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * legacy.c - a plugin of before descriptors: functions with well-known names. It takes character devices of major 10
- * and knows nothing of a retry.
+ * legacy.c - a plugin of before descriptors: functions with well-known names. It takes character
+ * devices of major 10 and knows nothing of a retry.
  *
  *   PLUGIN_TRACE=FILE   a line for each call
  *

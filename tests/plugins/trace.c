@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: MIT
 /*
- * trace.c - a plugin that has all 15 hooks, writes down every call, and takes character devices of major 10, mappings
- * of loop devices and unix sockets.
+ * trace.c - a plugin that has all 15 hooks, writes down every call, and takes character devices of
+ * major 10, mappings of loop devices and unix sockets.
  *
- *   PLUGIN_TRACE=FILE   a line for each call: its name, its arguments, and in what state the task PLUGIN_PID is
+ *   PLUGIN_TRACE=FILE   a line for each call: its name, its arguments, and in what state the
+ *                       task PLUGIN_PID is
  *   PLUGIN_PID=PID      that task; the hooks that name one set it themselves
- *   PLUGIN_DO=WHAT      "retry" (say so twice), "crash HOOK", "fail HOOK", "shift" (mappings move by a page),
- *                       "none" (take nothing)
+ *   PLUGIN_DO=WHAT      "retry" (say so twice), "crash HOOK", "fail HOOK", "shift" (mappings move
+ *                       by a page), "none" (take nothing)
  *
- * Built by tests/harness/plugins.py. With -DMAX_HOOKS=10 it is one of an older release; with -DVERSION=0x300 a newer.
+ * Built by tests/harness/plugins.py. With -DMAX_HOOKS=10 it is one of an older release; with
+ * -DVERSION=0x300 a newer.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -226,7 +228,8 @@ static int post_forking(void)
 
 static int restore_file(int id, bool *retry)
 {
-	int dir = kept < 0 ? dup(criu_get_image_dir()) : fdstore_get(kept), fd, r;	/* < 0: no RESTORE_INIT */
+	/* < 0: there was no RESTORE_INIT. */
+	int dir = kept < 0 ? dup(criu_get_image_dir()) : fdstore_get(kept), fd, r;
 	char name[40], path[200] = "";
 	ssize_t n;
 
@@ -249,7 +252,8 @@ static int restore_file(int id, bool *retry)
 
 static int update_map(const char *path, uint64_t address, uint64_t old, uint64_t *new, int *fd)
 {
-	int r = trace("UPDATE_VMA_MAP", "%s %s %llx", path, address ? "address" : "?", (unsigned long long)old);
+	int r = trace("UPDATE_VMA_MAP", "%s %s %llx", path, address ? "address" : "?",
+		      (unsigned long long)old);
 
 	if (r || strncmp(path, "/dev/loop", 9))
 		return r ? r : -ENOTSUP;

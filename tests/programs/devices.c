@@ -2,9 +2,11 @@
 /*
  * devices.c - a task that uses devices and looks whether they are the same after a thaw.
  *
- *   devices DIR [LOOP]     open /dev/loop-control twice, duplicate one, map two pages of the block device LOOP; then
- *                          DIR/ready; when DIR/check appears: DIR/result has "ok" or what is wrong
- *   devices DIR unix FD    keep the socket FD, whose peer is elsewhere; what comes from it is the result
+ *   devices DIR [LOOP]     open /dev/loop-control twice, duplicate one, map a page of the block
+ *                          device LOOP; then DIR/ready; when DIR/check appears: DIR/result has "ok"
+ *                          or what is wrong
+ *   devices DIR unix FD    keep the socket FD, whose peer is elsewhere; what comes from it is the
+ *                          result
  *
  * Alone:  mkdir /tmp/d; build/tests/programs/devices /tmp/d & ls -l /proc/$!/fd
  */
@@ -91,7 +93,8 @@ int main(int argc, char **argv)
 	await_check();
 	need(is_device(a, path) && is_device(b, path) && is_device(c, path), "another device");
 	/* One open file has one set of flags. */
-	need(fcntl(c, F_SETFL, O_NONBLOCK) == 0 && (fcntl(a, F_GETFL) & O_NONBLOCK), "the duplicate is no duplicate");
+	need(fcntl(c, F_SETFL, O_NONBLOCK) == 0 && (fcntl(a, F_GETFL) & O_NONBLOCK),
+	     "the duplicate is no duplicate");
 	need(fcntl(b, F_SETFL, 0) == 0 && (fcntl(a, F_GETFL) & O_NONBLOCK), "two files became one");
 	if (map) {
 		char text[] = { 'm', map[0], '\0' };

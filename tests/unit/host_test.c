@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * host_test.c - the host of plugins without the worker around it: descriptors, the inventory, the retry flag, tables
- * that are shorter than ours, descriptors over a socket. Plugins as files: tests/harness/plugins.py.
+ * host_test.c - the host of plugins without the worker around it: descriptors, the inventory, the
+ * retry flag, tables that are shorter than ours, descriptors over a socket. Plugins as files:
+ * tests/harness/plugins.py.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -50,9 +51,11 @@ static void test_descriptors(void)
 static void test_names(void)
 {
 	CHECK(plugin_dir_is_plugin("a.so") && plugin_dir_is_plugin(".so"));
-	CHECK(!plugin_dir_is_plugin("a.so.1") && !plugin_dir_is_plugin("so") && !plugin_dir_is_plugin(""));
+	CHECK(!plugin_dir_is_plugin("a.so.1") && !plugin_dir_is_plugin("so") &&
+	      !plugin_dir_is_plugin(""));
 	CHECK(plugin_dir_replaced("amdgpu_plugin.so") && plugin_dir_replaced("cuda_plugin.so"));
-	CHECK(!plugin_dir_replaced("cuda_plugin.so.1") && !plugin_dir_replaced("my_cuda_plugin.so"));
+	CHECK(!plugin_dir_replaced("cuda_plugin.so.1") &&
+	      !plugin_dir_replaced("my_cuda_plugin.so"));
 }
 
 /* ---- a worker's state with an empty folder of plugins ---- */
@@ -223,7 +226,8 @@ static void test_namespaces(void)
 	d.hooks[6] = link_hook;
 	CHECK(plugin_ops.dump_mount(&p.driver, "/mnt", 8, &f) == HOOK_DONE);
 	CHECK(plugin_ops.dump_link(&p.driver, 3, 4, "vlan", &f) == HOOK_DONE);
-	CHECK(plugin_ops.restore_mount(&p.driver, 8, "/mnt", "/old", &is_file, &f) == HOOK_DONE && is_file);
+	CHECK(plugin_ops.restore_mount(&p.driver, 8, "/mnt", "/old", &is_file, &f) == HOOK_DONE &&
+	      is_file);
 }
 
 /* More than one message holds, each with data. */
@@ -259,7 +263,8 @@ int main(void)
 {
 	if (!mkdtemp(empty))
 		return 1;
-	check_run("descriptors of plugins: what is too new or has too many hooks is refused", test_descriptors);
+	check_run("descriptors of plugins: what is too new or has too many hooks is refused",
+		  test_descriptors);
 	check_run("names of plugins' files", test_names);
 	check_run("the inventory: a name given twice is there once", test_inventory);
 	check_run("a required plugin that nobody claims is missed", test_required);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * letrun_test.c - of a frozen task one thread runs for a while, without its signals, and stands again as it was.
+ * letrun_test.c - of a frozen task one thread runs for a while, without its signals, and stands
+ * again as it was.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -124,6 +125,7 @@ int main(void)
 		printf("skip - all: needs root\n");
 		return 77;
 	}
-	check_run("one thread of a frozen task runs without its signals, and stands again", test_let_run);
+	check_run("one thread of a frozen task runs without its signals, and stands again",
+		  test_let_run);
 	return check_done();
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * plugin_dir.c - where plugins are. For the gpu worker, which loads them, and the coordinator, which starts that
- * worker when there are any.
+ * plugin_dir.c - where plugins are. For the gpu worker, which loads them, and the coordinator,
+ * which starts that worker when there are any.
  *
  * Rights:   none.
  * Holds:    nothing.

@@ -20,12 +20,32 @@
 #include "proto/control/util.h"
 
 static const int denied[] = {
-	SYS_execve, SYS_execveat, SYS_ptrace,		/* HOSTED: one that hosts code of others may */
-	SYS_init_module, SYS_finit_module,
-	SYS_delete_module, SYS_kexec_load, SYS_kexec_file_load, SYS_reboot, SYS_swapon,
-	SYS_swapoff, SYS_perf_event_open, SYS_add_key, SYS_request_key, SYS_keyctl, SYS_acct,
-	SYS_settimeofday, SYS_clock_settime, SYS_adjtimex, SYS_iopl, SYS_ioperm, SYS_quotactl,
-	SYS_pivot_root, SYS_sethostname, SYS_setdomainname, SYS_syslog,
+	SYS_execve,
+	SYS_execveat,
+	SYS_ptrace, /* HOSTED: one that hosts code of others may */
+	SYS_init_module,
+	SYS_finit_module,
+	SYS_delete_module,
+	SYS_kexec_load,
+	SYS_kexec_file_load,
+	SYS_reboot,
+	SYS_swapon,
+	SYS_swapoff,
+	SYS_perf_event_open,
+	SYS_add_key,
+	SYS_request_key,
+	SYS_keyctl,
+	SYS_acct,
+	SYS_settimeofday,
+	SYS_clock_settime,
+	SYS_adjtimex,
+	SYS_iopl,
+	SYS_ioperm,
+	SYS_quotactl,
+	SYS_pivot_root,
+	SYS_sethostname,
+	SYS_setdomainname,
+	SYS_syslog,
 };
 
 #define HOSTED 3

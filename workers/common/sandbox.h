@@ -14,8 +14,8 @@
 
 /*
  * Keep only those of the given capabilities that the process has, give up the rest for good (also
- * through exec), and deny by seccomp the system calls that no worker has a use for. hosts: programs and tracing
- * are allowed.
+ * through exec), and deny by seccomp the system calls that no worker has a use for. hosts: programs
+ * and tracing are allowed.
  */
 int sandbox_enter(const cap_value_t *caps, size_t ncaps, bool hosts, struct fault *f);
 

@@ -47,7 +47,7 @@ struct worker {
 	const char *name;		/* "mem" */
 	const cap_value_t *caps;	/* capabilities to keep; the rest is dropped before the bus opens */
 	size_t ncaps;
-	bool hosts;			/* it runs code of others, which may start programs and trace */
+	bool hosts; /* it runs code of others, which may start programs and trace */
 	const struct handler *handlers;	/* indexed by Request.body_case */
 	size_t nhandlers;
 	void *ctx;

@@ -2,8 +2,8 @@
 /*
  * device.c - files of devices, as far as the files worker knows them: as descriptors with an id.
  *
- * Dump:     each is named to the gpu worker, with the sentence the dump fails with when no driver there takes
- *           it; its entry in files.img says no more than that a plugin has it.
+ * Dump:     each is named to the gpu worker, with the sentence the dump fails with when no driver
+ *           there takes it; its entry in files.img says no more than that a plugin has it.
  * Restore:  the gpu worker makes them; they become files with what is in their place here.
  *
  * Rights:   none.
@@ -93,7 +93,8 @@ static int check(struct files *fs, struct file *file, struct fault *f)
 
 	(void)fs;
 	if (!e || e->id != file->id)
-		return fault(f, -EBADMSG, "files.img: file %u is no complete external file", file->id);
+		return fault(f, -EBADMSG, "files.img: file %u is no complete external file",
+			     file->id);
 	return 0;
 }
 

@@ -14,7 +14,8 @@ extern const struct file_type device_type;
 /* Dump: name a file of row t to the gpu worker; x->id is 0 before the freeze. */
 void device_name(struct files *fs, const struct file_type *t, const struct facts *x);
 /* Dump: the same, and write its entry. */
-int device_dump(struct files *fs, const struct file_type *t, const struct facts *x, struct fault *f);
+int device_dump(struct files *fs, const struct file_type *t, const struct facts *x,
+		struct fault *f);
 /* Dump: the entry of a device that is mapped is a path. */
 int device_dump_mapped(struct files *fs, const struct facts *x, uint32_t flags, struct fault *f);
 /* Dump: what was named since the last call, for a reply; the caller frees all. */

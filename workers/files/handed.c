@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * handed.c - files that another worker makes and hands over: named by process and number, duplicated here.
+ * handed.c - files that another worker makes and hands over: named by process and number,
+ * duplicated here.
  *
  * Rights:   ptrace access to the other workers (pidfd_getfd).
  * Holds:    nothing.
@@ -36,17 +37,21 @@ int handed_take(struct files *fs, const MadeFiles *made, struct fault *f)
 	for (i = 0; i < made->n_id; i++) {
 		file = files_find(fs, made->id[i]);
 		if (!file || file->type->create != handed_create || file->fd >= 0)
-			return fault(f, -EPROTO, "file %u is none that another worker makes, or is there "
-				     "already", made->id[i]);
+			return fault(f, -EPROTO,
+				     "file %u is none that another worker makes, or is there "
+				     "already",
+				     made->id[i]);
 		if (!file->nusers)
 			continue;
 		if ((int)made->fd[i] < 0)
-			return fault(f, -EBADMSG, "files.img: %s %u is one outside the tree, but a task "
-				     "has it", file->type->name, file->id);
+			return fault(f, -EBADMSG,
+				     "files.img: %s %u is one outside the tree, but a task "
+				     "has it",
+				     file->type->name, file->id);
 		file->fd = syscall(SYS_pidfd_getfd, pidfd, made->fd[i], 0);
 		if (file->fd < 0)
-			return fault(f, errno, "take %s %u from the worker that made it", file->type->name,
-				     file->id);
+			return fault(f, errno, "take %s %u from the worker that made it",
+				     file->type->name, file->id);
 	}
 	return 0;
 }

@@ -84,7 +84,10 @@ struct file_type {
 	bool (*match)(const struct facts *x);
 	/* Why such a file cannot be dumped and what to do about it. NULL: it can. */
 	const char *refuse;
-	/* A row that refuses: but a driver of the gpu worker, or a plugin, may take such a file (device.h). */
+	/*
+	 * A row that refuses: but a driver of the gpu worker, or a plugin, may take such a file
+	 * (device.h).
+	 */
 	bool device;
 	/* What a dump and a restore do with such a file, for "stasis check PID". NULL: create it again. */
 	const char *deed;

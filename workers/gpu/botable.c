@@ -2,9 +2,9 @@
 /*
  * botable.c - a hash table of buffers in shared memory.
  *
- * Rows are dense, in order of arrival; an index of twice as many slots finds them by key (open addressing). A
- * robust mutex in the memory keeps processes apart; one that dies while it holds it leaves whole rows: the count is
- * raised last.
+ * Rows are dense, in order of arrival; an index of twice as many slots finds them by key (open
+ * addressing). A robust mutex in the memory keeps processes apart; one that dies while it holds it
+ * leaves whole rows: the count is raised last.
  *
  * Rights:   none.
  * Holds:    a memfd and its mapping.
@@ -201,7 +201,8 @@ struct bo *botable_claim(struct botable *t, uint64_t key, uint32_t owner, uint32
 	lock(t);
 	b = row(t, key, f);
 	if (b && strict && b->owner != BO_NO_OWNER) {
-		fault(f, -EINVAL, "buffer %#llx has two owners, files %#x and %#x: the images are damaged",
+		fault(f, -EINVAL,
+		      "buffer %#llx has two owners, files %#x and %#x: the images are damaged",
 		      (unsigned long long)key, b->owner, owner);
 		b = NULL;
 	} else if (b && b->owner == BO_NO_OWNER) {

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * botable.h - buffers that files and processes share: who owns each, is it there yet, where is its descriptor.
+ * botable.h - buffers that files and processes share: who owns each, is it there yet, where is its
+ * descriptor.
  *
- * The table lies in shared memory (a memfd): processes forked from this worker see the same one. It grows in
- * botable_reserve alone, which must come before any fork.
+ * The table lies in shared memory (a memfd): processes forked from this worker see the same one. It
+ * grows in botable_reserve alone, which must come before any fork.
  */
 #ifndef STASIS_GPU_BOTABLE_H
 #define STASIS_GPU_BOTABLE_H
@@ -45,8 +46,8 @@ struct bo *botable_at(struct botable *t, size_t i);
 /* NULL: no such key. */
 struct bo *botable_find(struct botable *t, uint64_t key);
 /*
- * File `owner` can be the owner. The lowest (rank, owner) wins; the loser counts as an importer. Returns the row, or
- * NULL with f set: key 0, table full, or (strict) the key has an owner already.
+ * File `owner` can be the owner. The lowest (rank, owner) wins; the loser counts as an importer.
+ * Returns the row, or NULL with f set: key 0, table full, or (strict) the key has an owner already.
  */
 struct bo *botable_claim(struct botable *t, uint64_t key, uint32_t owner, uint32_t rank, int strict,
 			 struct fault *f);

@@ -59,9 +59,14 @@ struct driver_ops {
 	enum hook_answer (*dump_file)(struct driver *d, const DeviceFile *file, int fd, struct fault *f);	/* 2 */
 	enum hook_answer (*dump_late)(struct driver *d, pid_t root, struct fault *f);	/* 14; all drivers are asked */
 	enum hook_answer (*dump_unix)(struct driver *d, int fd, uint32_t id, struct fault *f);		/* 0 */
-	/* Nothing asks for these and restore_mount yet: they belong to namespaces, which are not dumped. */
-	enum hook_answer (*dump_mount)(struct driver *d, const char *mountpoint, uint32_t id, struct fault *f);	/* 4 */
-	enum hook_answer (*dump_link)(struct driver *d, int index, int type, const char *kind, struct fault *f); /* 6 */
+	/*
+	 * Nothing asks for these and restore_mount yet: they belong to namespaces, which are not
+	 * dumped.
+	 */
+	enum hook_answer (*dump_mount)(struct driver *d, const char *mountpoint, uint32_t id,
+				       struct fault *f); /* 4 */
+	enum hook_answer (*dump_link)(struct driver *d, int index, int type, const char *kind,
+				      struct fault *f); /* 6 */
 
 	/* ---- restore ---- */
 	/*
@@ -71,8 +76,8 @@ struct driver_ops {
 	enum hook_answer (*prepare)(struct driver *d, const GpuPrepare *req, struct fault *f);
 	enum hook_answer (*forked)(struct driver *d, struct fault *f);			/* 12; all are asked */
 	/*
-	 * *fd is the caller's. While gpu_memory_built is false mem is at work in the tasks: what needs their
-	 * memory, or their gates for longer than a moment, answers HOOK_RETRY.
+	 * *fd is the caller's. While gpu_memory_built is false mem is at work in the tasks: what
+	 * needs their memory, or their gates for longer than a moment, answers HOOK_RETRY.
 	 */
 	enum hook_answer (*restore_file)(struct driver *d, uint32_t id, int *fd, struct fault *f);	/* 3 */
 	/* *fd >= 0: map that file (the caller's), else map->path opened by the task. */
@@ -83,7 +88,8 @@ struct driver_ops {
 	enum hook_answer (*resume)(struct driver *d, pid_t pid, struct fault *f);	/* 9 */
 	enum hook_answer (*restore_unix)(struct driver *d, uint32_t id, int *fd, struct fault *f);	/* 1 */
 	enum hook_answer (*restore_mount)(struct driver *d, uint32_t id, const char *mountpoint,
-					  const char *old_root, bool *is_file, struct fault *f);	/* 5 */
+					  const char *old_root, bool *is_file,
+					  struct fault *f); /* 5 */
 };
 
 struct driver {

@@ -57,7 +57,8 @@ static enum hook_answer ask_judge_file(struct driver *d, void *arg, struct fault
 {
 	struct judgment *j = arg;
 
-	return d->ops->judge_file ? d->ops->judge_file(d, j->file, j->fd, &j->deed, f) : HOOK_NOT_MINE;
+	return d->ops->judge_file ? d->ops->judge_file(d, j->file, j->fd, &j->deed, f)
+				  : HOOK_NOT_MINE;
 }
 
 static enum hook_answer ask_judge_map(struct driver *d, void *arg, struct fault *f)
@@ -79,7 +80,8 @@ static void judge_file(struct gpu *g, const DeviceFile *file, Surveyed *out)
 		return;
 	if (drivers_first(g, ask_judge_file, &j, &why) == HOOK_NOT_MINE)
 		fault(&why, -ENOTSUP, "%s", file->refusal);
-	out->finding[out->n_finding++] = finding_new(file->pid, object ? object + 2 : file->name, j.deed, &why);
+	out->finding[out->n_finding++] = finding_new(file->pid, object ? object + 2 : file->name,
+						     j.deed, &why);
 }
 
 static void judge_map(struct gpu *g, const DeviceMap *map, Surveyed *out)
@@ -90,8 +92,8 @@ static void judge_map(struct gpu *g, const DeviceMap *map, Surveyed *out)
 
 	if (drivers_first(g, ask_judge_map, &j, &why) == HOOK_NOT_MINE)
 		fault(&why, -ENOTSUP, "%s", map->refusal ? map->refusal : "a mapping of a device");
-	snprintf(object, sizeof(object), "mapping %llx-%llx (%.120s)", (unsigned long long)map->start,
-		 (unsigned long long)map->end, map->path);
+	snprintf(object, sizeof(object), "mapping %llx-%llx (%.120s)",
+		 (unsigned long long)map->start, (unsigned long long)map->end, map->path);
 	out->finding[out->n_finding++] = finding_new(map->pid, object, j.deed, &why);
 }
 
@@ -127,7 +129,8 @@ static enum hook_answer ask_checkpoint(struct driver *d, void *arg, struct fault
 }
 
 /* Of each task in turn: the hook is shown to the drivers until one has it. */
-static int for_tasks(struct gpu *g, const uint32_t *pids, size_t n, driver_asks *ask, struct fault *f)
+static int for_tasks(struct gpu *g, const uint32_t *pids, size_t n, driver_asks *ask,
+		     struct fault *f)
 {
 	size_t i;
 
@@ -217,14 +220,15 @@ static int collect_map(struct gpu *g, const DeviceMap *map, struct fault *f)
 	enum hook_answer a;
 	char path[80];
 
-	snprintf(path, sizeof(path), "/proc/%u/map_files/%llx-%llx", map->pid, (unsigned long long)map->start,
-		 (unsigned long long)map->end);
+	snprintf(path, sizeof(path), "/proc/%u/map_files/%llx-%llx", map->pid,
+		 (unsigned long long)map->start, (unsigned long long)map->end);
 	q.fd = fd = open(path, O_PATH | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &q.st) < 0)
 		return fault(f, errno, "task %u: look at %s", map->pid, path);
 	a = drivers_first(g, ask_vma, &q, f);
 	if (a == HOOK_NOT_MINE)
-		return fault(f, -ENOTSUP, "%s", map->refusal ? map->refusal : "a mapping of a device");
+		return fault(f, -ENOTSUP, "%s",
+			     map->refusal ? map->refusal : "a mapping of a device");
 	return a == HOOK_FAILED ? fault_prefix(f, "task %u, mapping %llx", map->pid,
 					       (unsigned long long)map->start) : 0;
 }
@@ -232,7 +236,8 @@ static int collect_map(struct gpu *g, const DeviceMap *map, struct fault *f)
 /* Mappings of one file that follow each other are one question, as for CRIU. */
 static bool is_same_file(const DeviceMap *a, const DeviceMap *b)
 {
-	return a->pid == b->pid && a->dev == b->dev && a->ino == b->ino && !strcmp(a->path, b->path);
+	return a->pid == b->pid && a->dev == b->dev && a->ino == b->ino &&
+	       !strcmp(a->path, b->path);
 }
 
 static enum hook_answer ask_trace(struct driver *d, void *arg, struct fault *f)
@@ -287,7 +292,8 @@ int on_gpu_collect(struct call *c, struct fault *f)
 	c->rep->body_case = REPLY__BODY_GPU_COLLECTED;
 	c->rep->gpu_collected = out;
 	for (i = 0; i < req->n_map; i++)
-		if ((!i || !is_same_file(req->map[i - 1], req->map[i])) && collect_map(g, req->map[i], f) < 0)
+		if ((!i || !is_same_file(req->map[i - 1], req->map[i])) &&
+		    collect_map(g, req->map[i], f) < 0)
 			return -1;
 	for (i = 0; i < req->n_file; i++)
 		if (collect_file(g, req->file[i], out, f) < 0)
@@ -320,8 +326,10 @@ int on_gpu_traced(struct call *c, struct fault *f)
 	if (told->nfds && worker_recv_fds(c->worker, fds, told->nfds, f) < 0)
 		return -1;
 	a = drivers_first(gpu_begin(c), ask_traced, &t, f);
-	return a == HOOK_NOT_MINE ? fault(f, -EPROTO, "no driver asked for the trace of file %u", told->id) :
-		a == HOOK_FAILED ? -1 : 0;
+	return a == HOOK_NOT_MINE
+		       ? fault(f, -EPROTO, "no driver asked for the trace of file %u", told->id)
+	       : a == HOOK_FAILED ? -1
+				  : 0;
 }
 
 /* ---- write ---- */

@@ -51,8 +51,10 @@ int fdstore_put(struct fdstore *s, int fd, struct fault *f)
 	if (copy < 0 && errno == EINVAL)
 		copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	if (copy < 0)
-		return fault(f, errno, "keep a descriptor beside %zu others (raise the limit of open files: "
-			     "ulimit -Hn)", s->n);
+		return fault(f, errno,
+			     "keep a descriptor beside %zu others (raise the limit of open files: "
+			     "ulimit -Hn)",
+			     s->n);
 	*(int *)grow(&s->fds, s->n, &s->cap, sizeof(int)) = copy;
 	return s->n++;
 }
@@ -62,11 +64,13 @@ int fdstore_take(const struct fdstore *s, int64_t id, struct fault *f)
 	int fd;
 
 	if (id < 0 || (uint64_t)id >= s->n)
-		return fault(f, -EINVAL, "descriptor %lld was never stored (there are %zu)", (long long)id,
-			     s->n);
+		return fault(f, -EINVAL, "descriptor %lld was never stored (there are %zu)",
+			     (long long)id, s->n);
 	fd = fcntl(s->fds[id], F_DUPFD_CLOEXEC, 0);
 	if (fd < 0)
-		return fault(f, errno, "duplicate stored descriptor %lld (raise the limit of open files: "
-			     "ulimit -Hn)", (long long)id);
+		return fault(f, errno,
+			     "duplicate stored descriptor %lld (raise the limit of open files: "
+			     "ulimit -Hn)",
+			     (long long)id);
 	return fd;
 }

@@ -22,13 +22,29 @@
 static struct gpu state;
 
 /*
- * To look into tasks of any uid and open map_files; to open devices whoever owns them and to use them as an
- * administrator does (KFD, DRM); to lock memory for copies; what plugins do besides: nodes, owners, limits, priorities.
+ * To look into tasks of any uid and open map_files; to open devices whoever owns them and to use
+ * them as an administrator does (KFD, DRM); to lock memory for copies; what plugins do besides:
+ * nodes, owners, limits, priorities.
  */
 static const cap_value_t gpu_caps[] = {
-	CAP_SYS_PTRACE, CAP_CHECKPOINT_RESTORE, CAP_SYS_ADMIN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_IPC_LOCK,
-	CAP_PERFMON, CAP_SYS_RAWIO, CAP_MKNOD, CAP_CHOWN, CAP_FOWNER, CAP_FSETID, CAP_KILL, CAP_SETUID, CAP_SETGID,
-	CAP_SYS_NICE, CAP_SYS_RESOURCE, CAP_NET_ADMIN,
+	CAP_SYS_PTRACE,
+	CAP_CHECKPOINT_RESTORE,
+	CAP_SYS_ADMIN,
+	CAP_DAC_OVERRIDE,
+	CAP_DAC_READ_SEARCH,
+	CAP_IPC_LOCK,
+	CAP_PERFMON,
+	CAP_SYS_RAWIO,
+	CAP_MKNOD,
+	CAP_CHOWN,
+	CAP_FOWNER,
+	CAP_FSETID,
+	CAP_KILL,
+	CAP_SETUID,
+	CAP_SETGID,
+	CAP_SYS_NICE,
+	CAP_SYS_RESOURCE,
+	CAP_NET_ADMIN,
 };
 
 int gpu_image_dir(const struct gpu *g)

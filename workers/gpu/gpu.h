@@ -14,8 +14,8 @@
 extern struct worker gpu_worker;
 
 /*
- * All state of this worker. Each pointer belongs to the file named behind it, which makes it when it
- * is first needed; nobody else looks inside.
+ * All state of this worker. Each pointer belongs to the file named behind it, which makes it when
+ * it is first needed; nobody else looks inside.
  */
 struct gpu {
 	const struct worker *worker;	/* options and directories: worker->set */

@@ -2,10 +2,10 @@
 /*
  * host.c - load plugins and judge their descriptors.
  *
- * Facts: criu-plugin.h and plugin.c of CRIU 4.2 and of 2cf8f13ca (15 hooks). One difference: CRIU loads
- * lazily, so that a plugin which uses a function that nobody has runs until it calls it. Here every name must be
- * there at once: a plugin that was written for CRIU's inside (opts, compel_*, ...) is refused by the name it needs,
- * before a line of it runs.
+ * Facts: criu-plugin.h and plugin.c of CRIU 4.2 and of 2cf8f13ca (15 hooks). One difference: CRIU
+ * loads lazily, so that a plugin which uses a function that nobody has runs until it calls it. Here
+ * every name must be there at once: a plugin that was written for CRIU's inside (opts, compel_*,
+ * ...) is refused by the name it needs, before a line of it runs.
  *
  * Rights:   whatever plugins do.
  * Holds:    the plugins, until host_free.
@@ -61,7 +61,8 @@ static void describe_legacy(struct plugin *p, const char *path)
 	d->version = PLUGIN_VERSION_OLD;
 	d->max_hooks = PLUGIN_HOOKS;
 	p->desc = d;
-	log_info("plugin %s has no descriptor: its hooks are found by the names of their functions", path);
+	log_info("plugin %s has no descriptor: its hooks are found by the names of their functions",
+		 path);
 }
 
 const char *host_check_desc(const struct plugin_desc *d)
@@ -77,7 +78,10 @@ const char *host_check_desc(const struct plugin_desc *d)
 	return NULL;
 }
 
-/* The name a plugin needs and nobody has, from dlerror's sentence; NULL when something else is wrong. */
+/*
+ * The name a plugin needs and nobody has, from dlerror's sentence; NULL when something else is
+ * wrong.
+ */
 static const char *missing_symbol(const char *why)
 {
 	static const char mark[] = "undefined symbol: ";
@@ -96,8 +100,11 @@ static bool cannot_load(const struct host *h, const char *path, struct fault *f)
 		fault(f, -ELIBBAD, "load plugin %s: %s", path, why ? why : "no reason is given");
 		return false;
 	}
-	snprintf(text, sizeof(text), "plugin %.200s needs %.60s, which is CRIU's own and not part of its plugin interface: it "
-		 "runs in CRIU only", path, symbol);
+	snprintf(
+		text, sizeof(text),
+		"plugin %.200s needs %.60s, which is CRIU's own and not part of its plugin interface: it "
+		"runs in CRIU only",
+		path, symbol);
 	if (!plugin_dir_asked(gpu_opts(h->gpu))) {
 		log_warnx("%s; left out", text);
 		return true;
@@ -130,7 +137,9 @@ static int load(struct host *h, const char *path, struct fault *f)
 	wrong = host_check_desc(p->desc);
 	if (wrong)
 		return fault(f, -ELIBBAD, "plugin %s: %s", path, wrong);
-	p->driver = (struct driver){ .name = p->desc->name, .ops = &plugin_ops, .gpu = h->gpu, .ctx = p };
+	p->driver = (struct driver){
+		.name = p->desc->name, .ops = &plugin_ops, .gpu = h->gpu, .ctx = p
+	};
 	log_debug("plugin %s: %s, version %#x, %u hooks", path, p->desc->name, p->desc->version,
 		  p->desc->max_hooks);
 	return 0;
@@ -145,12 +154,15 @@ static int load_all(struct host *h, DIR *dir, const char *path, struct fault *f)
 		if (!plugin_dir_is_plugin(e->d_name))
 			continue;
 		if (plugin_dir_replaced(e->d_name)) {
-			log_info("plugin %s/%s is not loaded: its devices are handled here", path, e->d_name);
+			log_info("plugin %s/%s is not loaded: its devices are handled here", path,
+				 e->d_name);
 			continue;
 		}
 		if (snprintf(file, sizeof(file), "%s/%s", path, e->d_name) >= (int)sizeof(file))
 			return fault(f, -ENAMETOOLONG, "load plugin %s of %s", e->d_name, path);
-		/* dlopen takes a name without a slash for one to look for in the system's folders. */
+		/*
+		 * dlopen takes a name without a slash for one to look for in the system's folders.
+		 */
 		if (load(h, file, f) < 0)
 			return -1;
 	}
@@ -168,7 +180,8 @@ struct host *host_load(struct gpu *g, struct fault *f)
 	host_api_begin(h);
 	for (i = 0; g->prepared && i < g->prepared->n_required; i++)
 		host_inventory_add(h, g->prepared->required[i]);
-	if ((!dir && plugin_dir_asked(gpu_opts(g)) && fault(f, errno, "open the folder of plugins %s", path) < 0) ||
+	if ((!dir && plugin_dir_asked(gpu_opts(g)) &&
+	     fault(f, errno, "open the folder of plugins %s", path) < 0) ||
 	    (dir && load_all(h, dir, path, f) < 0)) {
 		host_free(h);
 		return NULL;

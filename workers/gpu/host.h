@@ -13,7 +13,9 @@ struct host;
 #define PLUGIN_VERSION 0x200u
 #define PLUGIN_HOOKS 15
 
-/* cr_plugin_desc_t of criu-plugin.h, by which a plugin describes itself: the symbol CR_PLUGIN_DESC. */
+/*
+ * cr_plugin_desc_t of criu-plugin.h, by which a plugin describes itself: the symbol CR_PLUGIN_DESC.
+ */
 struct plugin_desc {
 	const char *name;
 	int (*init)(int stage);
@@ -46,7 +48,10 @@ const char *host_check_desc(const struct plugin_desc *d);
 
 /* ---- what plugins ask of us (host_api.c) ---- */
 
-/* dump: names plugins want to have at the restore. restore: those of the images nobody has claimed yet. */
+/*
+ * dump: names plugins want to have at the restore. restore: those of the images nobody has claimed
+ * yet.
+ */
 size_t host_inventory(const struct host *h, const char *const **names);
 /* Twice is once. */
 void host_inventory_add(struct host *h, const char *name);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * host_api.c - the functions that plugins find in us: criu_get_image_dir of criu-plugin.h, and what CRIU's own
- * plugins use besides that has no part in CRIU's inside. host.symbols exports them from our programs.
+ * host_api.c - the functions that plugins find in us: criu_get_image_dir of criu-plugin.h, and what
+ * CRIU's own plugins use besides that has no part in CRIU's inside. host.symbols exports them from
+ * our programs.
  *
  * Rights:   none.
  * Holds:    which host plugins speak to: the ABI passes no context.
@@ -27,7 +28,8 @@ int add_inventory_plugin(const char *name);
 bool check_and_remove_inventory_plugin(const char *name, size_t n);
 int fdstore_add(int fd);
 int fdstore_get(int id);
-int send_fds(int sock, struct sockaddr_un *addr, int len, int *fds, int nr_fds, void *data, unsigned size);
+int send_fds(int sock, struct sockaddr_un *addr, int len, int *fds, int nr_fds, void *data,
+	     unsigned size);
 int __recv_fds(int sock, int *fds, int nr_fds, void *data, unsigned size, int flags);
 
 static struct host *current;
@@ -62,7 +64,8 @@ void print_on_level(unsigned level, const char *format, ...)
 	while (n && text[n - 1] == '\n')
 		text[--n] = '\0';
 	if (n)
-		log_line(level > LOG_DEBUG ? LOG_DEBUG : (enum log_level)level, "plugin", 0, "%s", text);
+		log_line(level > LOG_DEBUG ? LOG_DEBUG : (enum log_level)level, "plugin", 0, "%s",
+			 text);
 	errno = error;
 }
 
@@ -101,7 +104,10 @@ int fdstore_get(int id)
 	return fd;
 }
 
-/* ---- descriptors over a socket: messages of up to 252, each with so many bytes of data for each ---- */
+/*
+ * ---- descriptors over a socket: messages of up to 252, each with so many bytes of data for each
+ * ----
+ */
 
 struct parcel {
 	struct msghdr h;
@@ -129,7 +135,8 @@ static struct cmsghdr *pack(struct parcel *p, int n, void *data, unsigned size)
 	return c;
 }
 
-int send_fds(int sock, struct sockaddr_un *addr, int len, int *fds, int nr_fds, void *data, unsigned size)
+int send_fds(int sock, struct sockaddr_un *addr, int len, int *fds, int nr_fds, void *data,
+	     unsigned size)
 {
 	int i, n;
 

@@ -2,8 +2,9 @@
 /*
  * host_hooks.c - a plugin as a driver: our hooks become calls of its functions.
  *
- * A function answers -ENOTSUP for "not mine". Of hooks that ask nobody in particular (PAUSE_DEVICES, RESTORE_INIT, ...)
- * that is no failure either. Facts: criu-plugin.h and the callers of run_plugins in CRIU (2cf8f13ca).
+ * A function answers -ENOTSUP for "not mine". Of hooks that ask nobody in particular
+ * (PAUSE_DEVICES, RESTORE_INIT, ...) that is no failure either. Facts: criu-plugin.h and the
+ * callers of run_plugins in CRIU (2cf8f13ca).
  *
  * Rights:   whatever plugins do.
  * Holds:    nothing.
@@ -19,18 +20,34 @@
 #include "workers/gpu/host.h"
 
 enum hook {
-	DUMP_UNIX_SK, RESTORE_UNIX_SK, DUMP_EXT_FILE, RESTORE_EXT_FILE, DUMP_EXT_MOUNT, RESTORE_EXT_MOUNT,
-	DUMP_EXT_LINK, HANDLE_DEVICE_VMA, UPDATE_VMA_MAP, RESUME_DEVICES_LATE, PAUSE_DEVICES, CHECKPOINT_DEVICES,
-	POST_FORKING, RESTORE_INIT, DUMP_DEVICES_LATE,
+	DUMP_UNIX_SK,
+	RESTORE_UNIX_SK,
+	DUMP_EXT_FILE,
+	RESTORE_EXT_FILE,
+	DUMP_EXT_MOUNT,
+	RESTORE_EXT_MOUNT,
+	DUMP_EXT_LINK,
+	HANDLE_DEVICE_VMA,
+	UPDATE_VMA_MAP,
+	RESUME_DEVICES_LATE,
+	PAUSE_DEVICES,
+	CHECKPOINT_DEVICES,
+	POST_FORKING,
+	RESTORE_INIT,
+	DUMP_DEVICES_LATE,
 };
 
 static const char *const hook_names[PLUGIN_HOOKS] = {
-	"DUMP_UNIX_SK", "RESTORE_UNIX_SK", "DUMP_EXT_FILE", "RESTORE_EXT_FILE", "DUMP_EXT_MOUNT",
-	"RESTORE_EXT_MOUNT", "DUMP_EXT_LINK", "HANDLE_DEVICE_VMA", "UPDATE_VMA_MAP", "RESUME_DEVICES_LATE",
-	"PAUSE_DEVICES", "CHECKPOINT_DEVICES", "POST_FORKING", "RESTORE_INIT", "DUMP_DEVICES_LATE",
+	"DUMP_UNIX_SK",	  "RESTORE_UNIX_SK",	 "DUMP_EXT_FILE",     "RESTORE_EXT_FILE",
+	"DUMP_EXT_MOUNT", "RESTORE_EXT_MOUNT",	 "DUMP_EXT_LINK",     "HANDLE_DEVICE_VMA",
+	"UPDATE_VMA_MAP", "RESUME_DEVICES_LATE", "PAUSE_DEVICES",     "CHECKPOINT_DEVICES",
+	"POST_FORKING",	  "RESTORE_INIT",	 "DUMP_DEVICES_LATE",
 };
 
-/* Every signature of the table. One that takes fewer arguments (CRIU 4.2's RESTORE_EXT_FILE) finds its own. */
+/*
+ * Every signature of the table. One that takes fewer arguments (CRIU 4.2's RESTORE_EXT_FILE) finds
+ * its own.
+ */
 union hook_call {
 	void *symbol;
 	int (*nothing)(void);
@@ -98,8 +115,8 @@ static void plugin_exit(struct driver *d, enum driver_stage stage, int result)
 /* ---- dump ---- */
 
 /* Only when it is asked in earnest will a plugin say whether it takes a file. */
-static enum hook_answer judge_file(struct driver *d, const DeviceFile *file, int fd, const char **deed,
-				   struct fault *f)
+static enum hook_answer judge_file(struct driver *d, const DeviceFile *file, int fd,
+				   const char **deed, struct fault *f)
 {
 	union hook_call call;
 
@@ -110,7 +127,8 @@ static enum hook_answer judge_file(struct driver *d, const DeviceFile *file, int
 	return find(d, DUMP_EXT_FILE, &call) ? HOOK_DONE : HOOK_NOT_MINE;
 }
 
-static enum hook_answer judge_map(struct driver *d, const DeviceMap *map, const char **deed, struct fault *f)
+static enum hook_answer judge_map(struct driver *d, const DeviceMap *map, const char **deed,
+				  struct fault *f)
 {
 	union hook_call call;
 
@@ -144,9 +162,11 @@ static enum hook_answer checkpoint(struct driver *d, pid_t pid, struct fault *f)
 	return call_number(d, CHECKPOINT_DEVICES, pid, f);
 }
 
-/* CRIU opens the device anew when its node lies in a file system without a disk; some may use that. */
-static enum hook_answer handle_vma(struct driver *d, const DeviceMap *map, int fd, const struct stat *st,
-				   struct fault *f)
+/*
+ * CRIU opens the device anew when its node lies in a file system without a disk; some may use that.
+ */
+static enum hook_answer handle_vma(struct driver *d, const DeviceMap *map, int fd,
+				   const struct stat *st, struct fault *f)
 {
 	AUTO_CLOSE int own = -1;
 	union hook_call call;
@@ -166,7 +186,8 @@ static enum hook_answer dump_file(struct driver *d, const DeviceFile *file, int 
 {
 	union hook_call call;
 
-	return find(d, DUMP_EXT_FILE, &call) ? answer(DUMP_EXT_FILE, call.two(fd, file->id), f) : HOOK_NOT_MINE;
+	return find(d, DUMP_EXT_FILE, &call) ? answer(DUMP_EXT_FILE, call.two(fd, file->id), f)
+					     : HOOK_NOT_MINE;
 }
 
 static enum hook_answer dump_late(struct driver *d, pid_t root, struct fault *f)
@@ -178,24 +199,29 @@ static enum hook_answer dump_unix(struct driver *d, int fd, uint32_t id, struct 
 {
 	union hook_call call;
 
-	return find(d, DUMP_UNIX_SK, &call) ? answer(DUMP_UNIX_SK, call.two(fd, id), f) : HOOK_NOT_MINE;
+	return find(d, DUMP_UNIX_SK, &call) ? answer(DUMP_UNIX_SK, call.two(fd, id), f)
+					    : HOOK_NOT_MINE;
 }
 
-static enum hook_answer dump_mount(struct driver *d, const char *mountpoint, uint32_t id, struct fault *f)
+static enum hook_answer dump_mount(struct driver *d, const char *mountpoint, uint32_t id,
+				   struct fault *f)
 {
 	AUTO_FREE char *copy = xstrdup(mountpoint);
 	union hook_call call;
 
-	return find(d, DUMP_EXT_MOUNT, &call) ? answer(DUMP_EXT_MOUNT, call.dump_mount(copy, id), f) : HOOK_NOT_MINE;
+	return find(d, DUMP_EXT_MOUNT, &call) ? answer(DUMP_EXT_MOUNT, call.dump_mount(copy, id), f)
+					      : HOOK_NOT_MINE;
 }
 
-static enum hook_answer dump_link(struct driver *d, int index, int type, const char *kind, struct fault *f)
+static enum hook_answer dump_link(struct driver *d, int index, int type, const char *kind,
+				  struct fault *f)
 {
 	AUTO_FREE char *copy = xstrdup(kind);
 	union hook_call call;
 
-	return find(d, DUMP_EXT_LINK, &call) ? answer(DUMP_EXT_LINK, call.dump_link(index, type, copy), f) :
-		HOOK_NOT_MINE;
+	return find(d, DUMP_EXT_LINK, &call)
+		       ? answer(DUMP_EXT_LINK, call.dump_link(index, type, copy), f)
+		       : HOOK_NOT_MINE;
 }
 
 /* ---- restore ---- */
@@ -228,8 +254,8 @@ static enum hook_answer restore_file(struct driver *d, uint32_t id, int *fd, str
 }
 
 /* 1: mapped at another offset, or from the plugin's file. 0: there is nothing to change. */
-static enum hook_answer update_map(struct driver *d, const DeviceMap *map, uint64_t *offset, int *fd,
-				   struct fault *f)
+static enum hook_answer update_map(struct driver *d, const DeviceMap *map, uint64_t *offset,
+				   int *fd, struct fault *f)
 {
 	union hook_call call;
 	uint64_t new = map->offset;
@@ -263,8 +289,8 @@ static enum hook_answer restore_unix(struct driver *d, uint32_t id, int *fd, str
 	return answer(RESTORE_UNIX_SK, r, f);
 }
 
-static enum hook_answer restore_mount(struct driver *d, uint32_t id, const char *mountpoint, const char *old_root,
-				      bool *is_file, struct fault *f)
+static enum hook_answer restore_mount(struct driver *d, uint32_t id, const char *mountpoint,
+				      const char *old_root, bool *is_file, struct fault *f)
 {
 	AUTO_FREE char *to = xstrdup(mountpoint), *from = xstrdup(old_root);
 	union hook_call call;

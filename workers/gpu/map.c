@@ -2,8 +2,8 @@
 /*
  * map.c - restore: memory of devices is mapped into the tasks.
  *
- * mem has kept the places. The file comes from a driver, or is opened by the task itself, which is then the
- * device's owner; either way it stands at a spare number for a moment.
+ * mem has kept the places. The file comes from a driver, or is opened by the task itself, which is
+ * then the device's owner; either way it stands at a spare number for a moment.
  *
  * Rights:   the tasks' gates.
  * Holds:    nothing.
@@ -32,7 +32,8 @@ static enum hook_answer ask_update(struct driver *d, void *arg, struct fault *f)
 {
 	struct place *p = arg;
 
-	return d->ops->update_map ? d->ops->update_map(d, p->map, &p->offset, &p->fd, f) : HOOK_NOT_MINE;
+	return d->ops->update_map ? d->ops->update_map(d, p->map, &p->offset, &p->fd, f)
+				  : HOOK_NOT_MINE;
 }
 
 /* Put our file into the task, at the first spare number; the channel's end stands at the second. */
@@ -73,7 +74,8 @@ static void advise(struct batch *b, const DeviceMap *m)
 
 	for (advice = 0; advice < 64; advice++)
 		if (m->madv & 1ull << advice)
-			batch_op(b, 0, 0, SYS_madvise, 3, gc(m->start), gc(m->end - m->start), gc(advice));
+			batch_op(b, 0, 0, SYS_madvise, 3, gc(m->start), gc(m->end - m->start),
+				 gc(advice));
 }
 
 /* Over the place that mem kept, then the number is free again. */
@@ -82,8 +84,8 @@ static int map_there(struct gate *g, const struct place *p, int spare, struct fa
 	const DeviceMap *m = p->map;
 	const uint64_t flags = (m->flags & (MAP_SHARED | MAP_PRIVATE | MAP_NORESERVE)) | MAP_FIXED;
 	AUTO_BATCH struct batch *b = batch_begin(g);
-	int map = batch_op(b, 0, 0, SYS_mmap, 6, gc(m->start), gc(m->end - m->start), gc(m->prot), gc(flags),
-			   gc(spare), gc(p->offset));
+	int map = batch_op(b, 0, 0, SYS_mmap, 6, gc(m->start), gc(m->end - m->start), gc(m->prot),
+			   gc(flags), gc(spare), gc(p->offset));
 	int64_t at;
 
 	batch_op(b, 0, 0, SYS_close, 1, gc(spare));
@@ -92,8 +94,10 @@ static int map_there(struct gate *g, const struct place *p, int spare, struct fa
 		return -1;
 	at = batch_result(b, 0, map);
 	if (at != (int64_t)m->start)
-		return fault(f, at < 0 && at > -4096 ? (int)-at : EEXIST, "map %llu bytes from offset %llx of %.200s",
-			     (unsigned long long)(m->end - m->start), (unsigned long long)p->offset, m->path);
+		return fault(f, at < 0 && at > -4096 ? (int)-at : EEXIST,
+			     "map %llu bytes from offset %llx of %.200s",
+			     (unsigned long long)(m->end - m->start), (unsigned long long)p->offset,
+			     m->path);
 	return 0;
 }
 

@@ -3,8 +3,8 @@
  * restore.c - a restore's messages, but for GpuMap (map.c).
  *
  * Rights:   the image directory; those of the drivers.
- * Holds:    the request of GpuPrepare and the tasks' gates, to the end; files that are made, until the
- *           worker ends: the files worker takes duplicates.
+ * Holds:    the request of GpuPrepare and the tasks' gates, to the end; files that are made, until
+ *           the worker ends: the files worker takes duplicates.
  */
 #include "workers/gpu/restore.h"
 
@@ -57,9 +57,12 @@ static int read_paths(struct gpu *g, GpuPrepare *req, struct fault *f)
 	}
 	for (i = 0; n == 0 && i < req->n_map; i++)
 		if (req->map[i]->path[0] != '/')
-			return fault(f, -EBADMSG, "mm-%u.img: the mapping %llx is of file %u, which is no path of "
-				     "files.img", req->map[i]->pid, (unsigned long long)req->map[i]->start,
-				     req->map[i]->file);
+			return fault(
+				f, -EBADMSG,
+				"mm-%u.img: the mapping %llx is of file %u, which is no path of "
+				"files.img",
+				req->map[i]->pid, (unsigned long long)req->map[i]->start,
+				req->map[i]->file);
 	return n;
 }
 
@@ -74,8 +77,11 @@ static int check_required(struct gpu *g, struct fault *f)
 
 	if (!name)
 		return 0;
-	return fault(f, -ENOENT, "inventory.img: the dump needs the plugin %.100s for its restore, and no plugin here "
-		     "answers to that name: give its folder with --libdir", name);
+	return fault(
+		f, -ENOENT,
+		"inventory.img: the dump needs the plugin %.100s for its restore, and no plugin here "
+		"answers to that name: give its folder with --libdir",
+		name);
 }
 
 int on_gpu_prepare(struct call *c, struct fault *f)
@@ -142,8 +148,11 @@ static int create(struct gpu *g, uint32_t id, MadeFiles *made, Reply *rep, struc
 		rep->waits_for[rep->n_waits_for++] = id;
 		return 0;
 	case HOOK_NOT_MINE:
-		return fault(f, -ENOTSUP, "files.img: file %u is one of a device, and no driver or plugin here makes it: "
-			     "give the folder of its plugin with --libdir", id);
+		return fault(
+			f, -ENOTSUP,
+			"files.img: file %u is one of a device, and no driver or plugin here makes it: "
+			"give the folder of its plugin with --libdir",
+			id);
 	case HOOK_FAILED:
 		break;
 	}
@@ -192,8 +201,11 @@ int on_gpu_unix_restore(struct call *c, struct fault *f)
 	int r;
 
 	if (a == HOOK_NOT_MINE)
-		return fault(f, -ENOTSUP, "files.img: unix socket %u is one of a plugin, and no plugin here makes it: "
-			     "give its folder with --libdir", q.id);
+		return fault(
+			f, -ENOTSUP,
+			"files.img: unix socket %u is one of a plugin, and no plugin here makes it: "
+			"give its folder with --libdir",
+			q.id);
 	if (a == HOOK_FAILED)
 		return fault_prefix(f, "unix socket %u", q.id);
 	r = worker_send_fds(c->worker, &q.fd, 1, f);

@@ -180,11 +180,11 @@ static int link_flags(const struct view *v, const char *link, uint32_t *flags, s
 }
 
 /*
- * Is it the memory of a device, or of something else that only a driver can know? Then *why receives the fault that the
- * dump ends with when none does.
+ * Is it the memory of a device, or of something else that only a driver can know? Then *why
+ * receives the fault that the dump ends with when none does.
  */
-static int judge_file(const struct view *v, const struct map *m, const char *link, struct fault *why,
-		      struct fault *f)
+static int judge_file(const struct view *v, const struct map *m, const char *link,
+		      struct fault *why, struct fault *f)
 {
 	struct stat st;
 
@@ -200,7 +200,8 @@ static int judge_file(const struct view *v, const struct map *m, const char *lin
 	if (S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode))
 		refuse(v, m, why, DEVICE_WHAT);
 	else
-		refuse(v, m, why, "not a mapping of a regular file; which kernel object it is, is unknown");
+		refuse(v, m, why,
+		       "not a mapping of a regular file; which kernel object it is, is unknown");
 	return 0;
 }
 
@@ -218,29 +219,25 @@ static int check_name(const struct view *v, const struct map *m, struct fault *f
 	return 0;
 }
 
-/* Memory of a device whose file is known to be one. */
-static void take_device(struct view *v, const struct map *m, VmaEntry *e)
+static void take_device(struct view *v, const struct map *m, VmaEntry *e, const char *refusal)
 {
-	struct fault why = { 0 };
-
-	refuse(v, m, &why, DEVICE_WHAT);
-	e->status |= VMA_PLUGIN;
-	device_maps_add(v->all, v->s->pid, m, why.text);
-}
-
-/* A file that is seen for the first time. */
-static int classify_device(struct view *v, const struct map *m, VmaEntry *e, const char *link,
-			   struct fault *f)
-{
-	struct fault why = { 0 };
-
-	if (judge_file(v, m, link, &why, f) < 0)
-		return -1;
-	if (!why.code)
-		return 0;
 	v->all->mapped.file[e->shmid - MAPPED_ID_FIRST].device = true;
 	e->status |= VMA_PLUGIN;
-	device_maps_add(v->all, v->s->pid, m, why.text);
+	device_maps_add(v->all, v->s->pid, m, refusal);
+}
+
+/* is_new: its file has not been looked at before. */
+static int classify_device(struct view *v, const struct map *m, VmaEntry *e, const char *link,
+			   bool is_new, struct fault *f)
+{
+	struct fault why = { 0 };
+
+	if (!is_new && v->all->mapped.file[e->shmid - MAPPED_ID_FIRST].device)
+		refuse(v, m, &why, DEVICE_WHAT);
+	else if (is_new && judge_file(v, m, link, &why, f) < 0)
+		return -1;
+	if (why.code)
+		take_device(v, m, e, why.text);
 	return 0;
 }
 
@@ -270,11 +267,7 @@ static int classify_file(struct view *v, const struct map *m, VmaEntry *e, struc
 	e->has_fdflags = true;
 	e->fdflags = file.flags;
 	e->shmid = mapped_id(&v->all->mapped, &file);
-	if (v->all->mapped.n > known)
-		return classify_device(v, m, e, link, f);
-	if (v->all->mapped.file[e->shmid - MAPPED_ID_FIRST].device)
-		take_device(v, m, e);
-	return 0;
+	return classify_device(v, m, e, link, v->all->mapped.n > known, f);
 }
 
 static void classify_segment(struct view *v, const struct map *m, VmaEntry *e)

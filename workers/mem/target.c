@@ -264,9 +264,9 @@ static void list_files(struct target *t)
 
 	t->slot = xcalloc(t->n, sizeof(*t->slot));
 	for (i = 0; i < t->n; i++)
-		t->slot[i] = vma_is_file(t->vma[i])
-				     ? (int)need_file(t, t->vma[i]->shmid, target_open_flags(t->vma[i]))
-				     : -1;
+		t->slot[i] = vma_is_file(t->vma[i]) ? (int)need_file(t, t->vma[i]->shmid,
+								     target_open_flags(t->vma[i]))
+						    : -1;
 	t->exe_slot = need_file(t, t->mm->exe_file_id, O_RDONLY);
 }
 

@@ -460,11 +460,14 @@ static int on_net_create(struct call *c, struct fault *f)
 	size_t i;
 
 	if (!net->tasks || c->req->net_create->nplugin != net->nplugin)
-		return fault(f, -EPROTO, "nothing is prepared to be restored, or sockets of plugins are missing");
+		return fault(
+			f, -EPROTO,
+			"nothing is prepared to be restored, or sockets of plugins are missing");
 	net->plugin = xcalloc(net->nplugin, sizeof(*net->plugin));
 	if (net->nplugin && worker_recv_fds(c->worker, net->plugin, net->nplugin, f) < 0)
 		return -1;
-	if (tasks_set_spare(net->tasks, c->req->net_create->spare, c->req->net_create->n_spare, f) < 0 ||
+	if (tasks_set_spare(net->tasks, c->req->net_create->spare, c->req->net_create->n_spare, f) <
+		    0 ||
 	    packet_ring_places(net, c->req->net_create->map, c->req->net_create->n_map, f) < 0 ||
 	    create_all(net, f) < 0)
 		return -1;

@@ -47,7 +47,7 @@ struct net {
 
 	/* restore */
 	int lock_method;		/* what locked the network (enum netlock_method); -1: nothing */
-	int *plugin;			/* made by plugins, in the order of unix_of_plugins; NULL: not here yet */
+	int *plugin; /* made by plugins, in the order of unix_of_plugins; NULL: not here yet */
 	size_t nplugin;
 	struct tasks *tasks;		/* workers/common/tasks.h */
 };

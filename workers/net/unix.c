@@ -394,7 +394,8 @@ static int describe_listening(const struct net *net, const struct sock *s, const
 
 static bool has_peer_outside(const struct net *net, const struct unix_rec *r)
 {
-	const struct unix_rec *peer = r->peer ? unix_diag_find(net->unix_dump->diag, r->peer) : NULL;
+	const struct unix_rec *peer = r->peer ? unix_diag_find(net->unix_dump->diag, r->peer)
+					      : NULL;
 
 	return !r->listener && r->state != UNIX_LISTEN && r->peer && (!peer || !peer->s);
 }

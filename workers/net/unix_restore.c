@@ -438,7 +438,8 @@ static int make_connections(struct net *net, struct unix_restore *r, bool alone,
 
 static int take_inherited(struct net *net, struct usk *u, struct fault *f)
 {
-	u->s->fd = fcntl(u->e->uflags & UNIX_PLUGIN ? made_by_plugin(net, u->e) : inherited(net, u->e),
+	u->s->fd = fcntl(u->e->uflags & UNIX_PLUGIN ? made_by_plugin(net, u->e)
+						    : inherited(net, u->e),
 			 F_DUPFD_CLOEXEC, 0);
 	return u->s->fd < 0 ? fault(f, errno, "take the inherited descriptor of socket:[%u]", u->e->ino) :
 			      0;
