@@ -182,6 +182,19 @@ def test_environment(plan, directory):
     finish(directory)
 
 
+def test_exec_workers(plan, directory):
+    """The gpu worker as a program of its own."""
+    libs = folder(directory, plugin("trace"))
+    pid = begin(directory)
+    images = images_of(directory)
+    with traced(directory, pid):
+        plan.dumper.dump(pid, images, ["-L", libs, "--exec-workers"])
+        expect(directory, pid, DUMP, "dump")
+        plan.restorer.restore(pid, images, ["-L", libs, "--exec-workers"])
+        expect(directory, pid, RESTORE, "restore")
+    finish(directory)
+
+
 def test_relative(plan, directory):
     """The folder may be named relative to where stasis was started (Tool.run: the images)."""
     pid = begin(directory)
@@ -584,7 +597,7 @@ def test_inventory(plan, directory):
               "needs the plugin inventory_test_enabled_plugin")
 
 
-TESTS = [test_hooks, test_environment, test_relative, test_none, test_not_taken, test_chain, test_legacy,
+TESTS = [test_hooks, test_environment, test_exec_workers, test_relative, test_none, test_not_taken, test_chain, test_legacy,
          test_ten_hooks, test_newer, test_more_hooks, test_private, test_broken, test_no_folder,
          test_private_default, test_crash_dump, test_fail_dump, test_fail_restore,
          test_kill_dump, test_kill_restore, test_retry, test_required,
