@@ -98,6 +98,15 @@ static size_t put_magics(enum img_type type, void *p)
 	return 8;
 }
 
+/*
+ * Bytes of the length before an entry: four, but eight in the files of AMD GPUs, the only ones
+ * with entries and no magic.
+ */
+static size_t length_width(const struct image *img)
+{
+	return image_info(img->type)->magic ? 4 : 8;
+}
+
 /* Reading */
 
 uint64_t image_left(const struct image *img)
@@ -262,13 +271,10 @@ struct image *image_open_path(const char *path, enum img_type *type, struct faul
 	return open_as(AT_FDCWD, path, label, t, f);
 }
 
-/*
- * The length before an entry: 1, 0 at the end of the file, -1. It has 32 bits, but 64 in
- * the files of the AMD GPU plugin, the only ones with entries and no magic.
- */
+/* The length before an entry: 1, 0 at the end of the file, -1. */
 static int read_length(struct image *img, size_t *n, struct fault *f)
 {
-	size_t width = image_info(img->type)->magic ? 4 : 8;
+	size_t width = length_width(img);
 	uint64_t left = image_left(img);
 	uint64_t len = 0;
 
@@ -500,17 +506,18 @@ static int put_entry(struct image *img, const ProtobufCMessage *msg, size_t data
 		     struct fault *f)
 {
 	size_t n = protobuf_c_message_get_packed_size(msg);
-	uint32_t len = n;
+	size_t width = length_width(img);
+	uint64_t len = n;
 
 	if (!protobuf_c_message_check(msg))
 		die("%s: entry %u: incomplete %s", img->name, img->entry, msg->descriptor->name);
 	if (n > ENTRY_MAX)
 		return fault(f, EFBIG, "%s: entry %u: %zu bytes", img->name, img->entry, n);
-	if (reserve(img, 4 + n + data_len, f) < 0)
+	if (reserve(img, width + n + data_len, f) < 0)
 		return -1;
-	memcpy(img->buf + img->len, &len, 4);
-	protobuf_c_message_pack(msg, img->buf + img->len + 4);
-	img->len += 4 + n;
+	memcpy(img->buf + img->len, &len, width);
+	protobuf_c_message_pack(msg, img->buf + img->len + width);
+	img->len += width + n;
 	img->entry++;
 	return 0;
 }

@@ -193,6 +193,18 @@ static const struct style styles[] = {
 	{ "user_x86_xsave_entry", "xstate_bv", STYLE_HEX, NULL },
 	{ "user_x86_fpregs_entry", "mxcsr", STYLE_HEX, NULL },
 	{ "user_x86_fpregs_entry", "mxcsr_mask", STYLE_HEX, NULL },
+	{ "kfd_bo_entry", "addr", STYLE_HEX, NULL },
+	{ "kfd_bo_entry", "offset", STYLE_HEX, NULL },
+	{ "kfd_bo_entry", "alloc_flags", STYLE_HEX, NULL },
+	{ "kfd_bo_entry", "gpu_id", STYLE_HEX, NULL },
+	{ "kfd_device_entry", "gpu_id", STYLE_HEX, NULL },
+	{ "kfd_device_entry", "actual_gpu_id", STYLE_HEX, NULL },
+	{ "criu_render_node", "gpu_id", STYLE_HEX, NULL },
+	{ "drm_bo_entry", "addr", STYLE_HEX, NULL },
+	{ "drm_bo_entry", "offset", STYLE_HEX, NULL },
+	{ "drm_bo_entry", "alloc_flags", STYLE_HEX, NULL },
+	{ "drm_vm_entry", "addr", STYLE_HEX, NULL },
+	{ "drm_vm_entry", "flags", STYLE_HEX, NULL },
 };
 
 const struct style *style_of(const char *message, const char *field)

@@ -13,13 +13,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "proto/images/amdgpu.pb-c.h"
 #include "proto/images/files.pb-c.h"
 #include "proto/images/inventory.pb-c.h"
 #include "proto/images/ipc.pb-c.h"
 #include "proto/images/memory.pb-c.h"
 #include "proto/images/namespaces.pb-c.h"
 #include "proto/images/net.pb-c.h"
-#include "proto/images/plugin.pb-c.h"
 #include "proto/images/stats.pb-c.h"
 
 /* { JSON tag, file name, magic, message, message of the first entry if another, many } */
@@ -177,6 +177,8 @@ static const struct img_info infos[IMG_TYPES] = {
 		&criu_kfd__descriptor, NULL, false },
 	[IMG_AMDGPU_RENDER] = { "AMDGPU_RENDER", "amdgpu-renderD-%u.img", 0,
 		&criu_render_node__descriptor, NULL, false },
+	[IMG_AMDGPU_DMABUF] = { "AMDGPU_DMABUF", "amdgpu-dmabuf_%u.img", 0,
+		&criu_dmabuf_node__descriptor, NULL, false },
 };
 
 const struct img_info *image_info(enum img_type type)

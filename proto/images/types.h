@@ -101,9 +101,10 @@ enum img_type {
 	IMG_PSIGNAL,
 	IMG_BINFMT_MISC_OLD,
 	IMG_SHM_PAGES_OLD,
-	/* Of the AMD GPU plugin: u64 length, one message. Shown only. */
+	/* Of AMD GPUs: u64 length, one message. */
 	IMG_AMDGPU_KFD,
 	IMG_AMDGPU_RENDER,
+	IMG_AMDGPU_DMABUF,
 	IMG_TYPES
 };
 
