@@ -87,7 +87,9 @@ UNIT = $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/*_t
 CASES = $(patsubst tests/cr/%.c,$(BUILD)/tests/cr/%,$(wildcard tests/cr/*.c))
 TASKS = $(patsubst tests/programs/%.c,$(BUILD)/tests/programs/%,$(wildcard tests/programs/*.c))
 
-$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(call obj,$(COORDINATOR) $(MEM) $(FILES) $(NET) $(GPU)) $(BUILD)/libstasis.a
+FAKE = $(wildcard tests/fake/*.c)
+
+$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(call obj,$(FAKE) $(COORDINATOR) $(MEM) $(FILES) $(NET) $(GPU)) $(BUILD)/libstasis.a
 	$(CC) $(SAN) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/tests/cr/%: tests/cr/%.c tests/case.c tests/case.h $(wildcard tests/cr/*.h)

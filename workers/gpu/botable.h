@@ -16,6 +16,9 @@
 
 #define BO_NO_OWNER UINT32_MAX
 
+/* Who should own a buffer: KFD, then a node that made it, then one that has it from another device. */
+enum bo_rank { BO_RANK_KFD, BO_RANK_OWN, BO_RANK_IMPORT };
+
 enum bo_state {
 	BO_UNKNOWN,		/* named by importers only */
 	BO_OWNED,		/* somebody will make it */
@@ -30,6 +33,8 @@ struct bo {
 	uint32_t importers;	/* files that have it besides the owner */
 	uint32_t waiters;	/* how often an importer came too early */
 	uint32_t importer;	/* id of the first of them, BO_NO_OWNER: none */
+	uint32_t index;		/* dump: of the buffer among its owner's */
+	uint32_t handle;	/* dump: what CRIU shall take for its identity; 0: not said */
 	int64_t store_id;	/* in the fdstore, -1: none */
 };
 

@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * copy.c - contents of buffers, beside all else that a dump or restore does.
+ *
+ * A lane per GPU: a thread with a queue of buffers. A buffer is mapped and written to (read from) its file directly
+ * where the processor sees it; reading VRAM over the bus is slow, so large buffers there go by the GPU's engine,
+ * as do those that cannot be mapped. read(2) and write(2) on the mapping tell by EFAULT what a memcpy would die
+ * of. The first fault ends all lanes.
+ *
+ * Rights:   the image directory; to open render nodes.
+ * Holds:    what was added; per lane one image file, and once needed a private render node with an engine.
+ */
+#include "workers/gpu/amdgpu/copy.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "proto/control/util.h"
+#include "workers/gpu/amdgpu/uapi.h"
+
+#define WINDOW (64ul << 20)		/* bytes mapped at a time */
+#define STAGING (64ul << 20)
+#define SMALL (64ul << 10)		/* not worth an engine */
+#define CONTENTS_MODE 0600
+#define PENDING_MAX 256			/* each holds a descriptor */
+
+struct lane {
+	struct copier *c;
+	uint32_t minor;
+	pthread_t thread;
+	bool threaded;
+	struct copy_job *job;
+	size_t n, cap, next;
+	struct lane *after;
+	/* the thread's own */
+	int node;
+	struct engine *engine;
+	struct fault no_engine;		/* why there is none */
+	int file;
+	char file_name[64];
+};
+
+struct copier {
+	struct device dev;
+	int image_dir;
+	bool to_gpu;
+	uint64_t staging;
+	pthread_mutex_t lock;
+	pthread_cond_t more, less;
+	bool closing, failed;
+	struct fault fault;
+	struct lane *lanes;
+};
+
+void contents_name_kfd(char *buf, size_t size, uint32_t id, uint32_t gpu_id)
+{
+	snprintf(buf, size, "amdgpu-pages-%u-%04x.img", id, gpu_id);
+}
+
+void contents_name_drm(char *buf, size_t size, uint32_t id, uint32_t minor, size_t index)
+{
+	snprintf(buf, size, "amdgpu-drm-pages-%u-%u-%04zx.img", id, minor, index);
+}
+
+/* The length in the header is not asked: CRIU 4.2 leaves it to chance. */
+int contents_check(int image_dir, const char *name, uint64_t size, struct fault *f)
+{
+	struct stat st;
+
+	if (fstatat(image_dir, name, &st, 0) < 0)
+		return fault(f, errno, "look at image %s", name);
+	if (!S_ISREG(st.st_mode) || st.st_size < CONTENTS_HEADER ||
+	    (uint64_t)st.st_size - CONTENTS_HEADER < size)
+		return fault(f, -EBADMSG, "%s: %lld bytes long, %llu of contents are announced: the image is"
+			     " truncated or damaged; dump again", name, (long long)st.st_size,
+			     (unsigned long long)size);
+	return 0;
+}
+
+struct copier *copier_new(const struct device *d, int image_dir, bool to_gpu, uint64_t staging)
+{
+	struct copier *c = xcalloc(1, sizeof(*c));
+
+	c->dev = *d;
+	c->image_dir = image_dir;
+	c->to_gpu = to_gpu;
+	c->staging = staging && staging < STAGING ? (staging + STASIS_PAGE - 1) & ~(STASIS_PAGE - 1) : STAGING;
+	pthread_mutex_init(&c->lock, NULL);
+	pthread_cond_init(&c->more, NULL);
+	pthread_cond_init(&c->less, NULL);
+	return c;
+}
+
+/* Move n bytes at offset between memory and the lane's file. */
+static int move_at(struct lane *l, void *bytes, size_t n, uint64_t at, struct fault *f)
+{
+	size_t done = 0;
+	ssize_t r;
+
+	while (done < n) {
+		char *p = (char *)bytes + done;
+		off_t off = CONTENTS_HEADER + at + done;
+
+		r = l->c->to_gpu ? pread(l->file, p, n - done, off) : pwrite(l->file, p, n - done, off);
+		if (r < 0 && errno == EINTR)
+			continue;
+		if (r < 0)
+			return fault(f, errno, "%s image %s", l->c->to_gpu ? "read" : "write", l->file_name);
+		if (r == 0)
+			return fault(f, -EBADMSG, "%s: it ends too early", l->file_name);
+		done += r;
+	}
+	return 0;
+}
+
+/* What an engine calls for its next bytes. */
+struct stream {
+	struct lane *lane;
+	uint64_t at;
+};
+
+static int stream_move(void *ctx, void *bytes, size_t n, struct fault *f)
+{
+	struct stream *s = ctx;
+
+	if (move_at(s->lane, bytes, n, s->at, f) < 0)
+		return -1;
+	s->at += n;
+	return 0;
+}
+
+static int sync_dmabuf(struct lane *l, const struct copy_job *j, uint64_t end, struct fault *f)
+{
+	uint64_t flags = (l->c->to_gpu ? U_SYNC_WRITE : U_SYNC_READ) | end;
+
+	if (j->dmabuf >= 0 && dev_ioctl(&l->c->dev, j->dmabuf, IOC_DMABUF_SYNC, &flags) < 0)
+		return fault(f, errno, "wait for the GPU's work on it");
+	return 0;
+}
+
+/* One window. 1: it cannot be mapped. */
+static int map_and_move(struct lane *l, const struct copy_job *j, uint64_t at, size_t n, struct fault *f)
+{
+	const struct device *d = &l->c->dev;
+	int prot = l->c->to_gpu ? PROT_READ | PROT_WRITE : PROT_READ;
+	int fd = j->dmabuf >= 0 ? j->dmabuf : j->node;
+	uint64_t base = j->dmabuf >= 0 ? 0 : j->node_offset;
+	void *p = d->ops->mmap(d->ctx, n, prot, MAP_SHARED, fd, base + at);
+	int r;
+
+	if (p == MAP_FAILED)
+		return 1;
+	r = move_at(l, p, n, j->at + at, f);
+	d->ops->munmap(d->ctx, p, n);
+	return r;
+}
+
+/* 0, -1, or 1: the processor does not see it. */
+static int by_cpu(struct lane *l, const struct copy_job *j, struct fault *f)
+{
+	uint64_t at;
+	size_t n;
+	int r = 0;
+
+	if (sync_dmabuf(l, j, 0, f) < 0)
+		return -1;
+	for (at = 0; at < j->size && r == 0; at += n) {
+		n = j->size - at < WINDOW ? j->size - at : WINDOW;
+		r = map_and_move(l, j, at, n, f);
+		if (r == 1 && at)
+			r = fault(f, errno, "map bytes from %#llx on", (unsigned long long)at);
+	}
+	return sync_dmabuf(l, j, U_SYNC_END, f) < 0 ? -1 : r;
+}
+
+/* Tried once. */
+static int open_engine(struct lane *l)
+{
+	const struct device *d = &l->c->dev;
+	struct fault *f = &l->no_engine;
+	char path[40];
+
+	if (l->engine || f->code)
+		return l->engine ? 0 : -1;
+	snprintf(path, sizeof(path), "/dev/dri/renderD%u", l->minor);
+	if (l->node < 0)
+		l->node = dev_open(d, path, O_RDWR | O_CLOEXEC);
+	if (l->node < 0)
+		return fault(f, errno, "open %s", path);
+	l->engine = d->ops->engine_open(d->ctx, l->node, l->c->staging, f);
+	return l->engine ? 0 : -1;
+}
+
+static int by_engine(struct lane *l, const struct copy_job *j, struct fault *f)
+{
+	const struct device *d = &l->c->dev;
+	struct stream s = { l, j->at };
+	const struct copy_ends ends = { stream_move, &s };
+
+	if (sync_dmabuf(l, j, 0, f) < 0)
+		return -1;
+	if (d->ops->engine_copy(d->ctx, l->engine, j->dmabuf, j->size, l->c->to_gpu, &ends, f) < 0)
+		return -1;
+	return sync_dmabuf(l, j, U_SYNC_END, f);
+}
+
+static int open_file(struct lane *l, const struct copy_job *j, struct fault *f)
+{
+	int flags = l->c->to_gpu ? O_RDONLY : j->at ? O_WRONLY : O_WRONLY | O_CREAT | O_TRUNC;
+
+	if (l->file >= 0 && strcmp(l->file_name, j->file) == 0)
+		return 0;
+	auto_close(&l->file);
+	snprintf(l->file_name, sizeof(l->file_name), "%s", j->file);
+	l->file = openat(l->c->image_dir, j->file, flags | O_NOFOLLOW | O_CLOEXEC, CONTENTS_MODE);
+	if (l->file < 0)
+		return fault(f, errno, "open image %s", j->file);
+	if (!l->c->to_gpu && !j->at && pwrite(l->file, &j->total, CONTENTS_HEADER, 0) != CONTENTS_HEADER)
+		return fault(f, errno, "write image %s", j->file);
+	return 0;
+}
+
+/* An engine that cannot be had is no fault where the processor sees the buffer. */
+static int copy(struct lane *l, const struct copy_job *j, struct fault *f)
+{
+	bool large = j->vram && !l->c->to_gpu && j->size > SMALL && j->dmabuf >= 0;
+	int r;
+
+	if (open_file(l, j, f) < 0)
+		return -1;
+	if (large && open_engine(l) == 0)
+		return by_engine(l, j, f);
+	r = by_cpu(l, j, f);
+	if (r <= 0)
+		return r;
+	if (j->dmabuf < 0)
+		return fault(f, -EPERM, "the processor does not see it, and it cannot be exported for the GPU to copy");
+	if (open_engine(l) == 0)
+		return by_engine(l, j, f);
+	return fault(f, -l->no_engine.code, "the processor does not see it, and: %s", l->no_engine.text);
+}
+
+/* The next job, or false at the end. It is the caller's; others may be added meanwhile. */
+static bool next_job(struct lane *l, struct copy_job *j)
+{
+	struct copier *c = l->c;
+	bool any;
+
+	pthread_mutex_lock(&c->lock);
+	while (l->next == l->n && !c->closing)
+		pthread_cond_wait(&c->more, &c->lock);
+	any = l->next < l->n;
+	if (any)
+		*j = l->job[l->next++];
+	pthread_cond_signal(&c->less);
+	pthread_mutex_unlock(&c->lock);
+	return any;
+}
+
+static void do_job(struct lane *l, const struct copy_job *j)
+{
+	struct copier *c = l->c;
+	struct fault f = { 0 };
+	bool skip;
+
+	pthread_mutex_lock(&c->lock);
+	skip = c->failed;
+	pthread_mutex_unlock(&c->lock);
+	if (!skip && copy(l, j, &f) < 0) {
+		fault_prefix(&f, "contents of %s", j->what);
+		pthread_mutex_lock(&c->lock);
+		if (!c->failed)
+			c->fault = f;
+		c->failed = true;
+		pthread_mutex_unlock(&c->lock);
+	}
+	dev_close(&c->dev, j->dmabuf);
+	dev_close(&c->dev, j->node);
+}
+
+static void *run(void *arg)
+{
+	struct lane *l = arg;
+	struct copy_job j;
+
+	while (next_job(l, &j))
+		do_job(l, &j);
+	if (l->engine)
+		l->c->dev.ops->engine_close(l->c->dev.ctx, l->engine);
+	dev_close(&l->c->dev, l->node);
+	auto_close(&l->file);
+	return NULL;
+}
+
+/* Signals are the main thread's. Without a thread the work is done by copier_end. */
+static void start(struct lane *l)
+{
+	sigset_t all, old;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	l->threaded = pthread_create(&l->thread, NULL, run, l) == 0;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
+static struct lane *lane_of(struct copier *c, uint32_t minor)
+{
+	struct lane *l;
+
+	for (l = c->lanes; l; l = l->after)
+		if (l->minor == minor)
+			return l;
+	l = xcalloc(1, sizeof(*l));
+	l->c = c;
+	l->minor = minor;
+	l->node = l->file = -1;
+	l->after = c->lanes;
+	c->lanes = l;
+	start(l);
+	return l;
+}
+
+void copier_add(struct copier *c, const struct copy_job *job)
+{
+	struct lane *l = lane_of(c, job->minor);
+
+	pthread_mutex_lock(&c->lock);
+	while (l->threaded && l->n - l->next >= PENDING_MAX)
+		pthread_cond_wait(&c->less, &c->lock);
+	*(struct copy_job *)grow(&l->job, l->n, &l->cap, sizeof(*job)) = *job;
+	l->n++;
+	pthread_cond_broadcast(&c->more);
+	pthread_mutex_unlock(&c->lock);
+}
+
+int copier_end(struct copier *c, struct fault *f)
+{
+	struct lane *l;
+	int r = 0;
+
+	if (!c)
+		return 0;
+	pthread_mutex_lock(&c->lock);
+	c->closing = true;
+	pthread_cond_broadcast(&c->more);
+	pthread_mutex_unlock(&c->lock);
+	while ((l = c->lanes)) {
+		if (l->threaded)
+			pthread_join(l->thread, NULL);
+		else
+			run(l);
+		c->lanes = l->after;
+		free(l->job);
+		free(l);
+	}
+	if (c->failed)
+		r = fault(f, -c->fault.code, "%s", c->fault.text);
+	pthread_mutex_destroy(&c->lock);
+	pthread_cond_destroy(&c->more);
+	pthread_cond_destroy(&c->less);
+	free(c);
+	return r;
+}
+
+void copier_cancel(struct copier *c)
+{
+	struct fault f = { 0 };
+
+	if (!c)
+		return;
+	pthread_mutex_lock(&c->lock);
+	c->failed = true;
+	pthread_mutex_unlock(&c->lock);
+	copier_end(c, &f);
+}
