@@ -233,13 +233,6 @@ static int collect_map(struct gpu *g, const DeviceMap *map, struct fault *f)
 					       (unsigned long long)map->start) : 0;
 }
 
-/* Mappings of one file that follow each other are one question, as for CRIU. */
-static bool is_same_file(const DeviceMap *a, const DeviceMap *b)
-{
-	return a->pid == b->pid && a->dev == b->dev && a->ino == b->ino &&
-	       !strcmp(a->path, b->path);
-}
-
 static enum hook_answer ask_trace(struct driver *d, void *arg, struct fault *f)
 {
 	struct seen_file *s = arg;
@@ -292,8 +285,7 @@ int on_gpu_collect(struct call *c, struct fault *f)
 	c->rep->body_case = REPLY__BODY_GPU_COLLECTED;
 	c->rep->gpu_collected = out;
 	for (i = 0; i < req->n_map; i++)
-		if ((!i || !is_same_file(req->map[i - 1], req->map[i])) &&
-		    collect_map(g, req->map[i], f) < 0)
+		if (collect_map(g, req->map[i], f) < 0)
 			return -1;
 	for (i = 0; i < req->n_file; i++)
 		if (collect_file(g, req->file[i], out, f) < 0)

@@ -31,6 +31,12 @@ struct plugin {
 	const struct plugin_desc *desc;
 	struct plugin_desc own;		/* made for one without a descriptor */
 	void *handle;			/* of dlopen */
+	struct {			/* what HANDLE_DEVICE_VMA was asked last */
+		uint32_t pid;
+		uint64_t dev, ino;
+		enum hook_answer answer;
+		bool valid;
+	} vma;
 };
 
 extern const struct driver_ops plugin_ops;	/* host_hooks.c */
