@@ -2,8 +2,8 @@
 /*
  * devices.c - a task that uses devices and looks whether they are the same after a thaw.
  *
- *   devices DIR [LOOP]     open /dev/loop-control twice, duplicate one, map a page of the block
- *                          device LOOP; then DIR/ready; when DIR/check appears: DIR/result has "ok"
+ *   devices DIR [LOOP]     open /dev/loop-control twice, duplicate one, map two pages of the
+ *                          block device LOOP; then DIR/ready; when DIR/check appears: DIR/result has "ok"
  *                          or what is wrong
  *   devices DIR unix FD    keep the socket FD, whose peer is elsewhere; what comes from it is the
  *                          result
@@ -87,6 +87,8 @@ int main(int argc, char **argv)
 		loop = open(argv[2], O_RDWR);
 		map = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, loop, PAGE);
 		need(map != MAP_FAILED && madvise(map, PAGE, MADV_DONTFORK) == 0, "map");
+		/* Another mapping of it, not next to the first. */
+		need(mmap(NULL, PAGE, PROT_READ, MAP_SHARED, loop, 0) != MAP_FAILED, "map again");
 		close(loop);
 		need(map[0] == 'B', "contents before");
 	}

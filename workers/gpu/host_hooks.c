@@ -165,21 +165,37 @@ static enum hook_answer checkpoint(struct driver *d, pid_t pid, struct fault *f)
 /*
  * CRIU opens the device anew when its node lies in a file system without a disk; some may use that.
  */
-static enum hook_answer handle_vma(struct driver *d, const DeviceMap *map, int fd,
-				   const struct stat *st, struct fault *f)
+static enum hook_answer ask_vma(union hook_call call, int fd, const struct stat *st,
+				struct fault *f)
 {
 	AUTO_CLOSE int own = -1;
-	union hook_call call;
 	char path[40];
 
-	(void)map;
-	if (!find(d, HANDLE_DEVICE_VMA, &call))
-		return HOOK_NOT_MINE;
 	if (major(st->st_dev) == 0) {
 		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 		own = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	}
 	return answer(HANDLE_DEVICE_VMA, call.vma(own >= 0 ? own : fd, st), f);
+}
+
+/* Mappings of one file that follow each other are one question, as in CRIU. */
+static enum hook_answer handle_vma(struct driver *d, const DeviceMap *map, int fd,
+				   const struct stat *st, struct fault *f)
+{
+	struct plugin *p = d->ctx;
+	union hook_call call;
+
+	if (p->vma.valid && p->vma.pid == map->pid && p->vma.dev == map->dev &&
+	    p->vma.ino == map->ino)
+		return p->vma.answer;
+	if (!find(d, HANDLE_DEVICE_VMA, &call))
+		return HOOK_NOT_MINE;
+	p->vma.answer = ask_vma(call, fd, st, f);
+	p->vma.valid = p->vma.answer != HOOK_FAILED;
+	p->vma.pid = map->pid;
+	p->vma.dev = map->dev;
+	p->vma.ino = map->ino;
+	return p->vma.answer;
 }
 
 static enum hook_answer dump_file(struct driver *d, const DeviceFile *file, int fd, struct fault *f)
