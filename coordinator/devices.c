@@ -14,13 +14,17 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "coordinator/crew.h"
+#include "coordinator/kfd.h"
 #include "coordinator/letrun.h"
 #include "coordinator/rebuild.h"
 #include "proto/control/util.h"
 #include "workers/common/log.h"
 #include "workers/common/plugin_dir.h"
+#include "workers/common/procfs.h"
 
 /*
  * Rounds in which nothing is made: a plugin may ask for another try for reasons of its own, which
@@ -31,6 +35,7 @@
 struct devices {
 	pid_t *paused;			/* by pid */
 	size_t npaused, paused_cap;
+	struct kfd_traces *kfd;		/* queues that stand still because of us; NULL: none did */
 	bool writing;			/* GpuWrite has not been answered */
 	bool ended;
 	/* restore */
@@ -58,6 +63,7 @@ void devices_free(struct job *job)
 	job->plugins.n = 0;
 	if (!d)
 		return;
+	kfd_traces_free(d->kfd);
 	free(d->paused);
 	free(d->file);
 	free(d);
@@ -224,13 +230,66 @@ int devices_checkpoint(struct job *job, struct fault *f)
 	return r;
 }
 
+static int ask_kernel(int fd, unsigned long nr, void *arg)
+{
+	return ioctl(fd, nr, arg);
+}
+
+/* What the kernel tells us alone about a file goes to the driver that wants it. */
+static int tell_traced(struct job *job, const DeviceFile *file, struct fault *f)
+{
+	AUTO_CLOSE int fd = procfs_fetch(file->pid, file->fd, f);
+	AUTO_FREE int *fds = NULL;
+	GpuTraced msg = GPU_TRACED__INIT;
+	struct devices *d = state(job);
+	Request req = REQUEST__INIT;
+	uint32_t i;
+	int r;
+
+	if (!d->kfd)
+		d->kfd = kfd_traces_new(ask_kernel);
+	if (fd < 0 || kfd_trace(d->kfd, file->pid, fd, &msg, &fds, f) < 0)
+		return fault_prefix(f, "%s", file->name);
+	msg.id = file->id;
+	req.body_case = REQUEST__BODY_GPU_TRACED;
+	req.gpu_traced = &msg;
+	r = crew_send(job->crew, ROLE_GPU, STAGE__COLLECT, &req, fds, msg.nfds, f);
+	for (i = 0; i < msg.nfds; i++)
+		close(fds[i]);
+	kfd_traced_clear(&msg);
+	return r < 0 ? -1 : crew_wait(job->crew, ROLE_GPU, NULL, f);
+}
+
+static int trace_files(struct job *job, const FilesCollected *files, const GpuCollected *c,
+		       struct fault *f)
+{
+	size_t i, k;
+
+	for (i = 0; i < c->n_traced; i++) {
+		for (k = 0; k < files->n_device && files->device[k]->id != c->traced[i]; k++)
+			;
+		if (k == files->n_device)
+			return fault(f, -EPROTO, "the gpu worker wants file %u traced, which is none of a device",
+				     c->traced[i]);
+		if (tell_traced(job, files->device[k], f) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* Queues that we stopped run again; every task is still traced, or dead. */
+static int unpause(struct job *job, struct fault *f)
+{
+	return job->devices && job->devices->kfd ? kfd_unpause(job->devices->kfd, f) : 0;
+}
+
 static int collect(struct job *job, const FilesCollected *files, const MemCollected *memory,
 		   struct fault *f)
 {
 	GpuCollect msg = GPU_COLLECT__INIT;
 	Request req = REQUEST__INIT;
 	Reply *rep;
-	int r = 0;
+	int r;
 
 	msg.file = files->device;
 	msg.n_file = files->n_device;
@@ -241,12 +300,7 @@ static int collect(struct job *job, const FilesCollected *files, const MemCollec
 	rep = ask(job, STAGE__COLLECT, &req, REPLY__BODY_GPU_COLLECTED, f);
 	if (!rep)
 		return -1;
-	if (rep->gpu_collected->n_traced)
-		r = fault(
-			f, -ENOTSUP,
-			"file %u of files.img: its state is told to the tracer of its task alone, which "
-			"is not asked for it yet",
-			rep->gpu_collected->traced[0]);
+	r = trace_files(job, files, rep->gpu_collected, f);
 	reply__free_unpacked(rep, NULL);
 	return r;
 }
@@ -301,7 +355,7 @@ int devices_late(struct job *job, struct fault *f)
 		return -1;
 	take_names(job, rep->gpu_written);
 	reply__free_unpacked(rep, NULL);
-	return 0;
+	return unpause(job, f);
 }
 
 int devices_dump_unix(struct job *job, uint32_t ino, int fd, bool *taken, struct fault *f)
@@ -332,6 +386,8 @@ void devices_end(struct job *job, int result)
 	Request req = REQUEST__INIT;
 	struct fault f = { 0 };
 
+	if (unpause(job, &f) < 0)
+		log_warnx("%s", f.text);
 	if (!takes_part(job))
 		return;
 	state(job)->ended = true;
