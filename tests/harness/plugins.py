@@ -80,7 +80,7 @@ def has(directory, name):
 
 
 def read(directory, name):
-    with open(os.path.join(directory, name)) as text:
+    with open(os.path.join(directory, name), errors="replace") as text:
         return text.read()
 
 
@@ -454,6 +454,40 @@ def test_kill_restore(plan, directory):
     finish(directory)
 
 
+def test_damaged(plan, directory):
+    """Images of devices with a bit turned: restored, or refused by one sentence and without a task."""
+    libs = folder(directory, plugin("trace"))
+    with loop_device(directory) as device:
+        pid = begin(directory, device)
+        images = images_of(directory)
+        plan.dumper.dump(pid, images, ["-L", libs])
+        names = sorted(name for name in os.listdir(images)
+                       if re.match("files.img|inventory.img|mm-|fdinfo-|trace-", name))
+        random = 12345
+        refused = 0
+        for number in range(120):
+            path = os.path.join(images, names[number % len(names)])
+            with open(path, "rb") as image:
+                whole = image.read()
+            random = (random * 1103515245 + 12345) & 0x7fffffff
+            at = random // 8 % len(whole)
+            with open(path, "wb") as image:
+                image.write(whole[:at] + bytes([whole[at] ^ 1 << random % 8]) + whole[at + 1:])
+            status = plan.restorer.run("restore", images, "restore.log", ["-d", "-L", libs])
+            what = f"{os.path.basename(path)}, byte {at}: status {status}"
+            if status not in (0, 1) or "was killed by signal" in read(images, "restore.log"):
+                raise tool.Failure(what)
+            if status == 1:
+                refused += 1
+                if not tool.wait_for(lambda: not tool.alive(pid), 2):
+                    raise tool.Failure(what + ": a task is left")
+            tool.kill_tree(pid)
+            with open(path, "wb") as image:
+                image.write(whole)
+        if refused < 20:
+            raise tool.Failure(f"only {refused} damaged dumps were refused")
+
+
 def test_retry(plan, directory):
     """A plugin that asks for another try twice gets it."""
     libs = folder(directory, plugin("trace"))
@@ -601,7 +635,7 @@ def test_inventory(plan, directory):
 TESTS = [test_hooks, test_environment, test_exec_workers, test_relative, test_none, test_not_taken, test_chain, test_legacy,
          test_ten_hooks, test_newer, test_more_hooks, test_private, test_broken, test_no_folder,
          test_private_default, test_crash_dump, test_fail_dump, test_fail_restore,
-         test_kill_dump, test_kill_restore, test_retry, test_required,
+         test_kill_dump, test_kill_restore, test_damaged, test_retry, test_required,
          test_new_task, test_mapping, test_unix, test_inventory]
 
 
