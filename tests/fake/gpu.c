@@ -509,6 +509,13 @@ static int restore_bos(struct fake *w, struct process *p, struct kfd_order *o, s
 	return 0;
 }
 
+static int check_priv(const struct fake *w, const struct process *p, const struct kfd_order *o, struct fault *f)
+{
+	if (o->args.priv_data_size == priv_size(p, w->ngpus))
+		return 0;
+	return fault(f, EINVAL, "state of %llu bytes", (unsigned long long)o->args.priv_data_size);
+}
+
 static int f_kfd_restore(void *ctx, struct kfd_order *o, struct fault *f)
 {
 	struct fake *w = ctx;
@@ -526,10 +533,13 @@ static int f_kfd_restore(void *ctx, struct kfd_order *o, struct fault *f)
 	p->blocked = o->args.num_devices > 0;
 	for (i = 0; i < o->args.num_bos; i++)
 		o->bos[i].dmabuf_fd = KFD_NO_DMABUF;
-	if (o->args.num_devices && (restore_devices(w, p, o, f) < 0 || restore_bos(w, p, o, f) < 0))
+	if (o->args.num_devices && (restore_devices(w, p, o, f) < 0 || restore_bos(w, p, o, f) < 0 ||
+				    check_priv(w, p, o, f) < 0)) {
+		for (i = 0; i < o->args.num_bos; i++)
+			if (o->bos[i].dmabuf_fd != KFD_NO_DMABUF)
+				close(o->bos[i].dmabuf_fd);
 		return -1;
-	if (o->args.num_devices && o->args.priv_data_size != priv_size(p, w->ngpus))
-		return fault(f, EINVAL, "state of %llu bytes", (unsigned long long)o->args.priv_data_size);
+	}
 	fd = memfd_create("kfd", MFD_CLOEXEC);
 	p->ino = ino_of(fd);
 	return fd;

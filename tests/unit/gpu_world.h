@@ -137,7 +137,7 @@ static inline int scene_dump_with(struct amd *a, struct scene *s, struct fake *w
 	for (i = 0; i < s->n; i++) {
 		scene_message(&s->prop[i], &m, name, sizeof(name));
 		if (op_dump_file(a, &m, s->prop[i].fd, &s->f) != HOOK_DONE)
-			return -1;
+			return fault(&s->f, -ENOTSUP, "%s", m.refusal);
 	}
 	return op_dump_late(a, &s->f) == HOOK_DONE ? 0 : -1;
 }

@@ -159,7 +159,8 @@ int elect(struct amd *a, struct fault *f)
 	for (i = 0; i < a->nfiles; i++) {
 		if (a->file[i]->kfd) {
 			name_kfd_buffers(a, a->file[i]);
-			kfd_find_nodes(a, a->file[i]);
+			if (kfd_find_nodes(a, a->file[i], f) < 0)
+				return -1;
 		}
 	}
 	for (i = 0; i < a->nfiles; i++)

@@ -188,15 +188,17 @@ out:
 	return r;
 }
 
-/* May this open of the node map the buffer? The kernel checks that first (EACCES), whoever asks. */
-static bool may_map(const struct device *d, const struct amd_file *node, uint64_t offset)
+/* May this open of the node map the buffer? The kernel checks that first (EACCES), whoever asks. 1, 0 or -1. */
+static int may_map(const struct device *d, const struct amd_file *node, uint64_t offset, struct fault *f)
 {
 	void *p = d->ops->mmap(d->ctx, STASIS_PAGE, PROT_NONE, MAP_SHARED, node->fd, offset);
 
+	if (p == MAP_FAILED && errno != EPERM && errno != EACCES)
+		return fault(f, errno, "%s: find out whether it is the one that KFD uses", node->name);
 	if (p == MAP_FAILED)
 		return errno == EPERM;
 	d->ops->munmap(d->ctx, p, STASIS_PAGE);
-	return true;
+	return 1;
 }
 
 /* A buffer that tells: of that GPU, mapped through a node, and in no node's handle table if possible. */
@@ -222,30 +224,37 @@ static const KfdBoEntry *telling(struct amd *a, const CriuKfd *k, uint32_t gpu_i
  * The node of GPU e whose address space KFD took over. Without a buffer that tells it is the process's first: its
  * library opens that one for KFD, others later.
  */
-static void find_node(struct amd *a, const struct amd_file *file, KfdDeviceEntry *e)
+static int find_node(struct amd *a, const struct amd_file *file, KfdDeviceEntry *e, struct fault *f)
 {
 	const KfdBoEntry *b = telling(a, file->kfd, e->gpu_id);
 	size_t j;
+	int r;
 
 	for (j = 0; j < a->nfiles; j++) {
 		const struct amd_file *node = a->file[j];
 
-		if (!node->node || node->minor != e->drm_render_minor ||
-		    (b ? !may_map(&a->dev, node, b->offset) : node->pid != file->pid) ||
-		    (e->has_vm_file && e->vm_file < node->id))
+		if (!node->node || node->minor != e->drm_render_minor || (e->has_vm_file && e->vm_file < node->id))
 			continue;
-		e->has_vm_file = true;
-		e->vm_file = node->id;
+		r = b ? may_map(&a->dev, node, b->offset, f) : node->pid == file->pid;
+		if (r < 0)
+			return -1;
+		if (r) {
+			e->has_vm_file = true;
+			e->vm_file = node->id;
+		}
 	}
+	return 0;
 }
 
-void kfd_find_nodes(struct amd *a, struct amd_file *file)
+int kfd_find_nodes(struct amd *a, struct amd_file *file, struct fault *f)
 {
 	size_t i;
 
 	for (i = 0; i < file->kfd->n_device_entries; i++)
-		if (node_is_gpu(file->kfd->device_entries[i]))
-			find_node(a, file, file->kfd->device_entries[i]);
+		if (node_is_gpu(file->kfd->device_entries[i]) &&
+		    find_node(a, file, file->kfd->device_entries[i], f) < 0)
+			return -1;
+	return 0;
 }
 
 /* Bytes in the contents file of a GPU. */

@@ -17,7 +17,7 @@ int kfd_check_version(const struct device *d, struct fault *f);
  */
 int kfd_collect(struct amd *a, struct amd_file *file, const GpuTraced *t, int *fds, struct fault *f);
 /* All nodes are collected: which of them is the one whose address space KFD took? */
-void kfd_find_nodes(struct amd *a, struct amd_file *file);
+int kfd_find_nodes(struct amd *a, struct amd_file *file, struct fault *f);
 /* Owners are known: have the contents of its buffers copied. */
 void kfd_save_contents(struct amd *a, struct amd_file *file);
 

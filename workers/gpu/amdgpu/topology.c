@@ -143,23 +143,31 @@ static void free_names(char **names, int n)
 	free(names);
 }
 
+/* Did a cgroup keep us from reading, rather than a fault? */
+static bool masked(void)
+{
+	return errno == EPERM || errno == EACCES || errno == ENOENT;
+}
+
 /* Call each for the properties of dir/sub/K. */
 static int each_part(const struct device *d, const char *dir, const char *sub, KfdDeviceEntry *e,
 		     void (*each)(KfdDeviceEntry *e, const char *text))
 {
 	char path[PATH_SIZE / 2], part[PATH_SIZE - 32], text[TEXT];
 	char **names = NULL;
-	int i, n;
+	int i, n, r = 0;
 
 	snprintf(path, sizeof(path), "%s/%s", dir, sub);
 	n = d->ops->list(d->ctx, path, &names);
-	for (i = 0; i < n; i++) {
+	for (i = 0; i < n && r == 0; i++) {
 		snprintf(part, sizeof(part), "%s/%.256s", path, names[i]);
 		if (read_file(d, text, part, "properties") > 0)
 			each(e, text);
+		else if (!masked())
+			r = -1;
 	}
 	free_names(names, n);
-	return n < 0 ? -1 : 0;
+	return n < 0 ? -1 : r;
 }
 
 static void add_bank(KfdDeviceEntry *e, const char *text)
@@ -199,13 +207,18 @@ static KfdDeviceEntry *read_node(const struct device *d, const char *root, const
 	size_t i;
 
 	snprintf(dir, sizeof(dir), "%.128s/nodes/%.64s", root, name);
-	if (read_file(d, text, dir, "gpu_id") <= 0)
+	if (read_file(d, text, dir, "gpu_id") <= 0) {
+		if (!masked())
+			fault(f, errno, "read %s", dir);
 		return NULL;
+	}
 	e = xcalloc(1, sizeof(*e));
 	kfd_device_entry__init(e);
 	e->node_id = strtoul(name, NULL, 10);
 	e->gpu_id = strtoul(text, NULL, 10);
 	if (read_file(d, text, dir, "properties") <= 0) {
+		if (!masked())
+			fault(f, errno, "read %s", dir);
 		protobuf_c_message_free_unpacked(&e->base, NULL);
 		return NULL;
 	}

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * gpu_images_test.c - images of AMD GPUs: those of CRIU 4.2 and later are read, damaged ones are refused.
+ */
+#include <sys/stat.h>
+
+#include "proto/images/image.h"
+#include "tests/unit/gpu_world.h"
+
+static size_t read_all(int dir, const char *name, unsigned char **bytes)
+{
+	AUTO_CLOSE int fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
+	struct stat st = { 0 };
+
+	if (!CHECK(fd >= 0 && fstat(fd, &st) == 0))
+		return 0;
+	*bytes = xcalloc(1, st.st_size + 1);
+	return read_full(fd, *bytes, st.st_size);
+}
+
+static void write_all(int dir, const char *name, const void *bytes, size_t n)
+{
+	AUTO_CLOSE int fd = openat(dir, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	CHECK(fd >= 0 && write_full(fd, bytes, n) == (ssize_t)n);
+}
+
+/* A KFD process, a node that imports and has its own, a dmabuf. */
+static struct fake *make_world(struct scene *s, bool kfd)
+{
+	const struct fake_ways ways = { .no_contexts = true };
+	struct fake *w = fake_new(one_gpu, 1, &ways);
+	int vm = fake_open(w, 128), other = fake_open(w, 128), dmabuf;
+
+	scene_begin(s);
+	fake_create(w, other, 2 * PAGE, GTT, 0);
+	with_buffer(w, other, 1, 5, true);
+	scene_add(s, 3, 60, other, false);
+	if (!kfd) {
+		close(vm);
+		return w;
+	}
+	scene_add(s, 1, 50, vm, false);
+	scene_add(s, 2, 50, fake_kfd_open(w, 50, &vm, 1), true);
+	dmabuf = fake_kfd_bo(w, 50, 0, 0x7f0000000000, 4 * PAGE, KFD_BO_VRAM, NULL);
+	with_kfd(w, 50, 0x7f0000000000, 4 * PAGE, 6, true);
+	fake_import(w, other, dmabuf);
+	fake_map(w, other, 2, 0x10000, 0, PAGE);
+	scene_add(s, 5, 70, dmabuf, false);
+	return w;
+}
+
+static int restore_once(struct scene *s)
+{
+	const struct fake_ways ways = { .no_contexts = true };
+	struct fake *w = fake_new(one_gpu, 1, &ways);
+	size_t open_before = fake_open_fds();
+	int r;
+
+	s->f = (struct fault){ 0 };
+	r = scene_restore(s, w, NULL);
+	CHECK(r == 0 || (s->f.code && *s->f.text));
+	scene_close_restored(s);
+	fake_free(w);
+	CHECK(fake_open_fds() <= open_before);
+	return r;
+}
+
+static const char *const images[] = { "amdgpu-kfd-2.img", "amdgpu-renderD-1.img", "amdgpu-renderD-3.img",
+				      "amdgpu-dmabuf_5.img" };
+
+/* Cut anywhere, or with any bit the other way round: an error or a restore, no crash, nothing left open. */
+static void damaged_images(void)
+{
+	struct scene s;
+	struct fake *w = make_world(&s, true);
+	unsigned int refused = 0, taken = 0;
+	size_t i, k, n;
+
+	CHECK(scene_dump(&s, w) == 0);
+	CHECK(restore_once(&s) == 0);
+	for (i = 0; i < ARRAY_LEN(images); i++) {
+		AUTO_FREE unsigned char *bytes = NULL;
+
+		n = read_all(s.dir, images[i], &bytes);
+		for (k = 0; k < n; k += 3) {
+			write_all(s.dir, images[i], bytes, k);
+			if (!CHECK(restore_once(&s) < 0))
+				fprintf(stderr, "  %s cut at %zu\n", images[i], k);
+		}
+		for (k = 0; k < n; k++) {
+			bytes[k] ^= 1u << k % 8;
+			write_all(s.dir, images[i], bytes, n);
+			if (restore_once(&s) < 0)
+				refused++;
+			else
+				taken++;
+			bytes[k] ^= 1u << k % 8;
+		}
+		write_all(s.dir, images[i], bytes, n);
+	}
+	fprintf(stderr, "%u bit flips refused, %u taken\n", refused, taken);
+	CHECK(refused > taken / 2);
+	CHECK(restore_once(&s) == 0);
+	scene_end(&s);
+	fake_free(w);
+}
+
+static void missing_files(void)
+{
+	static const struct {
+		const char *name, *says;
+	} missing[] = {
+		{ "amdgpu-kfd-2.img", "imports buffer" },
+		{ "amdgpu-pages-2-1234.img", "amdgpu-pages-2-1234.img" },
+		{ "amdgpu-drm-pages-3-128-0000.img", "amdgpu-drm-pages-3-128-0000.img" },
+	};
+	struct scene s;
+	struct fake *w = make_world(&s, true);
+	size_t i;
+
+	CHECK(scene_dump(&s, w) == 0);
+	for (i = 0; i < ARRAY_LEN(missing); i++) {
+		AUTO_FREE unsigned char *bytes = NULL;
+		size_t n = read_all(s.dir, missing[i].name, &bytes);
+
+		unlinkat(s.dir, missing[i].name, 0);
+		if (!CHECK(restore_once(&s) < 0 && strstr(s.f.text, missing[i].says)))
+			fprintf(stderr, "  %s: %s\n", missing[i].name, s.f.text);
+		write_all(s.dir, missing[i].name, bytes, n);
+	}
+	CHECK(restore_once(&s) == 0);
+	scene_end(&s);
+	fake_free(w);
+}
+
+/* Read an image as a message, change it, write it back. */
+static ProtobufCMessage *load(const struct scene *s, enum img_type type, uint32_t id)
+{
+	struct fault f = { 0 };
+	AUTO_IMAGE struct image *img = image_open(s->dir, type, id, &f);
+	ProtobufCMessage *msg = NULL;
+
+	CHECK(img && image_read_one(img, &msg, &f) == 0);
+	return msg;
+}
+
+static void store(const struct scene *s, enum img_type type, uint32_t id, ProtobufCMessage *msg)
+{
+	struct fault f = { 0 };
+	struct image *img = image_create(s->dir, type, id, &f);
+
+	CHECK(img && image_write(img, msg, &f) == 0 && image_close(&img, &f) == 0);
+	protobuf_c_message_free_unpacked(msg, NULL);
+}
+
+/* Without our fields: as the plugin of CRIU after 4.2 writes them, handle numbers being identities. */
+static void strip(struct scene *s, bool old)
+{
+	CriuKfd *k = (CriuKfd *)load(s, IMG_AMDGPU_KFD, 2);
+	CriuRenderNode *n = (CriuRenderNode *)load(s, IMG_AMDGPU_RENDER, 3);
+	size_t i;
+
+	for (i = 0; i < k->n_bo_entries; i++) {
+		k->bo_entries[i]->has_inode = false;
+		k->bo_entries[i]->has_handle = !old;
+	}
+	for (i = 0; i < k->n_device_entries; i++)
+		k->device_entries[i]->has_actual_gpu_id = k->device_entries[i]->has_vm_file = false;
+	for (i = 0; i < n->n_bo_entries; i++)
+		n->bo_entries[i]->has_inode = false;
+	if (old) {
+		n->n_bo_entries = 0;	/* leaks: freed with the program */
+		n->has_id = n->has_drm_render_minor = n->has_num_of_bos = false;
+	}
+	n->n_device_entries = 0;
+	store(s, IMG_AMDGPU_KFD, 2, &k->base);
+	store(s, IMG_AMDGPU_RENDER, 3, &n->base);
+}
+
+static void images_of_later_criu(void)
+{
+	const struct fake_ways ways = { .no_contexts = true };
+	struct scene s;
+	struct fake *w = make_world(&s, true), *w2 = fake_new(one_gpu, 1, &ways);
+	CriuDmabufNode *d;
+	CriuRenderNode *n;
+
+	CHECK(scene_dump(&s, w) == 0);
+	strip(&s, false);
+	d = (CriuDmabufNode *)load(&s, IMG_AMDGPU_DMABUF, 5);
+	d->has_inode = d->has_size = false;
+	CHECK(d->gem_handle == 2);		/* that of the import, also in the others */
+	store(&s, IMG_AMDGPU_DMABUF, 5, &d->base);
+	n = (CriuRenderNode *)load(&s, IMG_AMDGPU_RENDER, 1);
+	n->n_device_entries = 0;
+	store(&s, IMG_AMDGPU_RENDER, 1, &n->base);
+	if (CHECK(scene_restore(&s, w2, NULL) == 0)) {
+		CHECK(fake_key(w2, s.prop[0].restored, 2) == fake_kfd_key(w2, 50, 0x7f0000000000));
+		CHECK(with_kfd(w2, 50, 0x7f0000000000, 4 * PAGE, 6, false));
+	}
+	fprintf(stderr, "%s", s.f.text);
+	scene_end(&s);
+	fake_free(w);
+	fake_free(w2);
+}
+
+static void images_of_criu_4_2(void)
+{
+	const struct fake_ways ways = { .no_contexts = true };
+	struct scene s;
+	struct fake *w = make_world(&s, true), *w2 = fake_new(one_gpu, 1, &ways);
+
+	CHECK(scene_dump(&s, w) == 0);
+	strip(&s, true);
+	unlinkat(s.dir, "amdgpu-dmabuf_5.img", 0);
+	s.n--;
+	auto_close(&s.prop[3].fd);
+	if (CHECK(scene_restore(&s, w2, NULL) == 0))
+		CHECK(with_kfd(w2, 50, 0x7f0000000000, 4 * PAGE, 6, false));
+	fprintf(stderr, "%s", s.f.text);
+	scene_end(&s);
+	fake_free(w);
+	fake_free(w2);
+}
+
+/* What a reader of CRIU finds: lengths, a file of contents for imports too. */
+static void files_are_as_criu_has_them(void)
+{
+	struct scene s;
+	struct fake *w = make_world(&s, false);
+	AUTO_FREE unsigned char *bytes = NULL, *pages = NULL;
+	uint64_t len = 0;
+	size_t n;
+	int d = fake_export(w, s.prop[0].fd, 1), third = fake_open(w, 128);
+
+	fake_import(w, third, d);
+	close(d);
+	scene_add(&s, 9, 61, third, false);
+	CHECK(scene_dump(&s, w) == 0);
+	n = read_all(s.dir, "amdgpu-renderD-3.img", &bytes);
+	memcpy(&len, bytes, 8);
+	CHECK(n > 8 && len == n - 8);
+	n = read_all(s.dir, "amdgpu-drm-pages-3-128-0000.img", &pages);
+	memcpy(&len, pages, 8);
+	CHECK(n == 8 + 2 * PAGE && len == 2 * PAGE && pattern(pages + 8, 2 * PAGE, 5, false));
+	CHECK(faccessat(s.dir, "amdgpu-drm-pages-9-128-0000.img", R_OK, 0) == 0);
+	scene_end(&s);
+	fake_free(w);
+}
+
+static void wrong_fields(void)
+{
+	static const char *const says[] = { "handle 0", "handle 1 is there twice", "size", "num_of_bos", "domains",
+					    "two owners", "mapping of", "handle 2097152" };
+	struct scene s;
+	struct fake *w = make_world(&s, true);
+	size_t i;
+
+	CHECK(scene_dump(&s, w) == 0);
+	for (i = 0; i < ARRAY_LEN(says); i++) {
+		AUTO_FREE unsigned char *bytes = NULL;
+		size_t size = read_all(s.dir, "amdgpu-renderD-3.img", &bytes);
+		CriuRenderNode *n = (CriuRenderNode *)load(&s, IMG_AMDGPU_RENDER, 3);
+
+		switch (i) {
+		case 0: n->bo_entries[0]->handle = 0; break;
+		case 1: n->bo_entries[1]->handle = 1; break;
+		case 2: n->bo_entries[0]->size = 5; break;
+		case 3: n->num_of_bos = 7; break;
+		case 4: n->bo_entries[0]->preferred_domains = 0x40; break;
+		case 5: n->bo_entries[1]->is_import = 0; break;
+		case 6: n->bo_entries[1]->vm_entries[0]->offset = 1ull << 63; break;
+		case 7: n->bo_entries[1]->handle = 1u << 21; break;
+		}
+		store(&s, IMG_AMDGPU_RENDER, 3, &n->base);
+		if (!CHECK(restore_once(&s) < 0 && strstr(s.f.text, says[i])))
+			fprintf(stderr, "  %s: %s\n", says[i], s.f.text);
+		write_all(s.dir, "amdgpu-renderD-3.img", bytes, size);
+	}
+	scene_end(&s);
+	fake_free(w);
+}
+
+int main(void)
+{
+	check_run("damaged images are refused or harmless", damaged_images);
+	check_run("a missing image is named, and who imports from it", missing_files);
+	check_run("images of CRIU 4.2-22: handle numbers are identities", images_of_later_criu);
+	check_run("images of CRIU 4.2: no handles", images_of_criu_4_2);
+	check_run("files are as CRIU's reader wants them", files_are_as_criu_has_them);
+	check_run("impossible fields are refused by name", wrong_fields);
+	return check_done();
+}
