@@ -2,10 +2,10 @@
 /*
  * kfd.c - AMDKFD_IOC_CRIU_OP of a dump: PROCESS_INFO, CHECKPOINT, UNPAUSE.
  *
- * The kernel takes them from the owner of the file and from the thread that traces the owner's leader. PROCESS_INFO
- * stops the queues until UNPAUSE, whatever becomes of the dump. If we are killed meanwhile a keeper does it: it
- * seizes the task, once the kernel has let go of it for us, and leaves it running as it was. The keeper is there
- * before the queues stop.
+ * The kernel takes them from the owner of the file and from the thread that traces the owner's
+ * leader. PROCESS_INFO stops the queues until UNPAUSE, whatever becomes of the dump. If we are
+ * killed meanwhile a keeper does it: it seizes the task, once the kernel has let go of it for us,
+ * and leaves it running as it was. The keeper is there before the queues stop.
  *
  * Rights:   to trace; CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN in the initial user namespace.
  * Holds:    per process a duplicate of its /dev/kfd, and a keeper.
@@ -155,17 +155,26 @@ static int read_counts(struct pause *p, struct kfd_criu_args *args, struct fault
 		if (errno == ENODEV)
 			return 0;	/* it uses no GPU */
 		if (errno == EACCES || errno == EPERM)
-			return fault(f, -errno, "task %d: KFD tells its state to who has CAP_CHECKPOINT_RESTORE in the"
-				     " initial user namespace", p->pid);
+			return fault(f, -errno,
+				     "task %d: KFD tells its state to who has "
+				     "CAP_CHECKPOINT_RESTORE in the"
+				     " initial user namespace",
+				     p->pid);
 		if (errno == EBADF)
-			return fault(f, -errno, "task %d: its /dev/kfd was opened by another process; dump that one"
-				     " as well, or close it here", p->pid);
+			return fault(
+				f, -errno,
+				"task %d: its /dev/kfd was opened by another process; dump that one"
+				" as well, or close it here",
+				p->pid);
 		return fault(f, errno, "task %d: ask KFD what it has", p->pid);
 	}
 	p->paused = true;
-	if (args->num_devices > COUNT_MAX || args->num_bos > COUNT_MAX || args->priv_data_size > PRIV_MAX)
-		return fault(f, -EPROTO, "task %d: KFD names %u GPUs, %u buffers, %llu bytes of state", p->pid,
-			     args->num_devices, args->num_bos, (unsigned long long)args->priv_data_size);
+	if (args->num_devices > COUNT_MAX || args->num_bos > COUNT_MAX ||
+	    args->priv_data_size > PRIV_MAX)
+		return fault(f, -EPROTO,
+			     "task %d: KFD names %u GPUs, %u buffers, %llu bytes of state", p->pid,
+			     args->num_devices, args->num_bos,
+			     (unsigned long long)args->priv_data_size);
 	return 0;
 }
 
@@ -186,7 +195,8 @@ static int take_fds(const GpuTraced *out, int *fds, struct fault *f)
 	return r < 0 ? r : (int)n;
 }
 
-static int checkpoint(struct pause *p, struct kfd_criu_args *args, GpuTraced *out, int **fds, struct fault *f)
+static int checkpoint(struct pause *p, struct kfd_criu_args *args, GpuTraced *out, int **fds,
+		      struct fault *f)
 {
 	int n;
 
@@ -235,7 +245,8 @@ static void drop_fds(const GpuTraced *out, int **fds)
 	*fds = NULL;
 }
 
-int kfd_trace(struct kfd_traces *t, pid_t pid, int kfd_fd, GpuTraced *out, int **fds, struct fault *f)
+int kfd_trace(struct kfd_traces *t, pid_t pid, int kfd_fd, GpuTraced *out, int **fds,
+	      struct fault *f)
 {
 	struct kfd_criu_args args = { 0 };
 	struct fault ignored = { 0 };

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * kfd_criu.h - AMDKFD_IOC_CRIU_OP of /dev/kfd: what the coordinator asks (dump), what the gpu worker has a task ask
- * (restore). Numbers and layouts are those of Linux (include/uapi/linux/kfd_ioctl.h, KFD 1.8 and later).
+ * kfd_criu.h - AMDKFD_IOC_CRIU_OP of /dev/kfd: what the coordinator asks (dump), what the gpu
+ * worker has a task ask (restore). Numbers and layouts are those of Linux
+ * (include/uapi/linux/kfd_ioctl.h, KFD 1.8 and later).
  */
 #ifndef STASIS_KFD_CRIU_H
 #define STASIS_KFD_CRIU_H

@@ -2,8 +2,8 @@
 /*
  * gpu.c - the model behind tests/fake/gpu.h.
  *
- * Rules are those of Linux's amdgpu, amdkfd and DRM core (reference: gpu-facts.md); a call that breaks one gets the
- * errno that the kernel gives.
+ * Rules are those of Linux's amdgpu, amdkfd and DRM core (reference: gpu-facts.md); a call that
+ * breaks one gets the errno that the kernel gives.
  *
  * Holds:    a memfd per buffer and per open file, until fake_free.
  */
@@ -150,7 +150,8 @@ static struct bo *bo_new(struct fake *w, size_t gpu, uint64_t size)
 
 	b->fd = memfd_create("buffer", MFD_CLOEXEC);
 	if (b->fd < 0 || ftruncate(b->fd, size) < 0)
-		die("the fake has no memory (%s, %zu descriptors)", strerror(errno), fake_open_fds());
+		die("the fake has no memory (%s, %zu descriptors)", strerror(errno),
+		    fake_open_fds());
 	b->ino = ino_of(b->fd);
 	b->gpu = gpu;
 	b->size = size;
@@ -240,7 +241,8 @@ static int do_mmap(struct fake *w, struct file *f, union u_gem_mmap *q)
 
 	if (!b)
 		return no(ENOENT);
-	if (b->userptr || b->flags & U_NO_CPU_ACCESS || (w->ways.invisible_vram && b->flags & U_NO_CPU_ACCESS))
+	if (b->userptr || b->flags & U_NO_CPU_ACCESS ||
+	    (w->ways.invisible_vram && b->flags & U_NO_CPU_ACCESS))
 		return no(EPERM);
 	q->offset = b->offset;
 	return 0;
@@ -279,8 +281,11 @@ static int do_list(struct fake *w, struct file *f, struct u_gem_list *q)
 		const struct bo *b = f->handle[h];
 
 		if (b)
-			*e++ = (struct u_list_entry){ h, b->gpu != f->gpu ? U_LIST_IMPORT : 0, b->size, b->domains,
-						      b->flags, 4096 };
+			*e++ = (struct u_list_entry) {
+				h,	  b->gpu != f->gpu ? U_LIST_IMPORT : 0,
+				b->size,  b->domains,
+				b->flags, 4096
+			};
 	}
 	return 0;
 }
@@ -299,7 +304,8 @@ static int do_op(struct fake *w, struct file *f, struct u_gem_op *q)
 		if (f->va[i].handle != q->handle)
 			continue;
 		if (n < room)
-			m[n] = (struct u_mapping){ f->va[i].va, f->va[i].size, f->va[i].offset, f->va[i].flags };
+			m[n] = (struct u_mapping) { f->va[i].va, f->va[i].size, f->va[i].offset,
+						    f->va[i].flags };
 		n++;
 	}
 	q->num_entries = n;
@@ -372,7 +378,9 @@ static int node_ioctl(struct fake *w, struct file *f, unsigned long nr, void *ar
 	case IOC_GEM_METADATA:
 		return do_metadata(f, arg);
 	case IOC_CTX:
-		return w->ways.no_contexts ? no(ENOTTY) : ctx->in.ctx_id <= f->contexts ? 0 : no(EINVAL);
+		return w->ways.no_contexts	       ? no(ENOTTY)
+		       : ctx->in.ctx_id <= f->contexts ? 0
+						       : no(EINVAL);
 	case IOC_SYNCOBJ_QUERY:
 		return w->ways.no_contexts ? no(EOPNOTSUPP) : no(ENOENT);
 	}
@@ -396,7 +404,8 @@ static void buckets(const struct fake *w, const struct process *p, struct kfd_de
 	for (i = 0; i < p->n; i++) {
 		const struct kbo *k = &p->kbo[i];
 
-		b[i] = (struct kfd_bo_bucket){ k->va, k->size, k->offset, 0, k->gpu_id, k->flags, KFD_NO_DMABUF, 0 };
+		b[i] = (struct kfd_bo_bucket) { k->va,	   k->size,  k->offset,	    0,
+						k->gpu_id, k->flags, KFD_NO_DMABUF, 0 };
 		if (k->bo)
 			b[i].dmabuf_fd = fcntl(k->bo->fd, F_DUPFD, 0);
 	}
@@ -422,7 +431,9 @@ static int kfd_ioctl(struct fake *w, unsigned long nr, void *arg)
 	struct kfd_criu_args *a = arg;
 
 	if (nr == KFD_IOC_GET_VERSION) {
-		*(struct kfd_version *)arg = (struct kfd_version){ 1, w->ways.kfd_minor ? w->ways.kfd_minor : 17 };
+		*(struct kfd_version *)arg = (struct kfd_version) { 1, w->ways.kfd_minor
+									       ? w->ways.kfd_minor
+									       : 17 };
 		return 0;
 	}
 	return nr == KFD_IOC_CRIU_OP && a->op == KFD_CRIU_RESUME ? kfd_resume_op(w, a) : no(EINVAL);
@@ -447,10 +458,12 @@ static int64_t node_index(struct fake *w, int fd)
 /* The offset in /dev/kfd of a doorbell or register page. */
 static uint64_t kfd_offset(uint32_t flags, uint32_t gpu_id)
 {
-	return (flags & KFD_BO_DOORBELL ? 3ull << 62 : 0) | (uint64_t)gpu_id << KFD_OFFSET_GPU_SHIFT;
+	return (flags & KFD_BO_DOORBELL ? 3ull << 62 : 0) | (uint64_t)gpu_id
+								    << KFD_OFFSET_GPU_SHIFT;
 }
 
-static struct kbo *kbo_new(struct fake *w, struct process *p, size_t gpu, uint64_t va, uint64_t size, uint32_t flags)
+static struct kbo *kbo_new(struct fake *w, struct process *p, size_t gpu, uint64_t va,
+			   uint64_t size, uint32_t flags)
 {
 	struct kbo *k = grow(&p->kbo, p->n++, &p->cap, sizeof(*k));
 
@@ -467,7 +480,8 @@ static struct kbo *kbo_new(struct fake *w, struct process *p, size_t gpu, uint64
 	return k;
 }
 
-static int restore_devices(struct fake *w, struct process *p, const struct kfd_order *o, struct fault *f)
+static int restore_devices(struct fake *w, struct process *p, const struct kfd_order *o,
+			   struct fault *f)
 {
 	uint32_t i;
 
@@ -509,7 +523,8 @@ static int restore_bos(struct fake *w, struct process *p, struct kfd_order *o, s
 	return 0;
 }
 
-static int check_priv(const struct fake *w, const struct process *p, const struct kfd_order *o, struct fault *f)
+static int check_priv(const struct fake *w, const struct process *p, const struct kfd_order *o,
+		      struct fault *f)
 {
 	if (o->args.priv_data_size == priv_size(p, w->ngpus))
 		return 0;
@@ -533,8 +548,8 @@ static int f_kfd_restore(void *ctx, struct kfd_order *o, struct fault *f)
 	p->blocked = o->args.num_devices > 0;
 	for (i = 0; i < o->args.num_bos; i++)
 		o->bos[i].dmabuf_fd = KFD_NO_DMABUF;
-	if (o->args.num_devices && (restore_devices(w, p, o, f) < 0 || restore_bos(w, p, o, f) < 0 ||
-				    check_priv(w, p, o, f) < 0)) {
+	if (o->args.num_devices && (restore_devices(w, p, o, f) < 0 ||
+				    restore_bos(w, p, o, f) < 0 || check_priv(w, p, o, f) < 0)) {
 		for (i = 0; i < o->args.num_bos; i++)
 			if (o->bos[i].dmabuf_fd != KFD_NO_DMABUF)
 				close(o->bos[i].dmabuf_fd);
@@ -600,7 +615,8 @@ static struct bo *bo_at(struct fake *w, const struct file *f, uint64_t *offset)
 
 	for (i = 0; i < SLOTS; i++)
 		for (b = w->slot[i]; b; b = b->next)
-			if (b->gpu == f->gpu && *offset >= b->offset && *offset - b->offset < b->size) {
+			if (b->gpu == f->gpu && *offset >= b->offset &&
+			    *offset - b->offset < b->size) {
 				*offset -= b->offset;
 				return b;
 			}
@@ -623,7 +639,8 @@ static void *f_mmap(void *ctx, size_t n, int prot, int flags, int fd, uint64_t o
 		err = EINVAL;
 	else if (f && !may_map(w, f, b))
 		err = EACCES;
-	else if (b->flags & U_NO_CPU_ACCESS || (w->ways.invisible_vram && b->domains & U_DOMAIN_VRAM))
+	else if (b->flags & U_NO_CPU_ACCESS ||
+		 (w->ways.invisible_vram && b->domains & U_DOMAIN_VRAM))
 		err = EPERM;
 	pthread_mutex_unlock(&w->lock);
 	if (err) {
@@ -652,7 +669,8 @@ static int f_fstat(void *ctx, int fd, struct stat *st)
 		st->st_mode = w->ways.regular_dmabuf ? S_IFREG | 0600 : 0600;
 	} else if (f || process_by_ino(w, st->st_ino)) {
 		st->st_mode = S_IFCHR | 0660;
-		st->st_rdev = f ? makedev(DRM_MAJOR, w->gpu[f->gpu].minor) : makedev(FAKE_KFD_MAJOR, 0);
+		st->st_rdev = f ? makedev(DRM_MAJOR, w->gpu[f->gpu].minor)
+				: makedev(FAKE_KFD_MAJOR, 0);
 	}
 	pthread_mutex_unlock(&w->lock);
 	return 0;
@@ -676,7 +694,8 @@ static int f_close(void *ctx, int fd)
 	return close(fd);
 }
 
-static ssize_t node_text(struct fake *w, unsigned int node, const char *what, char *buf, size_t size)
+static ssize_t node_text(struct fake *w, unsigned int node, const char *what, char *buf,
+			 size_t size)
 {
 	const struct fake_gpu *g = node ? &w->gpu[node - 1] : NULL;
 	unsigned int part, to;
@@ -684,16 +703,19 @@ static ssize_t node_text(struct fake *w, unsigned int node, const char *what, ch
 	if (strcmp(what, "gpu_id") == 0)
 		return snprintf(buf, size, "%u\n", g ? g->gpu_id : 0);
 	if (strcmp(what, "properties") == 0)
-		return snprintf(buf, size, "cpu_cores_count %u\nsimd_count %u\nmem_banks_count 1\nvendor_id 4098\n"
-				"device_id 26273\ndrm_render_minor %u\nhive_id %d\n", g ? 0 : 4, g ? 240 : 0,
-				g ? g->minor : 0, g && g->xgmi);
+		return snprintf(
+			buf, size,
+			"cpu_cores_count %u\nsimd_count %u\nmem_banks_count 1\nvendor_id 4098\n"
+			"device_id 26273\ndrm_render_minor %u\nhive_id %d\n",
+			g ? 0 : 4, g ? 240 : 0, g ? g->minor : 0, g && g->xgmi);
 	if (sscanf(what, "mem_banks/%u", &part) == 1)
-		return snprintf(buf, size, "heap_type 1\nsize_in_bytes %llu\n", g ? (unsigned long long)g->vram : 0);
+		return snprintf(buf, size, "heap_type 1\nsize_in_bytes %llu\n",
+				g ? (unsigned long long)g->vram : 0);
 	if (sscanf(what, "io_links/%u", &part) != 1)
 		return no(ENOENT);
 	to = part < node ? part : part + 1;
-	return snprintf(buf, size, "type %u\nnode_from %u\nnode_to %u\n", g && to && g->xgmi && w->gpu[to - 1].xgmi ?
-			11 : 2, node, to);
+	return snprintf(buf, size, "type %u\nnode_from %u\nnode_to %u\n",
+			g && to && g->xgmi && w->gpu[to - 1].xgmi ? 11 : 2, node, to);
 }
 
 static ssize_t f_read_text(void *ctx, const char *path, char *buf, size_t size)
@@ -707,8 +729,8 @@ static ssize_t f_read_text(void *ctx, const char *path, char *buf, size_t size)
 	if (strcmp(path, "/sys/class/kfd/kfd/dev") == 0)
 		return snprintf(buf, size, "%d:0\n", FAKE_KFD_MAJOR);
 	if (sscanf(path, "/proc/self/fdinfo/%u", &n) == 1)
-		return snprintf(buf, size, "pos:\t0\n%s\n", bo_by_ino(w, ino_of(n)) ? "exp_name:\tdrm" :
-				"drm-driver:\tamdgpu");
+		return snprintf(buf, size, "pos:\t0\n%s\n",
+				bo_by_ino(w, ino_of(n)) ? "exp_name:\tdrm" : "drm-driver:\tamdgpu");
 	if (sscanf(path, ROOT "/%u/%63s", &n, what) == 2 && n <= w->ngpus)
 		return node_text(w, n, what, buf, size);
 	return no(ENOENT);
@@ -785,9 +807,20 @@ static void f_engine_close(void *ctx, struct engine *e)
 }
 
 static const struct device_ops fake_ops = {
-	.open = f_open, .ioctl = f_ioctl, .mmap = f_mmap, .munmap = f_munmap, .fstat = f_fstat, .fs_type = f_fs_type,
-	.dup = f_dup, .close = f_close, .read_text = f_read_text, .list = f_list, .kfd_restore = f_kfd_restore,
-	.engine_open = f_engine_open, .engine_copy = f_engine_copy, .engine_close = f_engine_close,
+	.open = f_open,
+	.ioctl = f_ioctl,
+	.mmap = f_mmap,
+	.munmap = f_munmap,
+	.fstat = f_fstat,
+	.fs_type = f_fs_type,
+	.dup = f_dup,
+	.close = f_close,
+	.read_text = f_read_text,
+	.list = f_list,
+	.kfd_restore = f_kfd_restore,
+	.engine_open = f_engine_open,
+	.engine_copy = f_engine_copy,
+	.engine_close = f_engine_close,
 };
 
 /* ---- the world ---- */
@@ -969,8 +1002,10 @@ char *fake_table(struct fake *w, int fd)
 		for (i = 0; i < f->nva; i++) {
 			if (f->va[i].handle != h)
 				continue;
-			more = xasprintf("%s@%llx+%llx/%llx ", text, (unsigned long long)f->va[i].va,
-					 (unsigned long long)f->va[i].size, (unsigned long long)f->va[i].offset);
+			more = xasprintf("%s@%llx+%llx/%llx ", text,
+					 (unsigned long long)f->va[i].va,
+					 (unsigned long long)f->va[i].size,
+					 (unsigned long long)f->va[i].offset);
 			free(text);
 			text = more;
 		}
@@ -1000,7 +1035,8 @@ int fake_kfd_open(struct fake *w, pid_t pid, const int *vm, uint32_t objects)
 	return fd;
 }
 
-int fake_kfd_bo(struct fake *w, pid_t pid, size_t gpu, uint64_t va, uint64_t size, uint32_t flags, uint64_t *offset)
+int fake_kfd_bo(struct fake *w, pid_t pid, size_t gpu, uint64_t va, uint64_t size, uint32_t flags,
+		uint64_t *offset)
 {
 	struct kbo *k = kbo_new(w, process_by_pid(w, pid), gpu, va, size, flags);
 

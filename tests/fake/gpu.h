@@ -2,9 +2,10 @@
 /*
  * gpu.h - a machine with AMD GPUs, in memory: what the kernel's drivers keep, and what they refuse.
  *
- * Every file and buffer is a memfd, so descriptors, their numbers, mappings and inode numbers are real; the model
- * knows by inode what one stands for. It keeps: handle tables per open file (lowest free number), dmabuf identities,
- * GPU address spaces (no overlap), who may map what, KFD processes. Any call can be made to fail.
+ * Every file and buffer is a memfd, so descriptors, their numbers, mappings and inode numbers are
+ * real; the model knows by inode what one stands for. It keeps: handle tables per open file (lowest
+ * free number), dmabuf identities, GPU address spaces (no overlap), who may map what, KFD
+ * processes. Any call can be made to fail.
  */
 #ifndef STASIS_FAKE_GPU_H
 #define STASIS_FAKE_GPU_H
@@ -71,7 +72,8 @@ uint32_t fake_minor(struct fake *w, int fd);
 /* A KFD process of task pid: returns its /dev/kfd. vm: a node for each GPU. */
 int fake_kfd_open(struct fake *w, pid_t pid, const int *vm, uint32_t objects);
 /* Returns a dmabuf of it, -1 for those without. offset: for mmap. */
-int fake_kfd_bo(struct fake *w, pid_t pid, size_t gpu, uint64_t va, uint64_t size, uint32_t flags, uint64_t *offset);
+int fake_kfd_bo(struct fake *w, pid_t pid, size_t gpu, uint64_t va, uint64_t size, uint32_t flags,
+		uint64_t *offset);
 /* As the tracer's: PROCESS_INFO and CHECKPOINT. The caller clears and frees. */
 int fake_trace(struct fake *w, pid_t pid, GpuTraced *out, int **fds);
 bool fake_resumed(struct fake *w, pid_t pid);

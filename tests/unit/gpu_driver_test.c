@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * gpu_driver_test.c - files of AMD GPUs are dumped and come back as they were, on a machine in memory.
+ * gpu_driver_test.c - files of AMD GPUs are dumped and come back as they were, on a machine in
+ * memory.
  */
 #include <sys/sysmacros.h>
 #include <time.h>
@@ -19,7 +20,8 @@ static void numbers_contents_and_mappings_come_back(void)
 
 	scene_begin(&s);
 	for (h = 1; h <= 12; h++) {
-		CHECK(fake_create(w, fd, h * 3 * PAGE, h % 2 ? VRAM : GTT, h == 5 ? U_VM_ALWAYS_VALID : 0) == h);
+		CHECK(fake_create(w, fd, h * 3 * PAGE, h % 2 ? VRAM : GTT,
+				  h == 5 ? U_VM_ALWAYS_VALID : 0) == h);
 		with_buffer(w, fd, h, h, true);
 		if (h % 3)
 			fake_map(w, fd, h, 0x100000000ull + h * 0x100000, 0, h * PAGE);
@@ -72,8 +74,8 @@ static void a_machine_in_another_order(void)
 /* ---- sharing ---- */
 
 /*
- * A chain A -> B -> C, both directions, and a task that has only the dmabuf. The order of files is that of the
- * restore: the worst is last exporter first.
+ * A chain A -> B -> C, both directions, and a task that has only the dmabuf. The order of files is
+ * that of the restore: the worst is last exporter first.
  */
 static void make_chain(struct fake *w, struct scene *s, bool worst)
 {
@@ -241,7 +243,8 @@ static void check_maps(struct amd *a, struct scene *s)
 	CHECK(inode(fd) == inode(prop(s, 10)->restored) && offset % PAGE == 0 && offset);
 	auto_close(&fd);
 	m.end = m.start + 32 * PAGE;
-	CHECK(op_update_map(a, &m, &offset, &fd, &s->f) == HOOK_FAILED && strstr(s->f.text, "longer"));
+	CHECK(op_update_map(a, &m, &offset, &fd, &s->f) == HOOK_FAILED &&
+	      strstr(s->f.text, "longer"));
 	s->f = (struct fault){ 0 };
 	m.path = (char *)"/dev/kfd";
 	m.offset = doorbell_offset;
@@ -250,7 +253,8 @@ static void check_maps(struct amd *a, struct scene *s)
 	CHECK(inode(fd) == inode(prop(s, 20)->restored));
 	CHECK(offset == (3ull << 62 | (uint64_t)0x8888 << KFD_OFFSET_GPU_SHIFT));
 	auto_close(&fd);
-	m.offset = 1ull << 62 | (uint64_t)0x5678 << KFD_OFFSET_GPU_SHIFT;	/* reserved memory of the other */
+	m.offset = 1ull << 62 | (uint64_t)0x5678
+					<< KFD_OFFSET_GPU_SHIFT; /* reserved memory of the other */
 	CHECK(op_update_map(a, &m, &offset, &fd, &s->f) == HOOK_DONE);
 	CHECK(offset == (1ull << 62 | (uint64_t)0x9999 << KFD_OFFSET_GPU_SHIFT));
 	auto_close(&fd);
@@ -259,7 +263,8 @@ static void check_maps(struct amd *a, struct scene *s)
 	auto_close(&fd);
 	m.path = (char *)"/dev/dri/renderD129";
 	m.offset = 0x123456789000;
-	CHECK(op_update_map(a, &m, &offset, &fd, &s->f) == HOOK_FAILED && strstr(s->f.text, "no image"));
+	CHECK(op_update_map(a, &m, &offset, &fd, &s->f) == HOOK_FAILED &&
+	      strstr(s->f.text, "no image"));
 	s->f = (struct fault){ 0 };
 	m.path = (char *)"/dev/nvidia0";
 	CHECK(op_update_map(a, &m, &offset, &fd, &s->f) == HOOK_NOT_MINE);
@@ -277,7 +282,8 @@ static void kfd_on_other_gpus(void)
 		CHECK(fake_kfd_bos(w2, 50) == 4 && fake_resumed(w2, 50));
 		CHECK(with_kfd(w2, 50, 0x7f0000000000, 16 * PAGE, 1, false));
 		CHECK(with_kfd(w2, 50, 0x7f0000100000, 8 * PAGE, 2, false));
-		CHECK(fake_key(w2, prop(&s, 30)->restored, 2) == fake_kfd_key(w2, 50, 0x7f0000000000));
+		CHECK(fake_key(w2, prop(&s, 30)->restored, 2) ==
+		      fake_kfd_key(w2, 50, 0x7f0000000000));
 	}
 	fprintf(stderr, "%s", s.f.text);
 	scene_end(&s);
@@ -289,8 +295,8 @@ static void kfd_on_other_gpus(void)
 
 static void unseen_memory_goes_by_the_engine(void)
 {
-	const struct fake_ways unseen = { .invisible_vram = true }, broken = { .invisible_vram = true,
-									      .engine_fails = true };
+	const struct fake_ways unseen = { .invisible_vram = true },
+			       broken = { .invisible_vram = true, .engine_fails = true };
 	const struct fake_ways none = { .invisible_vram = true, .no_engine = true };
 	struct fake *w = fake_new(one_gpu, 1, &unseen), *w2 = fake_new(one_gpu, 1, &unseen),
 		    *bad = fake_new(one_gpu, 1, &broken), *without = fake_new(one_gpu, 1, &none);
@@ -328,8 +334,9 @@ static double seconds(void)
 }
 
 /*
- * Processes with `n` buffers each: half of them shared with the next one, half with the one before. Importers are
- * asked to be restored before their exporters: the file with the lower id owns, and comes later.
+ * Processes with `n` buffers each: half of them shared with the next one, half with the one before.
+ * Importers are asked to be restored before their exporters: the file with the lower id owns, and
+ * comes later.
  */
 static double many(int processes, int n)
 {
@@ -367,7 +374,8 @@ static double many(int processes, int n)
 	took += seconds();
 	fprintf(stderr, "%s", s.f.text);
 	for (i = 0; i < processes; i++) {
-		AUTO_FREE char *after = s.prop[i].restored < 0 ? NULL : fake_table(w2, s.prop[i].restored);
+		AUTO_FREE char *after = s.prop[i].restored < 0 ? NULL
+							       : fake_table(w2, s.prop[i].restored);
 
 		CHECK(after && strcmp(before[i], after) == 0);
 		CHECK(!i || (after && with_buffer(w2, s.prop[i].restored, n / 2 + 1, i, false)));
@@ -451,7 +459,8 @@ static void make_refused(struct fake *w, struct scene *s, const char *what, Devi
 	auto_close(&b);
 }
 
-/* Two KFD processes with one buffer: the fake makes one for each, so the second trace tells of the first's. */
+/* Two KFD processes with one buffer: the fake makes one for each, so the second trace tells of the
+ * first's. */
 static int dump_ipc(struct scene *s, struct fake *w)
 {
 	struct device d = fake_device(w);
@@ -469,7 +478,8 @@ static int dump_ipc(struct scene *s, struct fake *w)
 
 		p.id += i;
 		scene_message(&p, &m, name, sizeof(name));
-		if (op_wants_trace(&a, &m, p.fd, &s->f) != HOOK_DONE || scene_ask_tracer(&a, w, &p, &s->f) < 0)
+		if (op_wants_trace(&a, &m, p.fd, &s->f) != HOOK_DONE ||
+		    scene_ask_tracer(&a, w, &p, &s->f) < 0)
 			r = -1;
 	}
 	op_end(&a);
@@ -501,10 +511,12 @@ static void what_cannot_be_saved_is_refused(void)
 	}
 }
 
-/* Old kernels: a node without buffers is no obstacle. New ones: a dmabuf may look like a regular file. */
+/* Old kernels: a node without buffers is no obstacle. New ones: a dmabuf may look like a regular
+ * file. */
 static void other_kernels(void)
 {
-	const struct fake_ways old = { .no_list = true }, new = { .regular_dmabuf = true, .mapping_enoent = true };
+	const struct fake_ways old = { .no_list = true },
+			       new = { .regular_dmabuf = true, .mapping_enoent = true };
 	struct fake *w = fake_new(one_gpu, 1, &old), *w2 = fake_new(one_gpu, 1, &new);
 	struct scene s;
 	int fd;
@@ -527,15 +539,21 @@ static void other_kernels(void)
 
 int main(void)
 {
-	check_run("handles, contents and GPU mappings of a node come back", numbers_contents_and_mappings_come_back);
+	check_run("handles, contents and GPU mappings of a node come back",
+		  numbers_contents_and_mappings_come_back);
 	check_run("nodes are restored where GPUs have other numbers", a_machine_in_another_order);
 	check_run("buffers shared by files and dmabufs stay shared", sharing_in_order);
-	check_run("the same when every importer comes before its exporter", sharing_in_the_worst_order);
+	check_run("the same when every importer comes before its exporter",
+		  sharing_in_the_worst_order);
 	check_run("two opens of a node stay two", two_opens_stay_two);
-	check_run("KFD, an import of its buffer and its mappings, on other GPUs", kfd_on_other_gpus);
-	check_run("memory the processor does not see is copied by the engine", unseen_memory_goes_by_the_engine);
-	check_run("50 processes with 200 shared buffers each, in linear time", many_buffers_take_linear_time);
-	check_run("what cannot be saved is refused by name, nothing stays open", what_cannot_be_saved_is_refused);
+	check_run("KFD, an import of its buffer and its mappings, on other GPUs",
+		  kfd_on_other_gpus);
+	check_run("memory the processor does not see is copied by the engine",
+		  unseen_memory_goes_by_the_engine);
+	check_run("50 processes with 200 shared buffers each, in linear time",
+		  many_buffers_take_linear_time);
+	check_run("what cannot be saved is refused by name, nothing stays open",
+		  what_cannot_be_saved_is_refused);
 	check_run("kernels before 6.18 and after 6.15", other_kernels);
 	return check_done();
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * gpu_faults_test.c - every call of a dump and of a restore fails once: the operation says so, nothing stays open
- * here, and what is dumped is as it was.
+ * gpu_faults_test.c - every call of a dump and of a restore fails once: the operation says so,
+ * nothing stays open here, and what is dumped is as it was.
  */
 #include "tests/unit/gpu_world.h"
 
@@ -93,7 +93,8 @@ static void every_call_of_a_restore_fails_once(void)
 		if (r == 0) {		/* then it is whole */
 			CHECK(with_buffer(w2, s.prop[0].restored, 2, 5, false));
 			CHECK(with_kfd(w2, 50, 0x7f0000000000, 4 * PAGE, 6, false));
-			CHECK(fake_key(w2, s.prop[0].restored, 3) == fake_kfd_key(w2, 50, 0x7f0000000000));
+			CHECK(fake_key(w2, s.prop[0].restored, 3) ==
+			      fake_kfd_key(w2, 50, 0x7f0000000000));
 			CHECK(fake_resumed(w2, 50));
 		}
 		scene_close_restored(&s);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * gpu_images_test.c - images of AMD GPUs: those of CRIU 4.2 and later are read, damaged ones are refused.
+ * gpu_images_test.c - images of AMD GPUs: those of CRIU 4.2 and later are read, damaged ones are
+ * refused.
  */
 #include <sys/stat.h>
 
@@ -66,10 +67,11 @@ static int restore_once(struct scene *s)
 	return r;
 }
 
-static const char *const images[] = { "amdgpu-kfd-2.img", "amdgpu-renderD-1.img", "amdgpu-renderD-3.img",
-				      "amdgpu-dmabuf_5.img" };
+static const char *const images[] = { "amdgpu-kfd-2.img", "amdgpu-renderD-1.img",
+				      "amdgpu-renderD-3.img", "amdgpu-dmabuf_5.img" };
 
-/* Cut anywhere, or with any bit the other way round: an error or a restore, no crash, nothing left open. */
+/* Cut anywhere, or with any bit the other way round: an error or a restore, no crash, nothing left
+ * open. */
 static void damaged_images(void)
 {
 	struct scene s;
@@ -154,7 +156,8 @@ static void store(const struct scene *s, enum img_type type, uint32_t id, Protob
 	protobuf_c_message_free_unpacked(msg, NULL);
 }
 
-/* Without our fields: as the plugin of CRIU after 4.2 writes them, handle numbers being identities. */
+/* Without our fields: as the plugin of CRIU after 4.2 writes them, handle numbers being identities.
+ */
 static void strip(struct scene *s, bool old)
 {
 	CriuKfd *k = (CriuKfd *)load(s, IMG_AMDGPU_KFD, 2);
@@ -251,8 +254,10 @@ static void files_are_as_criu_has_them(void)
 
 static void wrong_fields(void)
 {
-	static const char *const says[] = { "handle 0", "handle 1 is there twice", "size", "num_of_bos", "domains",
-					    "two owners", "mapping of", "handle 2097152" };
+	static const char *const says[] = { "handle 0",	  "handle 1 is there twice",
+					    "size",	  "num_of_bos",
+					    "domains",	  "two owners",
+					    "mapping of", "handle 2097152" };
 	struct scene s;
 	struct fake *w = make_world(&s, true);
 	size_t i;

@@ -18,8 +18,8 @@ static void the_lowest_rank_and_id_owns(void)
 {
 	static const struct {
 		uint32_t owner, rank;
-	} claims[] = { { 7, BO_RANK_OWN }, { 9, BO_RANK_OWN }, { 5, BO_RANK_IMPORT }, { 6, BO_RANK_OWN },
-		       { 30, BO_RANK_KFD }, { 1, BO_RANK_OWN } };
+	} claims[] = { { 7, BO_RANK_OWN }, { 9, BO_RANK_OWN },	{ 5, BO_RANK_IMPORT },
+		       { 6, BO_RANK_OWN }, { 30, BO_RANK_KFD }, { 1, BO_RANK_OWN } };
 	struct fault f = { 0 };
 	struct botable *t = botable_new(&f);
 	const struct bo *b = NULL;
@@ -41,7 +41,8 @@ static void a_buffer_is_published_once(void)
 
 	CHECK(botable_import(t, 8, 3, &f) && botable_find(t, 8)->owner == BO_NO_OWNER);
 	CHECK(botable_find(t, 8)->importer == 3);
-	CHECK(botable_want(t, 8) == -1 && botable_want(t, 8) == -1 && botable_find(t, 8)->waiters == 2);
+	CHECK(botable_want(t, 8) == -1 && botable_want(t, 8) == -1 &&
+	      botable_find(t, 8)->waiters == 2);
 	CHECK(botable_publish(t, 8, 1, &f) < 0);		/* by whom? */
 	f = (struct fault){ 0 };
 	CHECK(botable_claim(t, 8, 4, BO_RANK_OWN, 1, &f) && botable_publish(t, 8, 17, &f) == 0);
@@ -71,7 +72,8 @@ static void it_grows_and_all_processes_see_it(void)
 	if (child == 0)
 		_exit(botable_publish(t, 1003, 5, &f) < 0);
 	CHECK(waitpid(child, &status, 0) == child && status == 0 && botable_want(t, 1003) == 5);
-	while (botable_count(t) < 65536 && botable_claim(t, 1 + botable_count(t) * 7919, 1, 1, 0, &f))
+	while (botable_count(t) < 65536 &&
+	       botable_claim(t, 1 + botable_count(t) * 7919, 1, 1, 0, &f))
 		n++;
 	CHECK(botable_reserve(t, 65537, &f) == 0 && botable_find(t, 1006));
 	botable_free(t);
@@ -81,7 +83,8 @@ static void thousands_of_descriptors(void)
 {
 	struct fdstore *s = fdstore_new();
 	struct fault f = { 0 };
-	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC), zero = open("/dev/zero", O_RDONLY | O_CLOEXEC), i, got;
+	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC),
+	    zero = open("/dev/zero", O_RDONLY | O_CLOEXEC), i, got;
 	struct rlimit l;
 	struct stat a, b;
 
@@ -113,9 +116,11 @@ static void counts_of_copy_packets(void)
 
 int main(void)
 {
-	check_run("of several claims the lowest rank, then the lowest id wins", the_lowest_rank_and_id_owns);
+	check_run("of several claims the lowest rank, then the lowest id wins",
+		  the_lowest_rank_and_id_owns);
 	check_run("a buffer is published once, by its owner", a_buffer_is_published_once);
-	check_run("the table grows, and a forked process shares it", it_grows_and_all_processes_see_it);
+	check_run("the table grows, and a forked process shares it",
+		  it_grows_and_all_processes_see_it);
 	check_run("thousands of descriptors are kept", thousands_of_descriptors);
 	check_run("the count in a copy packet", counts_of_copy_packets);
 	return check_done();

@@ -99,7 +99,8 @@ static inline void scene_message(const struct prop *p, DeviceFile *m, char *name
 	m->refusal = (char *)"refused";
 }
 
-static inline int scene_ask_tracer(struct amd *a, struct fake *w, const struct prop *p, struct fault *f)
+static inline int scene_ask_tracer(struct amd *a, struct fake *w, const struct prop *p,
+				   struct fault *f)
 {
 	GpuTraced t = GPU_TRACED__INIT;
 	int *fds, r;
@@ -126,7 +127,8 @@ static inline int scene_dump_with(struct amd *a, struct scene *s, struct fake *w
 
 		scene_message(&s->prop[i], &m, name, sizeof(name));
 		r = op_wants_trace(a, &m, s->prop[i].fd, &s->f);
-		if (r == HOOK_FAILED || (r == HOOK_DONE && scene_ask_tracer(a, w, &s->prop[i], &s->f) < 0))
+		if (r == HOOK_FAILED ||
+		    (r == HOOK_DONE && scene_ask_tracer(a, w, &s->prop[i], &s->f) < 0))
 			return -1;
 	}
 	for (i = 0; i < s->nmaps; i++) {
@@ -191,7 +193,8 @@ static inline int scene_make(struct amd *a, struct scene *s)
 
 			if (s->prop[i].restored >= 0)
 				continue;
-			r = op_restore_file(a, s->prop[i].id, NULL, 10, &s->prop[i].restored, &s->f);
+			r = op_restore_file(a, s->prop[i].id, NULL, 10, &s->prop[i].restored,
+					    &s->f);
 			if (r != HOOK_DONE && r != HOOK_RETRY)
 				return -1;
 			left -= r == HOOK_DONE;
@@ -220,7 +223,8 @@ static inline int scene_prepare(struct amd *a, struct scene *s)
 /*
  * 0, or -1 with s->f set. more: called with everything made, before the end (maps). resume all.
  */
-static inline int scene_restore(struct scene *s, struct fake *w, void (*more)(struct amd *a, struct scene *s))
+static inline int scene_restore(struct scene *s, struct fake *w,
+				void (*more)(struct amd *a, struct scene *s))
 {
 	struct device d = fake_device(w);
 	struct fdstore *store = fdstore_new();
@@ -274,7 +278,8 @@ static inline bool with_buffer(struct fake *w, int fd, uint32_t handle, unsigned
 	return same;
 }
 
-static inline bool with_kfd(struct fake *w, pid_t pid, uint64_t va, size_t size, unsigned int seed, bool set)
+static inline bool with_kfd(struct fake *w, pid_t pid, uint64_t va, size_t size, unsigned int seed,
+			    bool set)
 {
 	unsigned char *p = fake_kfd_bytes(w, pid, va);
 	bool same;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * kfd_trace_test.c - GPU queues that a dump stopped run again: once for each stop, whatever becomes of the dump.
+ * kfd_trace_test.c - GPU queues that a dump stopped run again: once for each stop, whatever becomes
+ * of the dump.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -126,7 +127,8 @@ static void a_trace_tells_all(void)
 	CHECK(out.nfds == 2 && out.num_bos == 4 && out.num_devices == 1 && out.num_objects == 3 &&
 	      out.priv_data.len == 100 && out.bos.len == 4 * sizeof(struct kfd_bo_bucket));
 	CHECK(fcntl(fds[0], F_GETFD) == FD_CLOEXEC && fcntl(fds[1], F_GETFD) == FD_CLOEXEC);
-	CHECK(kfd_trace(t, getpid(), 0, &again, &none, &f) == 0 && !again.num_bos && !none && k->stops == 1);
+	CHECK(kfd_trace(t, getpid(), 0, &again, &none, &f) == 0 && !again.num_bos && !none &&
+	      k->stops == 1);
 	clear(&out, fds);
 	clear(&again, none);
 	CHECK(k->runs == 0 && kfd_unpause(t, &f) == 0 && k->runs == 1);
@@ -153,7 +155,8 @@ static void failures_let_queues_run(void)
 			k->fail_errno = errnos[i];
 			r = kfd_trace(t, getpid(), 0, &out, &fds, &f);
 			/* ENODEV of the first: no GPU is used, nothing to tell. */
-			CHECK(errnos[i] == ENODEV && call == 1 ? r == 0 && !out.num_bos : r < 0 && *f.text);
+			CHECK(errnos[i] == ENODEV && call == 1 ? r == 0 && !out.num_bos
+							       : r < 0 && *f.text);
 			CHECK(k->runs == k->stops);
 			clear(&out, fds);
 			kfd_traces_free(t);
@@ -203,7 +206,8 @@ int main(void)
 	k = mmap(NULL, sizeof(*k), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (k == MAP_FAILED)
 		return 1;
-	check_run("a trace tells all, descriptors are close-on-exec, queues run again once", a_trace_tells_all);
+	check_run("a trace tells all, descriptors are close-on-exec, queues run again once",
+		  a_trace_tells_all);
 	check_run("after a failure at any call queues run again", failures_let_queues_run);
 	check_run("a killed coordinator's keeper seizes the task and lets its queues run",
 		  a_killed_coordinator_lets_queues_run);

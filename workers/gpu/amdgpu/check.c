@@ -30,8 +30,9 @@ static int check_mapping(const DrmBoEntry *b, const DrmVmEntry *v, struct fault 
 {
 	if (!v->size || v->size % STASIS_PAGE || v->addr % STASIS_PAGE || v->offset % STASIS_PAGE ||
 	    v->size > b->size || v->offset > b->size - v->size || v->flags > UINT32_MAX)
-		return fault(f, -EBADMSG, "buffer %u: mapping of %#llx bytes at %#llx is not possible", b->handle,
-			     (unsigned long long)v->size, (unsigned long long)v->addr);
+		return fault(f, -EBADMSG,
+			     "buffer %u: mapping of %#llx bytes at %#llx is not possible",
+			     b->handle, (unsigned long long)v->size, (unsigned long long)v->addr);
 	return 0;
 }
 
@@ -40,17 +41,19 @@ static int check_node_bo(const DrmBoEntry *b, struct fault *f)
 	size_t i;
 
 	if (!b->handle || b->handle > HANDLE_MAX)
-		return fault(f, -EBADMSG, "handle %u is not between 1 and %u", b->handle, HANDLE_MAX);
+		return fault(f, -EBADMSG, "handle %u is not between 1 and %u", b->handle,
+			     HANDLE_MAX);
 	if (check_size("buffer", b->handle, b->size, f) < 0)
 		return -1;
 	if (b->preferred_domains & ~DOMAINS_KNOWN || !b->preferred_domains || b->is_import > 1)
-		return fault(f, -EBADMSG, "buffer %u: preferred_domains %#x, is_import %u", b->handle,
-			     b->preferred_domains, b->is_import);
+		return fault(f, -EBADMSG, "buffer %u: preferred_domains %#x, is_import %u",
+			     b->handle, b->preferred_domains, b->is_import);
 	if (b->num_of_vms != b->n_vm_entries)
-		return fault(f, -EBADMSG, "buffer %u: num_of_vms is %u, there are %zu", b->handle, b->num_of_vms,
-			     b->n_vm_entries);
+		return fault(f, -EBADMSG, "buffer %u: num_of_vms is %u, there are %zu", b->handle,
+			     b->num_of_vms, b->n_vm_entries);
 	if (b->has_metadata && b->metadata.len > sizeof(((struct u_metadata *)0)->data))
-		return fault(f, -EBADMSG, "buffer %u: %zu bytes of metadata", b->handle, b->metadata.len);
+		return fault(f, -EBADMSG, "buffer %u: %zu bytes of metadata", b->handle,
+			     b->metadata.len);
 	if (b->has_inode && !b->inode)
 		return fault(f, -EBADMSG, "buffer %u: inode is 0", b->handle);
 	for (i = 0; i < b->n_vm_entries; i++)
@@ -73,8 +76,8 @@ static int check_node(struct amd_file *file, struct fault *f)
 	size_t i;
 
 	if (n->has_num_of_bos && n->num_of_bos != n->n_bo_entries)
-		return fault(f, -EBADMSG, "num_of_bos is %llu, there are %zu", (unsigned long long)n->num_of_bos,
-			     n->n_bo_entries);
+		return fault(f, -EBADMSG, "num_of_bos is %llu, there are %zu",
+			     (unsigned long long)n->num_of_bos, n->n_bo_entries);
 	file->order = xcalloc(n->n_bo_entries + 1, sizeof(*file->order));
 	for (i = 0; i < n->n_bo_entries; i++) {
 		file->order[i] = i;
@@ -83,8 +86,10 @@ static int check_node(struct amd_file *file, struct fault *f)
 	}
 	qsort_r(file->order, n->n_bo_entries, sizeof(*file->order), by_handle, n->bo_entries);
 	for (i = 1; i < n->n_bo_entries; i++)
-		if (n->bo_entries[file->order[i]]->handle == n->bo_entries[file->order[i - 1]]->handle)
-			return fault(f, -EBADMSG, "handle %u is there twice", n->bo_entries[file->order[i]]->handle);
+		if (n->bo_entries[file->order[i]]->handle ==
+		    n->bo_entries[file->order[i - 1]]->handle)
+			return fault(f, -EBADMSG, "handle %u is there twice",
+				     n->bo_entries[file->order[i]]->handle);
 	if (n->n_device_entries > TOPOLOGY_NODES_MAX)
 		return fault(f, -EBADMSG, "%zu device_entries are too many", n->n_device_entries);
 	return 0;
@@ -98,7 +103,8 @@ static int check_kfd_bo(const CriuKfd *k, const KfdBoEntry *b, struct fault *f)
 		return fault(f, -EBADMSG, "buffer at %#llx: gpu_id %#x is none of device_entries",
 			     (unsigned long long)b->addr, b->gpu_id);
 	if (b->has_inode && !b->inode)
-		return fault(f, -EBADMSG, "buffer at %#llx: inode is 0", (unsigned long long)b->addr);
+		return fault(f, -EBADMSG, "buffer at %#llx: inode is 0",
+			     (unsigned long long)b->addr);
 	return 0;
 }
 
@@ -109,8 +115,8 @@ static int check_kfd(const struct amd_file *file, struct fault *f)
 	uint32_t version;
 
 	if (k->num_of_bos != k->n_bo_entries || k->n_bo_entries > BOS_MAX)
-		return fault(f, -EBADMSG, "num_of_bos is %llu, there are %zu", (unsigned long long)k->num_of_bos,
-			     k->n_bo_entries);
+		return fault(f, -EBADMSG, "num_of_bos is %llu, there are %zu",
+			     (unsigned long long)k->num_of_bos, k->n_bo_entries);
 	if (k->n_device_entries > TOPOLOGY_NODES_MAX)
 		return fault(f, -EBADMSG, "%zu device_entries are too many", k->n_device_entries);
 	for (i = 0; i < k->n_device_entries; i++)
@@ -126,8 +132,11 @@ static int check_kfd(const struct amd_file *file, struct fault *f)
 		return fault(f, -EBADMSG, "priv_data has %zu bytes only", k->priv_data.len);
 	memcpy(&version, k->priv_data.data, sizeof(version));
 	if (version != PRIV_VERSION)
-		return fault(f, -ENOTSUP, "priv_data is of version %u, only %u is known: it was dumped with another"
-			     " kernel driver", version, PRIV_VERSION);
+		return fault(
+			f, -ENOTSUP,
+			"priv_data is of version %u, only %u is known: it was dumped with another"
+			" kernel driver",
+			version, PRIV_VERSION);
 	return 0;
 }
 

@@ -7,7 +7,8 @@
 
 #include "workers/gpu/amdgpu/state.h"
 
-/* All counts, numbers and ranges of file->kfd, node or dmabuf; sets file->order. -1 with f naming the field. */
+/* All counts, numbers and ranges of file->kfd, node or dmabuf; sets file->order. -1 with f naming
+ * the field. */
 int check_image(struct amd_file *file, struct fault *f);
 
 #endif

@@ -2,13 +2,14 @@
 /*
  * copy.c - contents of buffers, beside all else that a dump or restore does.
  *
- * A lane per GPU: a thread with a queue of buffers. A buffer is mapped and written to (read from) its file directly
- * where the processor sees it; reading VRAM over the bus is slow, so large buffers there go by the GPU's engine,
- * as do those that cannot be mapped. read(2) and write(2) on the mapping tell by EFAULT what a memcpy would die
- * of. The first fault ends all lanes.
+ * A lane per GPU: a thread with a queue of buffers. A buffer is mapped and written to (read from)
+ * its file directly where the processor sees it; reading VRAM over the bus is slow, so large
+ * buffers there go by the GPU's engine, as do those that cannot be mapped. read(2) and write(2) on
+ * the mapping tell by EFAULT what a memcpy would die of. The first fault ends all lanes.
  *
  * Rights:   the image directory; to open render nodes.
- * Holds:    what was added; per lane one image file, and once needed a private render node with an engine.
+ * Holds:    what was added; per lane one image file, and once needed a private render node with an
+ * engine.
  */
 #include "workers/gpu/amdgpu/copy.h"
 
@@ -76,9 +77,10 @@ int contents_check(int image_dir, const char *name, uint64_t size, struct fault 
 		return fault(f, errno, "look at image %s", name);
 	if (!S_ISREG(st.st_mode) || st.st_size < CONTENTS_HEADER ||
 	    (uint64_t)st.st_size - CONTENTS_HEADER < size)
-		return fault(f, -EBADMSG, "%s: %lld bytes long, %llu of contents are announced: the image is"
-			     " truncated or damaged; dump again", name, (long long)st.st_size,
-			     (unsigned long long)size);
+		return fault(f, -EBADMSG,
+			     "%s: %lld bytes long, %llu of contents are announced: the image is"
+			     " truncated or damaged; dump again",
+			     name, (long long)st.st_size, (unsigned long long)size);
 	return 0;
 }
 
@@ -89,7 +91,8 @@ struct copier *copier_new(const struct device *d, int image_dir, bool to_gpu, ui
 	c->dev = *d;
 	c->image_dir = image_dir;
 	c->to_gpu = to_gpu;
-	c->staging = staging && staging < STAGING ? (staging + STASIS_PAGE - 1) & ~(STASIS_PAGE - 1) : STAGING;
+	c->staging = staging && staging < STAGING ? (staging + STASIS_PAGE - 1) & ~(STASIS_PAGE - 1)
+						  : STAGING;
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_cond_init(&c->more, NULL);
 	pthread_cond_init(&c->less, NULL);
@@ -106,11 +109,13 @@ static int move_at(struct lane *l, void *bytes, size_t n, uint64_t at, struct fa
 		char *p = (char *)bytes + done;
 		off_t off = CONTENTS_HEADER + at + done;
 
-		r = l->c->to_gpu ? pread(l->file, p, n - done, off) : pwrite(l->file, p, n - done, off);
+		r = l->c->to_gpu ? pread(l->file, p, n - done, off)
+				 : pwrite(l->file, p, n - done, off);
 		if (r < 0 && errno == EINTR)
 			continue;
 		if (r < 0)
-			return fault(f, errno, "%s image %s", l->c->to_gpu ? "read" : "write", l->file_name);
+			return fault(f, errno, "%s image %s", l->c->to_gpu ? "read" : "write",
+				     l->file_name);
 		if (r == 0)
 			return fault(f, -EBADMSG, "%s: it ends too early", l->file_name);
 		done += r;
@@ -144,7 +149,8 @@ static int sync_dmabuf(struct lane *l, const struct copy_job *j, uint64_t end, s
 }
 
 /* One window. 1: it cannot be mapped. */
-static int map_and_move(struct lane *l, const struct copy_job *j, uint64_t at, size_t n, struct fault *f)
+static int map_and_move(struct lane *l, const struct copy_job *j, uint64_t at, size_t n,
+			struct fault *f)
 {
 	const struct device *d = &l->c->dev;
 	int prot = l->c->to_gpu ? PROT_READ | PROT_WRITE : PROT_READ;
@@ -220,7 +226,8 @@ static int open_file(struct lane *l, const struct copy_job *j, struct fault *f)
 	l->file = openat(l->c->image_dir, j->file, flags | O_NOFOLLOW | O_CLOEXEC, CONTENTS_MODE);
 	if (l->file < 0)
 		return fault(f, errno, "open image %s", j->file);
-	if (!l->c->to_gpu && !j->at && pwrite(l->file, &j->total, CONTENTS_HEADER, 0) != CONTENTS_HEADER)
+	if (!l->c->to_gpu && !j->at &&
+	    pwrite(l->file, &j->total, CONTENTS_HEADER, 0) != CONTENTS_HEADER)
 		return fault(f, errno, "write image %s", j->file);
 	return 0;
 }
@@ -239,10 +246,13 @@ static int copy(struct lane *l, const struct copy_job *j, struct fault *f)
 	if (r <= 0)
 		return r;
 	if (j->dmabuf < 0)
-		return fault(f, -EPERM, "the processor does not see it, and it cannot be exported for the GPU to copy");
+		return fault(f, -EPERM,
+			     "the processor does not see it, and it cannot be exported for the GPU "
+			     "to copy");
 	if (open_engine(l) == 0)
 		return by_engine(l, j, f);
-	return fault(f, -l->no_engine.code, "the processor does not see it, and: %s", l->no_engine.text);
+	return fault(f, -l->no_engine.code, "the processor does not see it, and: %s",
+		     l->no_engine.text);
 }
 
 /* The next job, or false at the end. It is the caller's; others may be added meanwhile. */

@@ -17,7 +17,7 @@ struct copy_job {
 	uint64_t node_offset;
 	uint64_t size;
 	bool vram;
-	char file[64];			/* in the images directory; jobs of one file follow each other */
+	char file[64]; /* in the images directory; jobs of one file follow each other */
 	uint64_t at;			/* bytes after the header; 0: dump makes the file */
 	uint64_t total;			/* bytes of contents in the file */
 	char what[120];			/* how a fault about it begins */

@@ -132,7 +132,8 @@ int kfd_major(const struct device *d)
 	char text[4096], *line;
 	int nr;
 
-	if (d->ops->read_text(d->ctx, KFD_DEV, text, sizeof(text)) > 0 && sscanf(text, "%d:", &nr) == 1)
+	if (d->ops->read_text(d->ctx, KFD_DEV, text, sizeof(text)) > 0 &&
+	    sscanf(text, "%d:", &nr) == 1)
 		return nr;
 	if (d->ops->read_text(d->ctx, "/proc/devices", text, sizeof(text)) <= 0)
 		return -1;
@@ -177,7 +178,8 @@ int device_dmabuf(const struct device *d, int fd, struct device_id *id, struct f
 }
 
 /* dmabufs first: their st_mode has no type, or that of a regular file (Linux 6.15 and later). */
-int device_classify(const struct device *d, int fd, int kfd_major_nr, struct device_id *id, struct fault *f)
+int device_classify(const struct device *d, int fd, int kfd_major_nr, struct device_id *id,
+		    struct fault *f)
 {
 	char driver[32];
 	struct stat st;
@@ -191,7 +193,8 @@ int device_classify(const struct device *d, int fd, int kfd_major_nr, struct dev
 		return 0;
 	if (kfd_major_nr >= 0 && (int)major(st.st_rdev) == kfd_major_nr && minor(st.st_rdev) == 0)
 		id->kind = DEVICE_KFD;
-	else if (major(st.st_rdev) == DRM_MAJOR && device_fdinfo(d, fd, "drm-driver", driver, sizeof(driver)) &&
+	else if (major(st.st_rdev) == DRM_MAJOR &&
+		 device_fdinfo(d, fd, "drm-driver", driver, sizeof(driver)) &&
 		 strcmp(driver, "amdgpu") == 0)
 		id->kind = minor(st.st_rdev) >= DRM_RENDER_MINOR ? DEVICE_RENDER : DEVICE_PRIMARY;
 	id->minor = minor(st.st_rdev);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * device.h - all that this driver does to devices goes through one table of functions. device.c has the one that asks
- * the kernel; tests/unit/fake_gpu.c is a model of it.
+ * device.h - all that this driver does to devices goes through one table of functions. device.c has
+ * the one that asks the kernel; tests/unit/fake_gpu.c is a model of it.
  *
  * Functions answer as the system calls: -1 with errno. Descriptors are real ones in both.
  */
@@ -54,7 +54,8 @@ struct device_ops {
 	int (*list)(void *ctx, const char *path, char ***names);
 	/* Returns the kfd file, the caller's. dmabuf_fd of every bucket that has one is too. */
 	int (*kfd_restore)(void *ctx, struct kfd_order *o, struct fault *f);
-	/* An engine of the GPU behind a private open of its node. NULL with f set; f->code ENOSYS: no library. */
+	/* An engine of the GPU behind a private open of its node. NULL with f set; f->code ENOSYS:
+	 * no library. */
 	struct engine *(*engine_open)(void *ctx, int drm_fd, size_t staging, struct fault *f);
 	int (*engine_copy)(void *ctx, struct engine *e, int dmabuf, uint64_t size, bool to_gpu,
 			   const struct copy_ends *ends, struct fault *f);
@@ -106,7 +107,8 @@ struct device_id {
 /* The major number of /dev/kfd, by the sysfs; -1: there is none here. */
 int kfd_major(const struct device *d);
 /* What is fd? Nodes of other drivers than amdgpu are DEVICE_OTHER. */
-int device_classify(const struct device *d, int fd, int kfd_major_nr, struct device_id *id, struct fault *f);
+int device_classify(const struct device *d, int fd, int kfd_major_nr, struct device_id *id,
+		    struct fault *f);
 /* The value of "key:" in our fdinfo of fd; false: it has no such line. */
 bool device_fdinfo(const struct device *d, int fd, const char *key, char *value, size_t size);
 /* Which buffer is this dmabuf? 0, or -1. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * drm.h - an open render node: the buffers in its handle table, their mappings in its GPU address space.
+ * drm.h - an open render node: the buffers in its handle table, their mappings in its GPU address
+ * space.
  */
 #ifndef STASIS_AMDGPU_DRM_H
 #define STASIS_AMDGPU_DRM_H
@@ -11,8 +12,8 @@
 /* Nothing in it that cannot be dumped? Changes nothing. -1 with f naming what there is. */
 int drm_judge(const struct device *d, int fd, struct fault *f);
 /*
- * Read all of a frozen task's file into file->node and claim its buffers in the table; file->fd is the duplicate,
- * file->minor known.
+ * Read all of a frozen task's file into file->node and claim its buffers in the table; file->fd is
+ * the duplicate, file->minor known.
  */
 int drm_collect(struct amd *a, struct amd_file *file, struct fault *f);
 /* Owners are known: have the contents of its own buffers copied. */
@@ -21,8 +22,8 @@ int drm_save_contents(struct amd *a, struct amd_file *file, struct fault *f);
 /* Restore: open its node, once. */
 int drm_open(struct amd *a, struct amd_file *file, struct fault *f);
 /*
- * Make what can be made now. HOOK_RETRY: buffers of other files are missing. Done: *fd is a duplicate, the
- * caller's.
+ * Make what can be made now. HOOK_RETRY: buffers of other files are missing. Done: *fd is a
+ * duplicate, the caller's.
  */
 enum hook_answer drm_restore(struct amd *a, struct amd_file *file, int *fd, struct fault *f);
 /* A buffer that is there: keep its dmabuf for importers, if there are any. */

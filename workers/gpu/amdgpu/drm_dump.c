@@ -2,10 +2,11 @@
 /*
  * drm_dump.c - look at an open render node of a frozen task, through a duplicate of the file.
  *
- * GEM_LIST_HANDLES (Linux 6.18) names the buffers, GET_MAPPING_INFO where they lie in the GPU's address space.
- * Exporting a buffer as a dmabuf gives its identity, the dmabuf's inode number: the same through every file and in
- * every process, for as long as the buffer lives. Handles are numbers of one file and say nothing to another.
- * Everything that the images could not hold is refused by name here, before anything is lost.
+ * GEM_LIST_HANDLES (Linux 6.18) names the buffers, GET_MAPPING_INFO where they lie in the GPU's
+ * address space. Exporting a buffer as a dmabuf gives its identity, the dmabuf's inode number: the
+ * same through every file and in every process, for as long as the buffer lives. Handles are
+ * numbers of one file and say nothing to another. Everything that the images could not hold is
+ * refused by name here, before anything is lost.
  *
  * Rights:   none beyond the descriptor.
  * Holds:    the dmabufs of buffers, until their contents are copied.
@@ -30,7 +31,8 @@
 #define DOMAINS_KNOWN (U_DOMAIN_CPU | U_DOMAIN_GTT | U_DOMAIN_VRAM)
 
 /* 1: this kernel has no such call. */
-static int list_handles(const struct device *d, int fd, struct u_list_entry **list, uint32_t *n, struct fault *f)
+static int list_handles(const struct device *d, int fd, struct u_list_entry **list, uint32_t *n,
+			struct fault *f)
 {
 	struct u_gem_list q = { .num_entries = ROOM };
 	uint32_t room = ROOM;
@@ -42,7 +44,9 @@ static int list_handles(const struct device *d, int fd, struct u_list_entry **li
 		q.entries = (uintptr_t)*list;
 		q.num_entries = room;
 		if (dev_ioctl(d, fd, IOC_GEM_LIST, &q) < 0)
-			return errno == EINVAL || errno == ENOTTY ? 1 : fault(f, errno, "list its buffers");
+			return errno == EINVAL || errno == ENOTTY
+				       ? 1
+				       : fault(f, errno, "list its buffers");
 		*n = q.num_entries;
 		if (q.num_entries <= room)
 			return 0;
@@ -54,8 +58,8 @@ static int list_handles(const struct device *d, int fd, struct u_list_entry **li
 }
 
 /*
- * A kernel that cannot list them: is there any? Handles are the lowest free number each, so one above
- * PROBE_HANDLES means that there were as many at a time.
+ * A kernel that cannot list them: is there any? Handles are the lowest free number each, so one
+ * above PROBE_HANDLES means that there were as many at a time.
  */
 static int refuse_unlisted(const struct device *d, int fd, struct fault *f)
 {
@@ -65,8 +69,11 @@ static int refuse_unlisted(const struct device *d, int fd, struct fault *f)
 		union u_gem_mmap q = { .in.handle = h };
 
 		if (dev_ioctl(d, fd, IOC_GEM_MMAP, &q) == 0 || errno == EPERM)
-			return fault(f, -ENOTSUP, "it has buffers (handle %u), and this kernel does not list them"
-				     " (GEM_LIST_HANDLES): " NEEDS, h);
+			return fault(
+				f, -ENOTSUP,
+				"it has buffers (handle %u), and this kernel does not list them"
+				" (GEM_LIST_HANDLES): " NEEDS,
+				h);
 		if (errno != ENOENT && errno != EINVAL)
 			return fault(f, errno, "look for its buffers");
 	}
@@ -82,18 +89,26 @@ static int refuse_contexts(const struct device *d, int fd, struct fault *f)
 		union u_ctx q = { .in.op = U_CTX_GET_PSTATE, .in.ctx_id = id };
 
 		if (dev_ioctl(d, fd, IOC_CTX, &q) == 0)
-			return fault(f, -ENOTSUP, "it has a context for command submission (number %u), which cannot be"
-				     " dumped: have the program free it first", id);
+			return fault(f, -ENOTSUP,
+				     "it has a context for command submission (number %u), which "
+				     "cannot be"
+				     " dumped: have the program free it first",
+				     id);
 		if (errno != EINVAL)
 			break;		/* the call is not known */
 	}
 	for (id = 1; id <= PROBE_SYNCOBJS; id++) {
 		uint64_t point = 0;
-		struct u_syncobj_query q = { .handles = (uintptr_t)&id, .points = (uintptr_t)&point, .count = 1 };
+		struct u_syncobj_query q = { .handles = (uintptr_t)&id,
+					     .points = (uintptr_t)&point,
+					     .count = 1 };
 
 		if (dev_ioctl(d, fd, IOC_SYNCOBJ_QUERY, &q) == 0)
-			return fault(f, -ENOTSUP, "it has a synchronization object (syncobj %u), which cannot be dumped:"
-				     " have the program destroy it first", id);
+			return fault(f, -ENOTSUP,
+				     "it has a synchronization object (syncobj %u), which cannot "
+				     "be dumped:"
+				     " have the program destroy it first",
+				     id);
 		if (errno != ENOENT)
 			break;
 	}
@@ -103,26 +118,35 @@ static int refuse_contexts(const struct device *d, int fd, struct fault *f)
 static int refuse_entry(const struct u_list_entry *e, struct fault *f)
 {
 	if (e->flags & U_LIST_USERPTR)
-		return fault(f, -ENOTSUP, "buffer %u is the program's own memory (userptr), which cannot be dumped",
-			     e->handle);
+		return fault(
+			f, -ENOTSUP,
+			"buffer %u is the program's own memory (userptr), which cannot be dumped",
+			e->handle);
 	if (e->flags & ~(U_LIST_IMPORT | U_LIST_USERPTR))
-		return fault(f, -ENOTSUP, "buffer %u is of a kind this version does not know (flags %#x)", e->handle,
-			     e->flags);
+		return fault(f, -ENOTSUP,
+			     "buffer %u is of a kind this version does not know (flags %#x)",
+			     e->handle, e->flags);
 	if (e->domains & ~(uint64_t)DOMAINS_KNOWN || !(e->domains & DOMAINS_KNOWN))
-		return fault(f, -ENOTSUP, "buffer %u is no memory (domains %#llx: GDS, GWS, OA or doorbells of user"
-			     " queues), which cannot be dumped", e->handle, (unsigned long long)e->domains);
+		return fault(
+			f, -ENOTSUP,
+			"buffer %u is no memory (domains %#llx: GDS, GWS, OA or doorbells of user"
+			" queues), which cannot be dumped",
+			e->handle, (unsigned long long)e->domains);
 	if (e->alloc_flags & U_ENCRYPTED)
-		return fault(f, -ENOTSUP, "buffer %u is encrypted, its contents cannot be dumped", e->handle);
+		return fault(f, -ENOTSUP, "buffer %u is encrypted, its contents cannot be dumped",
+			     e->handle);
 	if (e->alloc_flags & ~(uint64_t)U_CREATE_KNOWN)
-		return fault(f, -ENOTSUP, "buffer %u has flags this version does not know (%#llx)", e->handle,
-			     (unsigned long long)e->alloc_flags);
+		return fault(f, -ENOTSUP, "buffer %u has flags this version does not know (%#llx)",
+			     e->handle, (unsigned long long)e->alloc_flags);
 	if (!e->handle || e->handle > HANDLE_MAX)
-		return fault(f, -ENOTSUP, "buffer %u: handles above %u are not rebuilt", e->handle, HANDLE_MAX);
+		return fault(f, -ENOTSUP, "buffer %u: handles above %u are not rebuilt", e->handle,
+			     HANDLE_MAX);
 	return 0;
 }
 
 /* Where it is mapped from. A userptr that an older kernel does not mark gives itself away here. */
-static int mmap_offset(const struct device *d, int fd, const struct u_list_entry *e, uint64_t *offset, struct fault *f)
+static int mmap_offset(const struct device *d, int fd, const struct u_list_entry *e,
+		       uint64_t *offset, struct fault *f)
 {
 	union u_gem_mmap q = { .in.handle = e->handle };
 
@@ -134,12 +158,15 @@ static int mmap_offset(const struct device *d, int fd, const struct u_list_entry
 	if (errno == EPERM && (e->alloc_flags & U_NO_CPU_ACCESS))
 		return 0;
 	if (errno == EPERM)
-		return fault(f, -ENOTSUP, "buffer %u is the program's own memory (userptr), which cannot be dumped",
-			     e->handle);
+		return fault(
+			f, -ENOTSUP,
+			"buffer %u is the program's own memory (userptr), which cannot be dumped",
+			e->handle);
 	return fault(f, errno, "ask where buffer %u is mapped from", e->handle);
 }
 
-static int look(const struct device *d, int fd, struct u_list_entry **list, uint32_t *n, struct fault *f)
+static int look(const struct device *d, int fd, struct u_list_entry **list, uint32_t *n,
+		struct fault *f)
 {
 	uint64_t offset;
 	uint32_t i;
@@ -152,7 +179,8 @@ static int look(const struct device *d, int fd, struct u_list_entry **list, uint
 		r = refuse_unlisted(d, fd, f);
 	}
 	for (i = 0; i < *n && r == 0; i++)
-		if (refuse_entry(&(*list)[i], f) < 0 || mmap_offset(d, fd, &(*list)[i], &offset, f) < 0)
+		if (refuse_entry(&(*list)[i], f) < 0 ||
+		    mmap_offset(d, fd, &(*list)[i], &offset, f) < 0)
 			r = -1;
 	return r < 0 ? -1 : refuse_contexts(d, fd, f);
 }
@@ -165,13 +193,15 @@ int drm_judge(const struct device *d, int fd, struct fault *f)
 	return look(d, fd, &list, &n, f);
 }
 
-static int read_mappings(const struct device *d, int fd, uint32_t handle, struct u_mapping **maps, uint32_t *n,
-			 struct fault *f)
+static int read_mappings(const struct device *d, int fd, uint32_t handle, struct u_mapping **maps,
+			 uint32_t *n, struct fault *f)
 {
 	uint32_t room = ROOM;
 
 	for (;;) {
-		struct u_gem_op q = { .handle = handle, .op = U_GEM_OP_MAPPINGS, .num_entries = room };
+		struct u_gem_op q = { .handle = handle,
+				      .op = U_GEM_OP_MAPPINGS,
+				      .num_entries = room };
 
 		*maps = xrealloc(*maps, room, sizeof(**maps));
 		q.value = (uintptr_t)*maps;
@@ -180,15 +210,19 @@ static int read_mappings(const struct device *d, int fd, uint32_t handle, struct
 			if (errno == ENOENT)
 				return 0;	/* hardened kernels: not mapped */
 			if (errno == EINVAL)
-				return fault(f, -ENOTSUP, "this kernel does not tell where buffer %u is mapped on the"
-					     " GPU: " NEEDS, handle);
+				return fault(
+					f, -ENOTSUP,
+					"this kernel does not tell where buffer %u is mapped on the"
+					" GPU: " NEEDS,
+					handle);
 			return fault(f, errno, "ask where buffer %u is mapped on the GPU", handle);
 		}
 		*n = q.num_entries;
 		if (q.num_entries <= room)
 			return 0;
 		if (q.num_entries > MAPPINGS_MAX)
-			return fault(f, -E2BIG, "buffer %u: %u mappings are too many", handle, q.num_entries);
+			return fault(f, -E2BIG, "buffer %u: %u mappings are too many", handle,
+				     q.num_entries);
 		room = q.num_entries;
 	}
 }
@@ -211,8 +245,11 @@ static int add_mappings(const struct device *d, int fd, DrmBoEntry *b, struct fa
 		v->flags = maps[i].flags;
 		b->vm_entries[b->n_vm_entries++] = v;
 		if (maps[i].flags & ~(uint64_t)VA_KNOWN)
-			return fault(f, -ENOTSUP, "buffer %u is mapped on the GPU with flags this version does not know"
-				     " (%#llx)", b->handle, (unsigned long long)maps[i].flags);
+			return fault(f, -ENOTSUP,
+				     "buffer %u is mapped on the GPU with flags this version does "
+				     "not know"
+				     " (%#llx)",
+				     b->handle, (unsigned long long)maps[i].flags);
 	}
 	b->num_of_vms = n;
 	b->addr = n ? b->vm_entries[0]->addr : 0;
@@ -225,8 +262,9 @@ static int add_metadata(const struct device *d, int fd, DrmBoEntry *b, struct fa
 	struct u_metadata m = { .handle = b->handle, .op = U_METADATA_GET };
 
 	if (dev_ioctl(d, fd, IOC_GEM_METADATA, &m) < 0)
-		return errno == EINVAL || errno == ENOTTY ? 0 : fault(f, errno, "read the metadata of buffer %u",
-								      b->handle);
+		return errno == EINVAL || errno == ENOTTY
+			       ? 0
+			       : fault(f, errno, "read the metadata of buffer %u", b->handle);
 	if (m.size > sizeof(m.data))
 		return fault(f, -EPROTO, "buffer %u has %u bytes of metadata", b->handle, m.size);
 	b->has_metadata_flags = m.flags != 0;
@@ -253,17 +291,23 @@ static int export(const struct device *d, int fd, const DrmBoEntry *b, int *dmab
 		return 0;
 	}
 	if (errno == EPERM && (b->alloc_flags & U_VM_ALWAYS_VALID))
-		return b->alloc_flags & U_NO_CPU_ACCESS ?
-		       fault(f, -ENOTSUP, "buffer %u can neither be exported nor seen by the processor: its contents"
-			     " cannot be dumped", b->handle) : 0;
+		return b->alloc_flags & U_NO_CPU_ACCESS
+			       ? fault(f, -ENOTSUP,
+				       "buffer %u can neither be exported nor seen by the "
+				       "processor: its contents"
+				       " cannot be dumped",
+				       b->handle)
+			       : 0;
 	return fault(f, errno, "export buffer %u", b->handle);
 }
 
 /*
- * Its row in the table. The descriptor is kept by who owns it so far: the contents are copied through it, and while it
- * is open the inode number is not used again. Who loses once never wins later.
+ * Its row in the table. The descriptor is kept by who owns it so far: the contents are copied
+ * through it, and while it is open the inode number is not used again. Who loses once never wins
+ * later.
  */
-static int claim(struct amd *a, struct amd_file *file, size_t i, bool import, int dmabuf, struct fault *f)
+static int claim(struct amd *a, struct amd_file *file, size_t i, bool import, int dmabuf,
+		 struct fault *f)
 {
 	DrmBoEntry *b = file->node->bo_entries[i];
 	struct device_id id = { 0 };
@@ -276,15 +320,19 @@ static int claim(struct amd *a, struct amd_file *file, size_t i, bool import, in
 	b->inode = id.inode;
 	row = botable_find(a->table, id.inode);
 	if (row && row->owner == file->id)
-		return fault(f, -ENOTSUP, "buffer %u has another handle in the same file, which cannot be rebuilt",
-			     b->handle);
-	row = botable_claim(a->table, id.inode, file->id, import ? BO_RANK_IMPORT : BO_RANK_OWN, 0, f);
+		return fault(
+			f, -ENOTSUP,
+			"buffer %u has another handle in the same file, which cannot be rebuilt",
+			b->handle);
+	row = botable_claim(a->table, id.inode, file->id, import ? BO_RANK_IMPORT : BO_RANK_OWN, 0,
+			    f);
 	if (!row)
 		return -1;
 	return row->owner == file->id;
 }
 
-static int collect_one(struct amd *a, struct amd_file *file, size_t i, const struct u_list_entry *e, struct fault *f)
+static int collect_one(struct amd *a, struct amd_file *file, size_t i, const struct u_list_entry *e,
+		       struct fault *f)
 {
 	DrmBoEntry *b = xcalloc(1, sizeof(*b));
 	const struct device *d = &a->dev;
@@ -355,8 +403,12 @@ int drm_save_contents(struct amd *a, struct amd_file *file, struct fault *f)
 
 	for (i = 0; i < node->n_bo_entries; i++) {
 		const DrmBoEntry *b = node->bo_entries[i];
-		struct copy_job j = { .minor = file->minor, .dmabuf = -1, .node = -1, .node_offset = b->offset,
-				      .size = b->size, .total = b->size,
+		struct copy_job j = { .minor = file->minor,
+				      .dmabuf = -1,
+				      .node = -1,
+				      .node_offset = b->offset,
+				      .size = b->size,
+				      .total = b->size,
 				      .vram = b->preferred_domains & U_DOMAIN_VRAM };
 
 		if (b->is_import || !(b->preferred_domains & (U_DOMAIN_VRAM | U_DOMAIN_GTT)))

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * drm_restore.c - make an open render node as it was: its handles under their old numbers, their mappings.
+ * drm_restore.c - make an open render node as it was: its handles under their old numbers, their
+ * mappings.
  *
- * The kernel gives a new handle the lowest free number (from 1), so numbers come out right when objects are made in
- * ascending order and gaps are filled with small buffers that are closed at the end. An import whose buffer is not
- * there yet has a filler too; once it is, that filler is closed and the import gets its number, as all below are
- * taken. (GEM_CHANGE_HANDLE would do, but kernels have it disabled since CVE-2026-53145.)
+ * The kernel gives a new handle the lowest free number (from 1), so numbers come out right when
+ * objects are made in ascending order and gaps are filled with small buffers that are closed at the
+ * end. An import whose buffer is not there yet has a filler too; once it is, that filler is closed
+ * and the import gets its number, as all below are taken. (GEM_CHANGE_HANDLE would do, but kernels
+ * have it disabled since CVE-2026-53145.)
  *
  * Rights:   those to open render nodes.
  * Holds:    the file, until the operation ends.
@@ -42,8 +44,8 @@ int drm_publish(struct amd *a, uint64_t key, int dmabuf, struct fault *f)
 	return id < 0 ? -1 : botable_publish(a->table, key, id, f);
 }
 
-static int create(const struct device *d, int fd, uint64_t size, uint64_t alignment, uint64_t domains,
-		  uint64_t flags, uint32_t *handle)
+static int create(const struct device *d, int fd, uint64_t size, uint64_t alignment,
+		  uint64_t domains, uint64_t flags, uint32_t *handle)
 {
 	union u_gem_create q = { .in = { size, alignment, domains, flags } };
 
@@ -64,11 +66,15 @@ static int close_handle(struct amd *a, struct amd_file *file, uint32_t handle, s
 }
 
 /* Everything depends on it: the object just made must have that number. */
-static int took(struct amd_file *file, uint32_t wanted, uint32_t got, enum slot what, struct fault *f)
+static int took(struct amd_file *file, uint32_t wanted, uint32_t got, enum slot what,
+		struct fault *f)
 {
 	if (got != wanted)
-		return fault(f, -EEXIST, "a buffer came as handle %u where %u is the lowest free one: handles cannot"
-			     " be rebuilt on this kernel", got, wanted);
+		return fault(
+			f, -EEXIST,
+			"a buffer came as handle %u where %u is the lowest free one: handles cannot"
+			" be rebuilt on this kernel",
+			got, wanted);
 	file->slot[wanted] = what;
 	return 0;
 }
@@ -88,8 +94,12 @@ static int map_on_gpu(struct amd *a, struct amd_file *file, const DrmBoEntry *b,
 
 	for (i = 0; i < b->n_vm_entries; i++) {
 		const DrmVmEntry *v = b->vm_entries[i];
-		struct u_gem_va q = { .handle = b->handle, .operation = U_VA_MAP, .flags = v->flags, .va = v->addr,
-				      .offset = v->offset, .size = v->size };
+		struct u_gem_va q = { .handle = b->handle,
+				      .operation = U_VA_MAP,
+				      .flags = v->flags,
+				      .va = v->addr,
+				      .offset = v->offset,
+				      .size = v->size };
 
 		if (dev_ioctl(&a->dev, file->fd, IOC_GEM_VA, &q) < 0)
 			return fault(f, errno, "buffer %u: map it on the GPU at %#llx", b->handle,
@@ -100,8 +110,11 @@ static int map_on_gpu(struct amd *a, struct amd_file *file, const DrmBoEntry *b,
 
 static int set_metadata(struct amd *a, struct amd_file *file, const DrmBoEntry *b, struct fault *f)
 {
-	struct u_metadata m = { .handle = b->handle, .op = U_METADATA_SET, .flags = b->metadata_flags,
-				.tiling = b->tiling, .size = b->metadata.len };
+	struct u_metadata m = { .handle = b->handle,
+				.op = U_METADATA_SET,
+				.flags = b->metadata_flags,
+				.tiling = b->tiling,
+				.size = b->metadata.len };
 
 	if (!b->has_metadata_flags && !b->has_tiling && !b->has_metadata)
 		return 0;
@@ -129,8 +142,13 @@ static int find_offset(struct amd *a, struct amd_file *file, size_t i, struct fa
 static int give_away(struct amd *a, struct amd_file *file, size_t i, struct fault *f)
 {
 	const DrmBoEntry *b = file->node->bo_entries[i];
-	struct copy_job j = { .minor = file->minor, .dmabuf = -1, .node = -1, .node_offset = file->new_offset[i],
-			      .size = b->size, .total = b->size, .vram = b->preferred_domains & U_DOMAIN_VRAM };
+	struct copy_job j = { .minor = file->minor,
+			      .dmabuf = -1,
+			      .node = -1,
+			      .node_offset = file->new_offset[i],
+			      .size = b->size,
+			      .total = b->size,
+			      .vram = b->preferred_domains & U_DOMAIN_VRAM };
 	struct u_prime p = { .handle = b->handle, .flags = O_CLOEXEC | O_RDWR };
 
 	contents_name_drm(j.file, sizeof(j.file), file->id, file->node->drm_render_minor, i);
@@ -162,8 +180,10 @@ static int make_own(struct amd *a, struct amd_file *file, size_t i, struct fault
 	const DrmBoEntry *b = file->node->bo_entries[i];
 	uint32_t got;
 
-	if (create(&a->dev, file->fd, b->size, b->alignment, b->preferred_domains, b->alloc_flags, &got) < 0)
-		return fault(f, errno, "buffer %u: allocate %llu bytes", b->handle, (unsigned long long)b->size);
+	if (create(&a->dev, file->fd, b->size, b->alignment, b->preferred_domains, b->alloc_flags,
+		   &got) < 0)
+		return fault(f, errno, "buffer %u: allocate %llu bytes", b->handle,
+			     (unsigned long long)b->size);
 	if (took(file, b->handle, got, SLOT_OBJECT, f) < 0 || map_on_gpu(a, file, b, f) < 0 ||
 	    set_metadata(a, file, b, f) < 0 || find_offset(a, file, i, f) < 0)
 		return -1;
@@ -199,7 +219,8 @@ static int make_import(struct amd *a, struct amd_file *file, size_t i, struct fa
 }
 
 /* Number `handle` of an empty table up to it: buffer *k is the next in order. */
-static int make_slot(struct amd *a, struct amd_file *file, uint32_t handle, size_t *k, struct fault *f)
+static int make_slot(struct amd *a, struct amd_file *file, uint32_t handle, size_t *k,
+		     struct fault *f)
 {
 	const DrmBoEntry *b = file->node->bo_entries[file->order[*k]];
 	size_t i = file->order[*k];

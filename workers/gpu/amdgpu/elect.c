@@ -2,12 +2,13 @@
 /*
  * elect.c - one owner for every buffer, all others import it.
  *
- * The owner of a buffer is KFD where it allocated it, else the file with the lowest id that has it other than from
- * another device. A buffer that files have only from elsewhere was made by something outside of the dump: refused,
- * as is a dmabuf descriptor of a buffer that no file has.
+ * The owner of a buffer is KFD where it allocated it, else the file with the lowest id that has it
+ * other than from another device. A buffer that files have only from elsewhere was made by
+ * something outside of the dump: refused, as is a dmabuf descriptor of a buffer that no file has.
  *
- * For CRIU's plugin, which takes handle numbers for identities, each shared buffer has one number in all images
- * (that of its owner, as far as handles allow), and imports have a contents file, a link to their owner's.
+ * For CRIU's plugin, which takes handle numbers for identities, each shared buffer has one number
+ * in all images (that of its owner, as far as handles allow), and imports have a contents file, a
+ * link to their owner's.
  *
  * Rights:   the image directory.
  * Holds:    nothing.
@@ -44,12 +45,18 @@ static int check_owners(struct amd *a, struct fault *f)
 		const struct bo *b = botable_at(a->table, i);
 
 		if (b->owner == BO_NO_OWNER)
-			return fault(f, -ENOTSUP, "%s: no open file of the dumped tasks has its buffer (%llu): it was"
-				     " exported from outside, or its file was closed; dump the exporter as well",
-				     name_of(a, b->importer), (unsigned long long)b->key);
+			return fault(
+				f, -ENOTSUP,
+				"%s: no open file of the dumped tasks has its buffer (%llu): it was"
+				" exported from outside, or its file was closed; dump the exporter "
+				"as well",
+				name_of(a, b->importer), (unsigned long long)b->key);
 		if (b->rank == BO_RANK_IMPORT)
-			return fault(f, -ENOTSUP, "%s: buffer %llu was imported from a device or process outside of the"
-				     " dump", name_of(a, b->owner), (unsigned long long)b->key);
+			return fault(f, -ENOTSUP,
+				     "%s: buffer %llu was imported from a device or process "
+				     "outside of the"
+				     " dump",
+				     name_of(a, b->owner), (unsigned long long)b->key);
 	}
 	return 0;
 }
@@ -180,7 +187,8 @@ static int link_imports(struct amd *a, const struct amd_file *file, struct fault
 		const struct bo *row = b->is_import ? botable_find(a->table, b->inode) : NULL;
 		const struct amd_file *owner = row ? amd_file_find(a, row->owner) : NULL;
 
-		if (!owner || !owner->node || !(b->preferred_domains & (U_DOMAIN_VRAM | U_DOMAIN_GTT)))
+		if (!owner || !owner->node ||
+		    !(b->preferred_domains & (U_DOMAIN_VRAM | U_DOMAIN_GTT)))
 			continue;
 		contents_name_drm(from, sizeof(from), owner->id, owner->minor, row->index);
 		contents_name_drm(to, sizeof(to), file->id, file->minor, i);
@@ -190,7 +198,8 @@ static int link_imports(struct amd *a, const struct amd_file *file, struct fault
 	return 0;
 }
 
-static int write_one(struct amd *a, enum img_type type, uint32_t id, const ProtobufCMessage *msg, struct fault *f)
+static int write_one(struct amd *a, enum img_type type, uint32_t id, const ProtobufCMessage *msg,
+		     struct fault *f)
 {
 	AUTO_IMAGE struct image *img = image_create(a->image_dir, type, id, f);
 

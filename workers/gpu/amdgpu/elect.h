@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * elect.h - dump: everything is collected; who owns which buffer? Then contents are copied and images written.
+ * elect.h - dump: everything is collected; who owns which buffer? Then contents are copied and
+ * images written.
  */
 #ifndef STASIS_AMDGPU_ELECT_H
 #define STASIS_AMDGPU_ELECT_H

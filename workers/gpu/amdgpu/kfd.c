@@ -2,14 +2,15 @@
 /*
  * kfd.c - a process of KFD, both directions.
  *
- * Dump:     the tracer asked the kernel (coordinator/kfd.c) and passed on the buckets, the opaque state and a dmabuf
- *           for every buffer with contents. Images keep the GPU ids that the program knows (those of the machine it
- *           was started on) and, beside them, those of this machine, which stand in its mmap offsets.
- * Restore:  the task itself asks the kernel, through its gate (kfd_gate.c), with render nodes of ours; queues run
- *           when RESUME says so.
+ * Dump:     the tracer asked the kernel (coordinator/kfd.c) and passed on the buckets, the opaque
+ * state and a dmabuf for every buffer with contents. Images keep the GPU ids that the program knows
+ * (those of the machine it was started on) and, beside them, those of this machine, which stand in
+ * its mmap offsets. Restore:  the task itself asks the kernel, through its gate (kfd_gate.c), with
+ * render nodes of ours; queues run when RESUME says so.
  *
- * Rights:   restore: CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN in the initial user namespace (RESUME).
- * Holds:    dmabufs of buffers until their contents are copied; the file until the operation ends.
+ * Rights:   restore: CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN in the initial user namespace
+ * (RESUME). Holds:    dmabufs of buffers until their contents are copied; the file until the
+ * operation ends.
  */
 #include "workers/gpu/amdgpu/kfd.h"
 
@@ -41,7 +42,9 @@ int kfd_check_version(const struct device *d, struct fault *f)
 	if (dev_ioctl(d, fd, KFD_IOC_GET_VERSION, &v) < 0)
 		r = fault(f, errno, "ask KFD for its version");
 	else if (v.major != 1 || v.minor < MINOR_WANTED)
-		r = fault(f, -ENOTSUP, "KFD of this kernel has interface %u.%u, 1.%u is needed: use Linux 5.19 or later",
+		r = fault(f, -ENOTSUP,
+			  "KFD of this kernel has interface %u.%u, 1.%u is needed: use Linux 5.19 "
+			  "or later",
 			  v.major, v.minor, MINOR_WANTED);
 	dev_close(d, fd);
 	return r;
@@ -65,7 +68,8 @@ static uint32_t count_dmabufs(const GpuTraced *t)
 	return n;
 }
 
-/* Nodes of the images: all processors, and the GPUs that the process sees, under the ids it knows. */
+/* Nodes of the images: all processors, and the GPUs that the process sees, under the ids it knows.
+ */
 static int add_devices(struct amd *a, CriuKfd *k, const GpuTraced *t, struct fault *f)
 {
 	const struct kfd_device_bucket *b = (const void *)t->devices.data;
@@ -76,7 +80,8 @@ static int add_devices(struct amd *a, CriuKfd *k, const GpuTraced *t, struct fau
 	for (i = 0; i < t->num_devices; i++) {
 		e = topology_gpu(a->topo.node, a->topo.n, b[i].actual_gpu_id);
 		if (!e)
-			return fault(f, -ENODEV, "KFD names GPU %#x, which is not in " TOPOLOGY_ROOT,
+			return fault(f, -ENODEV,
+				     "KFD names GPU %#x, which is not in " TOPOLOGY_ROOT,
 				     b[i].actual_gpu_id);
 		e = node_copy(e);
 		e->has_actual_gpu_id = true;
@@ -93,7 +98,8 @@ static int add_devices(struct amd *a, CriuKfd *k, const GpuTraced *t, struct fau
 	return 0;
 }
 
-/* Two processes with one buffer of KFD would have one each after a restore: the kernel allocates for every process. */
+/* Two processes with one buffer of KFD would have one each after a restore: the kernel allocates
+ * for every process. */
 static int claim(struct amd *a, struct amd_file *file, KfdBoEntry *e, int dmabuf, struct fault *f)
 {
 	struct device_id id = { 0 };
@@ -104,14 +110,17 @@ static int claim(struct amd *a, struct amd_file *file, KfdBoEntry *e, int dmabuf
 		return -1;
 	row = botable_find(a->table, id.inode);
 	if (row && row->owner != BO_NO_OWNER && row->rank == BO_RANK_KFD)
-		return fault(f, -ENOTSUP, "the buffer at %#llx is shared with another process through KFD (IPC),"
-			     " which cannot be restored", (unsigned long long)e->addr);
+		return fault(f, -ENOTSUP,
+			     "the buffer at %#llx is shared with another process through KFD (IPC),"
+			     " which cannot be restored",
+			     (unsigned long long)e->addr);
 	e->has_inode = true;
 	e->inode = id.inode;
 	return botable_claim(a->table, id.inode, file->id, BO_RANK_KFD, 0, f) ? 0 : -1;
 }
 
-static int add_bo(struct amd *a, struct amd_file *file, const struct kfd_bo_bucket *b, int dmabuf, struct fault *f)
+static int add_bo(struct amd *a, struct amd_file *file, const struct kfd_bo_bucket *b, int dmabuf,
+		  struct fault *f)
 {
 	CriuKfd *k = file->kfd;
 	KfdBoEntry *e = xcalloc(1, sizeof(*e));
@@ -127,14 +136,17 @@ static int add_bo(struct amd *a, struct amd_file *file, const struct kfd_bo_buck
 	file->bo_fd[k->n_bo_entries] = dmabuf;
 	k->bo_entries[k->n_bo_entries++] = e;
 	if ((b->alloc_flags & CONTENTS) && dmabuf < 0)
-		return fault(f, -EPROTO, "KFD gave no descriptor of the buffer at %#llx", (unsigned long long)b->addr);
+		return fault(f, -EPROTO, "KFD gave no descriptor of the buffer at %#llx",
+			     (unsigned long long)b->addr);
 	if (!topology_gpu(k->device_entries, k->n_device_entries, b->gpu_id))
-		return fault(f, -EPROTO, "the buffer at %#llx is on GPU %#x, which the process does not see",
+		return fault(f, -EPROTO,
+			     "the buffer at %#llx is on GPU %#x, which the process does not see",
 			     (unsigned long long)b->addr, b->gpu_id);
 	return dmabuf < 0 ? 0 : claim(a, file, e, dmabuf, f);
 }
 
-/* CRIU's plugin makes the library's shared memory anew from these; here it is a file like others. */
+/* CRIU's plugin makes the library's shared memory anew from these; here it is a file like others.
+ */
 static void describe_shm(const struct device *d, CriuKfd *k)
 {
 	int fd = dev_open(d, SHM, O_RDONLY | O_CLOEXEC);
@@ -171,7 +183,8 @@ int kfd_collect(struct amd *a, struct amd_file *file, const GpuTraced *t, int *f
 	int r = -1;
 
 	if (file->kfd || !sizes_agree(t, count_dmabufs(t))) {
-		fault(f, -EPROTO, "%s: what the tracer says does not agree with itself", file->name);
+		fault(f, -EPROTO, "%s: what the tracer says does not agree with itself",
+		      file->name);
 		goto out;
 	}
 	file->kfd = kfd_message(&a->dev, t);
@@ -188,20 +201,24 @@ out:
 	return r;
 }
 
-/* May this open of the node map the buffer? The kernel checks that first (EACCES), whoever asks. 1, 0 or -1. */
-static int may_map(const struct device *d, const struct amd_file *node, uint64_t offset, struct fault *f)
+/* May this open of the node map the buffer? The kernel checks that first (EACCES), whoever asks. 1,
+ * 0 or -1. */
+static int may_map(const struct device *d, const struct amd_file *node, uint64_t offset,
+		   struct fault *f)
 {
 	void *p = d->ops->mmap(d->ctx, STASIS_PAGE, PROT_NONE, MAP_SHARED, node->fd, offset);
 
 	if (p == MAP_FAILED && errno != EPERM && errno != EACCES)
-		return fault(f, errno, "%s: find out whether it is the one that KFD uses", node->name);
+		return fault(f, errno, "%s: find out whether it is the one that KFD uses",
+			     node->name);
 	if (p == MAP_FAILED)
 		return errno == EPERM;
 	d->ops->munmap(d->ctx, p, STASIS_PAGE);
 	return 1;
 }
 
-/* A buffer that tells: of that GPU, mapped through a node, and in no node's handle table if possible. */
+/* A buffer that tells: of that GPU, mapped through a node, and in no node's handle table if
+ * possible. */
 static const KfdBoEntry *telling(struct amd *a, const CriuKfd *k, uint32_t gpu_id)
 {
 	const KfdBoEntry *any = NULL, *b;
@@ -221,8 +238,8 @@ static const KfdBoEntry *telling(struct amd *a, const CriuKfd *k, uint32_t gpu_i
 }
 
 /*
- * The node of GPU e whose address space KFD took over. Without a buffer that tells it is the process's first: its
- * library opens that one for KFD, others later.
+ * The node of GPU e whose address space KFD took over. Without a buffer that tells it is the
+ * process's first: its library opens that one for KFD, others later.
  */
 static int find_node(struct amd *a, const struct amd_file *file, KfdDeviceEntry *e, struct fault *f)
 {
@@ -233,7 +250,8 @@ static int find_node(struct amd *a, const struct amd_file *file, KfdDeviceEntry 
 	for (j = 0; j < a->nfiles; j++) {
 		const struct amd_file *node = a->file[j];
 
-		if (!node->node || node->minor != e->drm_render_minor || (e->has_vm_file && e->vm_file < node->id))
+		if (!node->node || node->minor != e->drm_render_minor ||
+		    (e->has_vm_file && e->vm_file < node->id))
 			continue;
 		r = b ? may_map(&a->dev, node, b->offset, f) : node->pid == file->pid;
 		if (r < 0)
@@ -264,16 +282,18 @@ static uint64_t contents_of_gpu(const CriuKfd *k, uint32_t gpu_id)
 	size_t i;
 
 	for (i = 0; i < k->n_bo_entries; i++)
-		if (k->bo_entries[i]->gpu_id == gpu_id && (k->bo_entries[i]->alloc_flags & CONTENTS))
+		if (k->bo_entries[i]->gpu_id == gpu_id &&
+		    (k->bo_entries[i]->alloc_flags & CONTENTS))
 			n += k->bo_entries[i]->size;
 	return n;
 }
 
 /*
- * One contents file per GPU, buffers in the order of the entries, back to back. minor: of the GPU here. fds: of the
- * buffers, those with contents are taken over.
+ * One contents file per GPU, buffers in the order of the entries, back to back. minor: of the GPU
+ * here. fds: of the buffers, those with contents are taken over.
  */
-static void copy_gpu(struct amd *a, const struct amd_file *file, uint32_t gpu_id, uint32_t minor, int *fds)
+static void copy_gpu(struct amd *a, const struct amd_file *file, uint32_t gpu_id, uint32_t minor,
+		     int *fds)
 {
 	const CriuKfd *k = file->kfd;
 	struct copy_job j = { .minor = minor, .node = -1, .total = contents_of_gpu(k, gpu_id) };
@@ -288,7 +308,8 @@ static void copy_gpu(struct amd *a, const struct amd_file *file, uint32_t gpu_id
 		j.dmabuf = take_fd(&fds[i]);
 		j.size = b->size;
 		j.vram = b->alloc_flags & KFD_BO_VRAM;
-		snprintf(j.what, sizeof(j.what), "%.80s, buffer at %#llx", file->name, (unsigned long long)b->addr);
+		snprintf(j.what, sizeof(j.what), "%.80s, buffer at %#llx", file->name,
+			 (unsigned long long)b->addr);
 		copier_add(a->copier, &j);
 		j.at += b->size;
 	}
@@ -308,8 +329,10 @@ void kfd_save_contents(struct amd *a, struct amd_file *file)
 
 /* ---- restore ---- */
 
-/* The node whose address space KFD takes on this GPU: the task's own, or one of ours for the moment. */
-static int open_node(struct amd *a, const KfdDeviceEntry *e, const struct gpu_place *p, int *fd, struct fault *f)
+/* The node whose address space KFD takes on this GPU: the task's own, or one of ours for the
+ * moment. */
+static int open_node(struct amd *a, const KfdDeviceEntry *e, const struct gpu_place *p, int *fd,
+		     struct fault *f)
 {
 	struct amd_file *node = e->has_vm_file ? amd_file_find(a, e->vm_file) : NULL;
 	char path[40];
@@ -326,8 +349,8 @@ static int open_node(struct amd *a, const KfdDeviceEntry *e, const struct gpu_pl
 }
 
 /*
- * A process that has only opened /dev/kfd, or asked its version, has nothing to restore: RESTORE would give it address
- * spaces that it could not replace by its own.
+ * A process that has only opened /dev/kfd, or asked its version, has nothing to restore: RESTORE
+ * would give it address spaces that it could not replace by its own.
  */
 static bool has_state(const CriuKfd *k)
 {
@@ -384,13 +407,16 @@ static int settle(struct amd *a, struct amd_file *file, const struct kfd_order *
 	file->bo_fd = xcalloc(k->n_bo_entries + 1, sizeof(int));
 	for (i = 0; i < k->n_bo_entries; i++) {
 		file->new_offset[i] = o->bos[i].restored_offset;
-		file->bo_fd[i] = o->bos[i].dmabuf_fd == KFD_NO_DMABUF ? -1 : (int)o->bos[i].dmabuf_fd;
+		file->bo_fd[i] = o->bos[i].dmabuf_fd == KFD_NO_DMABUF ? -1
+								      : (int)o->bos[i].dmabuf_fd;
 	}
 	for (i = 0; i < k->n_bo_entries; i++)
-		if (file->bo_fd[i] >= 0 && drm_publish(a, amd_bo_key(file, i), file->bo_fd[i], f) < 0)
+		if (file->bo_fd[i] >= 0 &&
+		    drm_publish(a, amd_bo_key(file, i), file->bo_fd[i], f) < 0)
 			return -1;
 	for (i = 0; i < file->map.n; i++)
-		copy_gpu(a, file, file->map.place[i].old_gpu_id, file->map.place[i].new_minor, file->bo_fd);
+		copy_gpu(a, file, file->map.place[i].old_gpu_id, file->map.place[i].new_minor,
+			 file->bo_fd);
 	return 0;
 }
 
@@ -402,10 +428,12 @@ static void close_nodes(struct amd *a, const struct kfd_order *o)
 		dev_close(&a->dev, o->devices[i].drm_fd);
 }
 
-int kfd_restore(struct amd *a, struct amd_file *file, struct gate *gate, int spare_fd, int *fd, struct fault *f)
+int kfd_restore(struct amd *a, struct amd_file *file, struct gate *gate, int spare_fd, int *fd,
+		struct fault *f)
 {
 	const CriuKfd *k = file->kfd;
-	AUTO_FREE struct kfd_device_bucket *devices = xcalloc(k->n_device_entries + 1, sizeof(*devices));
+	AUTO_FREE struct kfd_device_bucket *devices = xcalloc(k->n_device_entries + 1,
+							      sizeof(*devices));
 	AUTO_FREE struct kfd_bo_bucket *bos = xcalloc(k->n_bo_entries + 1, sizeof(*bos));
 	struct kfd_order o = { .gate = gate, .spare_fd = spare_fd, .devices = devices, .bos = bos };
 	int r = -1;

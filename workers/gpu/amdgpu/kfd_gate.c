@@ -2,11 +2,12 @@
 /*
  * kfd_gate.c - AMDKFD_IOC_CRIU_OP RESTORE, made by the task that is restored.
  *
- * The kernel ties /dev/kfd to the process that opens it and looks up the render nodes in its table; the
- * descriptors of buffers appear there as well. So: render nodes, and a memfd with the arguments (megabytes for
- * thousands of buffers), are placed in the task for the moment; then one hold of its gate maps the arguments, opens
- * /dev/kfd, restores, lets us fetch what came (pidfd_getfd), and undoes all that. Who else maps memory in the task
- * needs the gate as well, so the place of the arguments is ours for that long.
+ * The kernel ties /dev/kfd to the process that opens it and looks up the render nodes in its table;
+ * the descriptors of buffers appear there as well. So: render nodes, and a memfd with the arguments
+ * (megabytes for thousands of buffers), are placed in the task for the moment; then one hold of its
+ * gate maps the arguments, opens /dev/kfd, restores, lets us fetch what came (pidfd_getfd), and
+ * undoes all that. Who else maps memory in the task needs the gate as well, so the place of the
+ * arguments is ours for that long.
  *
  * Rights:   ptrace rights over the task.
  * Holds:    the gate, from the opening to the last close.
@@ -48,7 +49,8 @@ static void letter_free(struct letter *l)
 	auto_close(&l->fd);
 }
 
-/* struct kfd_criu_args, then what it points to. The pointers are set when the task has mapped it. */
+/* struct kfd_criu_args, then what it points to. The pointers are set when the task has mapped it.
+ */
 static int letter_write(struct letter *l, const struct kfd_order *o, struct fault *f)
 {
 	const struct kfd_criu_args *a = &o->args;
@@ -118,19 +120,24 @@ static int64_t one_op(struct batch *b, int op, struct fault *f)
 }
 
 /* Open /dev/kfd, and restore unless there is nothing to. *kfd: its number in the task. */
-static int call_kfd(struct batch *b, const struct kfd_order *o, struct letter *l, int *kfd, struct fault *f)
+static int call_kfd(struct batch *b, const struct kfd_order *o, struct letter *l, int *kfd,
+		    struct fault *f)
 {
 	uint64_t path = batch_put_str(b, "/dev/kfd");
 	int64_t r, base;
 
-	r = one_op(b, batch_op(b, 0, 0, SYS_openat, 3, gc(AT_FDCWD), ga(path), gc(O_RDWR | O_CLOEXEC)), f);
+	r = one_op(b,
+		   batch_op(b, 0, 0, SYS_openat, 3, gc(AT_FDCWD), ga(path), gc(O_RDWR | O_CLOEXEC)),
+		   f);
 	if (r < 0)
 		return fault(f, -r, "open /dev/kfd in the task");
 	*kfd = r;
 	if (!o->args.num_devices)
 		return 0;
-	base = one_op(b, batch_op(b, 0, 0, SYS_mmap, 6, gc(0), gc(l->size), gc(PROT_READ | PROT_WRITE),
-				  gc(MAP_SHARED), gc(o->spare_fd + 1 + o->args.num_devices), gc(0)), f);
+	base = one_op(b,
+		      batch_op(b, 0, 0, SYS_mmap, 6, gc(0), gc(l->size), gc(PROT_READ | PROT_WRITE),
+			       gc(MAP_SHARED), gc(o->spare_fd + 1 + o->args.num_devices), gc(0)),
+		      f);
 	if (base < 0 && base >= -4095)
 		return fault(f, -base, "map %zu bytes of KFD's state in the task", l->size);
 	letter_address(l, o, base);
@@ -154,8 +161,8 @@ static bool has_dmabuf(const struct kfd_bo_bucket *b)
 }
 
 /* theirs: the buckets as the kernel left them, with numbers of the task. */
-static int fetch_all(const struct kfd_order *o, const struct kfd_bo_bucket *theirs, int kfd_fd, int *kfd,
-		     struct fault *f)
+static int fetch_all(const struct kfd_order *o, const struct kfd_bo_bucket *theirs, int kfd_fd,
+		     int *kfd, struct fault *f)
 {
 	AUTO_CLOSE int pidfd = procfs_pidfd(o->pid);
 	uint32_t i;
@@ -179,8 +186,8 @@ static int fetch_all(const struct kfd_order *o, const struct kfd_bo_bucket *thei
 }
 
 /* Close in the task: its buffers and /dev/kfd (its table is filled later). */
-static int close_theirs(struct batch *b, const struct kfd_order *o, const struct kfd_bo_bucket *theirs, int kfd_fd,
-			struct fault *f)
+static int close_theirs(struct batch *b, const struct kfd_order *o,
+			const struct kfd_bo_bucket *theirs, int kfd_fd, struct fault *f)
 {
 	uint32_t i;
 
@@ -203,7 +210,8 @@ static int close_theirs(struct batch *b, const struct kfd_order *o, const struct
 
 static int close_files(struct batch *b, const struct kfd_order *o, struct fault *f)
 {
-	batch_op(b, 0, 0, SYS_close_range, 3, gc(o->spare_fd + 1), gc(o->spare_fd + 1 + o->args.num_devices), gc(0));
+	batch_op(b, 0, 0, SYS_close_range, 3, gc(o->spare_fd + 1),
+		 gc(o->spare_fd + 1 + o->args.num_devices), gc(0));
 	return batch_run(b, TIMEOUT_MS, f);
 }
 
@@ -218,7 +226,8 @@ static int restore(struct kfd_order *o, struct letter *l, int *kfd, struct fault
 	if (o->args.num_devices && o->args.num_bos)
 		memcpy(theirs, l->here + l->bos, o->args.num_bos * sizeof(*theirs));
 	r = fetch_all(o, theirs, kfd_fd, kfd, f);
-	if (close_theirs(b, o, theirs, kfd_fd, f) < 0 || (o->args.num_devices && close_files(b, o, f) < 0))
+	if (close_theirs(b, o, theirs, kfd_fd, f) < 0 ||
+	    (o->args.num_devices && close_files(b, o, f) < 0))
 		r = -1;
 	return r;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * kfd_gate.h - have a task open /dev/kfd and restore its KFD process: the kernel takes both from that task alone.
+ * kfd_gate.h - have a task open /dev/kfd and restore its KFD process: the kernel takes both from
+ * that task alone.
  */
 #ifndef STASIS_AMDGPU_KFD_GATE_H
 #define STASIS_AMDGPU_KFD_GATE_H

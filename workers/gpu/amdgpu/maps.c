@@ -2,13 +2,13 @@
 /*
  * maps.c - mappings of render nodes and of /dev/kfd, by what is mapped.
  *
- * A buffer has one offset for mmap per device, the same through every file; a mapping is matched by device and
- * offset. (Its address says nothing: only KFD's library gives buffers equal addresses on both sides.) It is made
- * again through a file that may map it: one that the task itself has open, else its owner's. Mappings of dmabufs
- * bear the same offsets and are made through the node.
+ * A buffer has one offset for mmap per device, the same through every file; a mapping is matched by
+ * device and offset. (Its address says nothing: only KFD's library gives buffers equal addresses on
+ * both sides.) It is made again through a file that may map it: one that the task itself has open,
+ * else its owner's. Mappings of dmabufs bear the same offsets and are made through the node.
  *
- * Offsets of /dev/kfd hold a type and the GPU's id: those of buffers (doorbells, registers) come back from the
- * kernel, in others the id is translated.
+ * Offsets of /dev/kfd hold a type and the GPU's id: those of buffers (doorbells, registers) come
+ * back from the kernel, in others the id is translated.
  *
  * Rights:   none.
  * Holds:    an index of all buffers, sorted.
@@ -59,8 +59,13 @@ static void add_node(struct map_index *x, struct amd_file *file)
 
 	for (i = 0; i < node->n_bo_entries; i++) {
 		const DrmBoEntry *b = node->bo_entries[i];
-		struct place p = { node->drm_render_minor, b->offset, b->size,
-				   file->new_offset ? file->new_offset[i] : 0, amd_bo_key(file, i), file, file };
+		struct place p = { node->drm_render_minor,
+				   b->offset,
+				   b->size,
+				   file->new_offset ? file->new_offset[i] : 0,
+				   amd_bo_key(file, i),
+				   file,
+				   file };
 
 		if (b->offset)
 			add(x, &p);
@@ -74,10 +79,16 @@ static void add_kfd(struct amd *a, struct map_index *x, struct amd_file *file)
 
 	for (i = 0; i < k->n_bo_entries; i++) {
 		const KfdBoEntry *b = k->bo_entries[i];
-		const KfdDeviceEntry *e = topology_gpu(k->device_entries, k->n_device_entries, b->gpu_id);
+		const KfdDeviceEntry *e = topology_gpu(k->device_entries, k->n_device_entries,
+						       b->gpu_id);
 		bool node = b->alloc_flags & (KFD_BO_VRAM | KFD_BO_GTT);
-		struct place p = { node && e ? e->drm_render_minor : MINOR_KFD, b->offset, b->size,
-				   file->new_offset ? file->new_offset[i] : 0, amd_bo_key(file, i), file, file };
+		struct place p = { node && e ? e->drm_render_minor : MINOR_KFD,
+				   b->offset,
+				   b->size,
+				   file->new_offset ? file->new_offset[i] : 0,
+				   amd_bo_key(file, i),
+				   file,
+				   file };
 
 		if (node)
 			p.file = e && e->has_vm_file ? amd_file_find(a, e->vm_file) : NULL;
@@ -137,7 +148,8 @@ static int rank(const struct place *p, uint32_t pid)
 }
 
 /* The best place whose range holds the offset. */
-static const struct place *find(const struct map_index *x, uint32_t minor, uint64_t offset, uint32_t pid)
+static const struct place *find(const struct map_index *x, uint32_t minor, uint64_t offset,
+				uint32_t pid)
 {
 	const struct place *best = NULL, *p;
 	size_t low = 0, high = x->n, mid;
@@ -163,10 +175,11 @@ static const struct place *find(const struct map_index *x, uint32_t minor, uint6
 }
 
 /*
- * The same whatever the node is called: a container may have renamed it, a dmabuf does not tell. Only a task's own
- * files count then.
+ * The same whatever the node is called: a container may have renamed it, a dmabuf does not tell.
+ * Only a task's own files count then.
  */
-static const struct place *find_anywhere(const struct map_index *x, uint64_t offset, uint32_t pid, uint64_t key)
+static const struct place *find_anywhere(const struct map_index *x, uint64_t offset, uint32_t pid,
+					 uint64_t key)
 {
 	const struct place *best = NULL, *p;
 	size_t i;
@@ -195,7 +208,8 @@ enum device_kind map_kind(const char *path, uint32_t *minor)
 	return node && strcmp(node, "/kfd") == 0 ? DEVICE_KFD : DEVICE_OTHER;
 }
 
-static const struct place *find_place(struct amd *a, const DeviceMap *m, enum device_kind kind, uint32_t minor)
+static const struct place *find_place(struct amd *a, const DeviceMap *m, enum device_kind kind,
+				      uint32_t minor)
 {
 	const struct map_index *x = index_of(a);
 	const struct place *p;
@@ -203,7 +217,9 @@ static const struct place *find_place(struct amd *a, const DeviceMap *m, enum de
 	if (kind == DEVICE_KFD)
 		return find(x, MINOR_KFD, m->offset, m->pid);
 	p = kind == DEVICE_RENDER ? find(x, minor, m->offset, m->pid) : NULL;
-	return p ? p : find_anywhere(x, m->offset, m->pid, kind == DEVICE_DMABUF && m->has_ino ? m->ino : 0);
+	return p ? p
+		 : find_anywhere(x, m->offset, m->pid,
+				 kind == DEVICE_DMABUF && m->has_ino ? m->ino : 0);
 }
 
 static int lost(const DeviceMap *m, const char *why, struct fault *f)
@@ -223,16 +239,23 @@ int map_check(struct amd *a, const DeviceMap *m, struct fault *f)
 	if (p && p->file)
 		return 0;
 	if (p)
-		return lost(m, "the render node that KFD uses for this buffer is not open in any task any more", f);
+		return lost(m,
+			    "the render node that KFD uses for this buffer is not open in any task "
+			    "any more",
+			    f);
 	for (i = 0; kind == DEVICE_KFD && i < a->nfiles; i++)
 		if (a->file[i]->kfd && used_by(a->file[i], m->pid))
 			return 0;
-	return lost(m, "no open file has this buffer: it was freed, or its file was closed, while it stayed mapped;"
-		    " have the program keep the file open", f);
+	return lost(m,
+		    "no open file has this buffer: it was freed, or its file was closed, while it "
+		    "stayed mapped;"
+		    " have the program keep the file open",
+		    f);
 }
 
 /* Events and reserved memory of /dev/kfd: only the GPU's id may differ. */
-static int translate_kfd(struct amd *a, const DeviceMap *m, uint64_t *offset, int *fd, struct fault *f)
+static int translate_kfd(struct amd *a, const DeviceMap *m, uint64_t *offset, int *fd,
+			 struct fault *f)
 {
 	uint32_t gpu = (m->offset & KFD_OFFSET_GPU_MASK) >> KFD_OFFSET_GPU_SHIFT;
 	const struct amd_file *file = NULL;

@@ -2,11 +2,12 @@
 /*
  * match.c - find places for the GPUs of a dump, by trying.
  *
- * A GPU fits on another when the numbers that programs rely on are equal, or at least not smaller. Its links must
- * fit too: XGMI stands in for PCIe, a link in both directions for one in one direction, not the reverse. Links
- * between GPUs count when they are XGMI (a hive); a link to a processor needs one to a processor here, and (numa)
- * a processor of the dump is always the same one here. GPUs with most XGMI links are placed first: hives are what
- * fails early. The search is bounded: images come from strangers.
+ * A GPU fits on another when the numbers that programs rely on are equal, or at least not smaller.
+ * Its links must fit too: XGMI stands in for PCIe, a link in both directions for one in one
+ * direction, not the reverse. Links between GPUs count when they are XGMI (a hive); a link to a
+ * processor needs one to a processor here, and (numa) a processor of the dump is always the same
+ * one here. GPUs with most XGMI links are placed first: hives are what fails early. The search is
+ * bounded: images come from strangers.
  *
  * Rights:   none.
  * Holds:    nothing.
@@ -39,7 +40,8 @@ static int read_switch(const char *name, bool *value, struct fault *f)
 	const char *v = getenv(name);
 
 	*value = true;
-	if (!v || !*v || strcmp(v, "1") == 0 || strcasecmp(v, "yes") == 0 || strcasecmp(v, "y") == 0)
+	if (!v || !*v || strcmp(v, "1") == 0 || strcasecmp(v, "yes") == 0 ||
+	    strcasecmp(v, "y") == 0)
 		return 0;
 	*value = false;
 	if (strcmp(v, "0") == 0 || strcasecmp(v, "no") == 0 || strcasecmp(v, "n") == 0)
@@ -62,7 +64,8 @@ static int read_size(const char *name, uint64_t *value, struct fault *f)
 	if (unit)
 		*value <<= 10 * (unit - units + 1);
 	if (errno || end == v || (*end && (!unit || end[1])))
-		return fault(f, -EINVAL, "%s=%.40s: it must be a number of bytes, K, M or G", name, v);
+		return fault(f, -EINVAL, "%s=%.40s: it must be a number of bytes, K, M or G", name,
+			     v);
 	return 0;
 }
 
@@ -105,7 +108,8 @@ static const struct {
 };
 
 /* NULL: a fits on b, its links aside. Else the property in which it does not. */
-static const char *misfit(const KfdDeviceEntry *a, const KfdDeviceEntry *b, const struct match_switches *s)
+static const char *misfit(const KfdDeviceEntry *a, const KfdDeviceEntry *b,
+			  const struct match_switches *s)
 {
 	size_t i;
 
@@ -193,7 +197,8 @@ static bool place_links(struct search *q, size_t k, size_t j)
 	known = q->s->numa && q->at[c] != NOWHERE;
 	for (d = known ? q->at[c] : 0; d < q->dst->n && !fits; d++) {
 		q->steps++;
-		if (!node_is_gpu(q->dst->node[d]) && not_worse(a, q->dst->node[d], x->iolinks[j], x, cpu)) {
+		if (!node_is_gpu(q->dst->node[d]) &&
+		    not_worse(a, q->dst->node[d], x->iolinks[j], x, cpu)) {
 			if (!known)
 				q->at[c] = d;
 			fits = place_links(q, k, j + 1);
@@ -217,8 +222,8 @@ static bool place_gpu(struct search *q, size_t k)
 	for (d = 0; d < q->dst->n; d++) {
 		if (++q->steps > STEPS_MAX)
 			return false;
-		if (q->taken[d] || !node_is_gpu(q->dst->node[d]) || misfit(q->src[i], q->dst->node[d], q->s) ||
-		    !hive_fits(q, i, d))
+		if (q->taken[d] || !node_is_gpu(q->dst->node[d]) ||
+		    misfit(q->src[i], q->dst->node[d], q->s) || !hive_fits(q, i, d))
 			continue;
 		q->at[i] = d;
 		q->taken[d] = true;
@@ -252,7 +257,8 @@ static void set_order(struct search *q)
 			const KfdDeviceEntry *before = q->src[q->order[k - 1]];
 			size_t mine = xgmi_links(q, i), theirs = xgmi_links(q, q->order[k - 1]);
 
-			if (theirs > mine || (theirs == mine && before->hive_id <= q->src[i]->hive_id))
+			if (theirs > mine ||
+			    (theirs == mine && before->hive_id <= q->src[i]->hive_id))
 				break;
 			q->order[k] = q->order[k - 1];
 		}
@@ -277,11 +283,17 @@ static int explain(const struct search *q, struct fault *f)
 			any = !why;
 		}
 		if (!any)
-			return fault(f, -ENODEV, "GPU %#x of the dump fits on none of this machine: %s differs; "
-				     "restore on one like it", x->gpu_id, why ? why : "everything");
+			return fault(
+				f, -ENODEV,
+				"GPU %#x of the dump fits on none of this machine: %s differs; "
+				"restore on one like it",
+				x->gpu_id, why ? why : "everything");
 	}
-	return fault(f, -ENODEV, "the GPUs of the dump do not fit on those of this machine: each finds its like, but "
-		     "the links between them and to processors differ (KFD_NUMA_CHECK=0 ignores which processor)");
+	return fault(f, -ENODEV,
+		     "the GPUs of the dump do not fit on those of this machine: each finds its "
+		     "like, but "
+		     "the links between them and to processors differ (KFD_NUMA_CHECK=0 ignores "
+		     "which processor)");
 }
 
 static int check_source(KfdDeviceEntry *const *src, size_t n, struct fault *f)
@@ -293,7 +305,8 @@ static int check_source(KfdDeviceEntry *const *src, size_t n, struct fault *f)
 	for (i = 0; i < n; i++)
 		if (topology_node(src, n, src[i]->node_id) != src[i] ||
 		    (node_is_gpu(src[i]) && topology_gpu(src, n, src[i]->gpu_id) != src[i]))
-			return fault(f, -EBADMSG, "node %u (GPU %#x) is there twice", src[i]->node_id, src[i]->gpu_id);
+			return fault(f, -EBADMSG, "node %u (GPU %#x) is there twice",
+				     src[i]->node_id, src[i]->gpu_id);
 	return 0;
 }
 
@@ -303,7 +316,8 @@ static void fill_map(const struct search *q, struct gpu_map *map)
 
 	map->place = xcalloc(q->ngpus + 1, sizeof(*map->place));
 	for (k = 0; k < q->ngpus; k++) {
-		const KfdDeviceEntry *x = q->src[q->order[k]], *y = q->dst->node[q->at[q->order[k]]];
+		const KfdDeviceEntry *x = q->src[q->order[k]],
+				     *y = q->dst->node[q->at[q->order[k]]];
 
 		map->place[map->n++] = (struct gpu_place){
 			.old_gpu_id = x->gpu_id,
@@ -315,8 +329,8 @@ static void fill_map(const struct search *q, struct gpu_map *map)
 	}
 }
 
-int gpu_map_find(KfdDeviceEntry *const *src, size_t nsrc, const struct topology *dst, const struct match_switches *s,
-		 bool all, struct gpu_map *map, struct fault *f)
+int gpu_map_find(KfdDeviceEntry *const *src, size_t nsrc, const struct topology *dst,
+		 const struct match_switches *s, bool all, struct gpu_map *map, struct fault *f)
 {
 	struct search q = { .src = src, .nsrc = nsrc, .dst = dst, .s = s };
 	size_t i, here = 0;
@@ -334,7 +348,9 @@ int gpu_map_find(KfdDeviceEntry *const *src, size_t nsrc, const struct topology 
 		here += node_is_gpu(dst->node[i]);
 	set_order(&q);
 	if (q.ngpus > here || (all && q.ngpus != here))
-		r = fault(f, -ENODEV, "the dump has %zu GPUs, this machine shows %zu: restore where as many are visible",
+		r = fault(f, -ENODEV,
+			  "the dump has %zu GPUs, this machine shows %zu: restore where as many "
+			  "are visible",
 			  q.ngpus, here);
 	else if (!place_gpu(&q, 0))
 		r = explain(&q, f);

@@ -2,11 +2,11 @@
 /*
  * operation.c - what happens at each hook.
  *
- * Dump:     files become known one by one (op_wants_trace), then what the tracer was told, then each is read
- *           (op_dump_file). With the last of them owners are elected and contents begin to be copied, beside what the
- *           other workers write; op_dump_late waits for them and writes the images.
- * Restore:  op_prepare plans; files are made as far as what they import is there; contents are copied meanwhile;
- *           op_barrier waits for them.
+ * Dump:     files become known one by one (op_wants_trace), then what the tracer was told, then
+ * each is read (op_dump_file). With the last of them owners are elected and contents begin to be
+ * copied, beside what the other workers write; op_dump_late waits for them and writes the images.
+ * Restore:  op_prepare plans; files are made as far as what they import is there; contents are
+ * copied meanwhile; op_barrier waits for them.
  *
  * Rights:   the image directory; to open device nodes.
  * Holds:    struct amd.
@@ -26,8 +26,8 @@
 #include "workers/gpu/amdgpu/plan.h"
 #include "workers/gpu/amdgpu/uapi.h"
 
-int op_begin(struct amd *a, const struct device *d, int image_dir, struct fdstore *store, struct botable *table,
-	     struct fault *f)
+int op_begin(struct amd *a, const struct device *d, int image_dir, struct fdstore *store,
+	     struct botable *table, struct fault *f)
 {
 	*a = (struct amd){ .dev = *d, .image_dir = image_dir, .store = store, .table = table };
 	a->kfd_major = kfd_major(d);
@@ -43,7 +43,9 @@ void op_end(struct amd *a)
 
 static int refuse_primary(struct fault *f)
 {
-	return fault(f, -ENOTSUP, "a primary node (/dev/dri/cardN), whose state cannot be dumped; have the program use"
+	return fault(f, -ENOTSUP,
+		     "a primary node (/dev/dri/cardN), whose state cannot be dumped; have the "
+		     "program use"
 		     " the render node");
 }
 
@@ -55,10 +57,12 @@ enum hook_answer op_judge_file(struct amd *a, int fd, const char **deed, struct 
 		return HOOK_FAILED;
 	switch (id.kind) {
 	case DEVICE_KFD:
-		*deed = "AMD GPUs by KFD: queues stop, contents are copied, a like GPU is needed to restore";
+		*deed = "AMD GPUs by KFD: queues stop, contents are copied, a like GPU is needed "
+			"to restore";
 		return HOOK_DONE;
 	case DEVICE_RENDER:
-		*deed = "render node of an AMD GPU: buffers are copied, and made again on a like GPU";
+		*deed = "render node of an AMD GPU: buffers are copied, and made again on a like "
+			"GPU";
 		return drm_judge(&a->dev, fd, f) < 0 ? HOOK_FAILED : HOOK_DONE;
 	case DEVICE_DMABUF:
 		*deed = "buffer of a GPU, exported: comes back with the file that has it";
@@ -83,7 +87,8 @@ static bool our_minor(struct amd *a, uint32_t minor, struct fault *f)
 	return topology_minor(a->topo.node, a->topo.n, minor);
 }
 
-enum hook_answer op_judge_map(struct amd *a, const DeviceMap *map, const char **deed, struct fault *f)
+enum hook_answer op_judge_map(struct amd *a, const DeviceMap *map, const char **deed,
+			      struct fault *f)
 {
 	uint32_t node;
 	enum device_kind kind = map_kind(map->path, &node);
@@ -140,14 +145,16 @@ static DeviceMap *map_copy(const DeviceMap *m)
 	return copy;
 }
 
-enum hook_answer op_handle_vma(struct amd *a, const DeviceMap *map, const struct stat *st, struct fault *f)
+enum hook_answer op_handle_vma(struct amd *a, const DeviceMap *map, const struct stat *st,
+			       struct fault *f)
 {
 	uint32_t node;
 	enum device_kind kind = map_kind(map->path, &node);
 
 	if (S_ISCHR(st->st_mode) && a->kfd_major >= 0 && (int)major(st->st_rdev) == a->kfd_major)
 		kind = DEVICE_KFD;
-	else if (S_ISCHR(st->st_mode) && major(st->st_rdev) == DRM_MAJOR && our_minor(a, minor(st->st_rdev), f))
+	else if (S_ISCHR(st->st_mode) && major(st->st_rdev) == DRM_MAJOR &&
+		 our_minor(a, minor(st->st_rdev), f))
 		kind = DEVICE_RENDER;
 	else if (kind != DEVICE_DMABUF)
 		kind = DEVICE_OTHER;
@@ -184,9 +191,12 @@ static int collect_dmabuf(struct amd *a, struct amd_file *file, struct fault *f)
 	if (device_dmabuf(&a->dev, file->fd, &id, f) < 0 ||
 	    botable_reserve(a->table, botable_count(a->table) + 1, f) < 0)
 		return -1;
-	if (device_fdinfo(&a->dev, file->fd, "exp_name", exporter, sizeof(exporter)) && strcmp(exporter, "drm") != 0)
-		return fault(f, -ENOTSUP, "it is a buffer of \"%s\", not of a GPU's driver, and cannot be dumped",
-			     exporter);
+	if (device_fdinfo(&a->dev, file->fd, "exp_name", exporter, sizeof(exporter)) &&
+	    strcmp(exporter, "drm") != 0)
+		return fault(
+			f, -ENOTSUP,
+			"it is a buffer of \"%s\", not of a GPU's driver, and cannot be dumped",
+			exporter);
 	file->dmabuf = xcalloc(1, sizeof(*file->dmabuf));
 	criu_dmabuf_node__init(file->dmabuf);
 	file->dmabuf->has_inode = file->dmabuf->has_size = true;
@@ -201,7 +211,9 @@ static int collect(struct amd *a, struct amd_file *file, int fd, struct fault *f
 		return -1;
 	file->fd = dev_dup(&a->dev, fd);
 	if (file->fd < 0)
-		return fault(f, errno, "duplicate its descriptor (raise the limit of open files: ulimit -Hn)");
+		return fault(
+			f, errno,
+			"duplicate its descriptor (raise the limit of open files: ulimit -Hn)");
 	if (file->kind == DEVICE_RENDER)
 		return drm_collect(a, file, f);
 	if (file->kind == DEVICE_DMABUF)
@@ -266,7 +278,8 @@ pid_t op_task_of(struct amd *a, uint32_t id)
 	return file->kfd ? file->pid : 0;
 }
 
-static enum hook_answer restore_dmabuf(struct amd *a, struct amd_file *file, int *fd, struct fault *f)
+static enum hook_answer restore_dmabuf(struct amd *a, struct amd_file *file, int *fd,
+				       struct fault *f)
 {
 	int64_t id = botable_want(a->table, amd_bo_key(file, 0));
 
@@ -279,8 +292,8 @@ static enum hook_answer restore_dmabuf(struct amd *a, struct amd_file *file, int
 	return HOOK_DONE;
 }
 
-enum hook_answer op_restore_file(struct amd *a, uint32_t id, struct gate *gate, int spare_fd, int *fd,
-				 struct fault *f)
+enum hook_answer op_restore_file(struct amd *a, uint32_t id, struct gate *gate, int spare_fd,
+				 int *fd, struct fault *f)
 {
 	struct amd_file *file = amd_file_find(a, id);
 
@@ -294,7 +307,8 @@ enum hook_answer op_restore_file(struct amd *a, uint32_t id, struct gate *gate, 
 }
 
 /* A mapping of a device of ours: our images have a file of the kind. */
-enum hook_answer op_update_map(struct amd *a, const DeviceMap *map, uint64_t *offset, int *fd, struct fault *f)
+enum hook_answer op_update_map(struct amd *a, const DeviceMap *map, uint64_t *offset, int *fd,
+			       struct fault *f)
 {
 	uint32_t node;
 

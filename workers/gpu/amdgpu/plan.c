@@ -2,9 +2,10 @@
 /*
  * plan.c - everything that can be known of a restore beforehand.
  *
- * Images are checked field by field. Each buffer must have one owner, which makes it out of nothing; so there is no
- * chain of imports that could wait in a circle, and every import comes true once its owner's file is made. A node
- * whose address space KFD takes waits for that file, and that one waits for nothing. What is missing is named here.
+ * Images are checked field by field. Each buffer must have one owner, which makes it out of
+ * nothing; so there is no chain of imports that could wait in a circle, and every import comes true
+ * once its owner's file is made. A node whose address space KFD takes waits for that file, and that
+ * one waits for nothing. What is missing is named here.
  *
  * Rights:   the image directory.
  * Holds:    the images, in memory.
@@ -32,12 +33,15 @@ static ProtobufCMessage *read_image(struct amd *a, enum img_type type, uint32_t 
 	return msg;
 }
 
-static struct amd_file *add_file(struct amd *a, const DeviceEntry *e, enum device_kind kind, enum img_type type)
+static struct amd_file *add_file(struct amd *a, const DeviceEntry *e, enum device_kind kind,
+				 enum img_type type)
 {
 	char image[64];
-	AUTO_FREE char *name = xasprintf("%s (task %u, descriptor %u)", image_name(type, e->id, image, sizeof(image)),
-					 e->n_user ? e->user[0]->pid : 0, e->n_user ? e->user[0]->fd : 0);
-	struct amd_file *file = amd_file_add(a, e->id, kind, e->n_user ? (pid_t)e->user[0]->pid : 0, name);
+	AUTO_FREE char *name = xasprintf(
+		"%s (task %u, descriptor %u)", image_name(type, e->id, image, sizeof(image)),
+		e->n_user ? e->user[0]->pid : 0, e->n_user ? e->user[0]->fd : 0);
+	struct amd_file *file = amd_file_add(a, e->id, kind, e->n_user ? (pid_t)e->user[0]->pid : 0,
+					     name);
 	size_t i;
 
 	file->users = xcalloc(e->n_user + 1, sizeof(*file->users));
@@ -89,16 +93,18 @@ static int find_process(struct amd *a, struct amd_file *file, struct fault *f)
 	size_t i;
 
 	if (!file->nusers)
-		return fault(f, -ENOTSUP, "%s: no task has it open, and only the task that opens /dev/kfd can restore it",
+		return fault(f, -ENOTSUP,
+			     "%s: no task has it open, and only the task that opens /dev/kfd can "
+			     "restore it",
 			     file->name);
 	for (i = 0; i < file->nusers; i++)
 		if (file->users[i] == (pid_t)file->kfd->pid)
 			file->pid = file->kfd->pid;
 	for (i = 0; i < a->nfiles && a->file[i] != file; i++)
-		if (a->file[i]->kfd && a->file[i]->pid == file->pid && a->file[i]->kfd->n_bo_entries &&
-		    file->kfd->n_bo_entries)
-			return fault(f, -EBADMSG, "%s: task %d has the state of two KFD processes", file->name,
-				     file->pid);
+		if (a->file[i]->kfd && a->file[i]->pid == file->pid &&
+		    a->file[i]->kfd->n_bo_entries && file->kfd->n_bo_entries)
+			return fault(f, -EBADMSG, "%s: task %d has the state of two KFD processes",
+				     file->name, file->pid);
 	return 0;
 }
 
@@ -108,8 +114,8 @@ static int place_kfd(struct amd *a, struct amd_file *file, struct fault *f)
 {
 	if (!file->kfd->n_bo_entries && !file->kfd->num_of_objects)
 		return 0;
-	if (gpu_map_find(file->kfd->device_entries, file->kfd->n_device_entries, &a->topo, &a->switches, true,
-			 &file->map, f) < 0)
+	if (gpu_map_find(file->kfd->device_entries, file->kfd->n_device_entries, &a->topo,
+			 &a->switches, true, &file->map, f) < 0)
 		return fault_prefix(f, "%s", file->name);
 	return 0;
 }
@@ -125,8 +131,9 @@ static const struct gpu_place *place_by_kfd(struct amd *a, const struct amd_file
 
 		for (j = 0; k->kfd && j < k->map.n; j++) {
 			p = &k->map.place[j];
-			if (node->node->has_drm_render_minor ? p->old_minor != node->node->drm_render_minor :
-			    p->old_gpu_id != node->node->gpu_id)
+			if (node->node->has_drm_render_minor
+				    ? p->old_minor != node->node->drm_render_minor
+				    : p->old_gpu_id != node->node->gpu_id)
 				continue;
 			if (k->pid == node->pid)
 				return p;
@@ -151,7 +158,8 @@ static void add_loose(struct loose *l, KfdDeviceEntry *e)
 
 static void add_machine(struct loose *l, const CriuRenderNode *n)
 {
-	KfdDeviceEntry *own = topology_minor(n->device_entries, n->n_device_entries, n->drm_render_minor);
+	KfdDeviceEntry *own = topology_minor(n->device_entries, n->n_device_entries,
+					     n->drm_render_minor);
 	size_t i;
 
 	for (i = 0; i < n->n_device_entries && own; i++)
@@ -182,7 +190,8 @@ static int place_node(struct amd *a, struct amd_file *file, const struct loose *
 	size_t i;
 
 	for (i = 0; i < l->map.n && !p; i++)
-		if (file->node->n_device_entries && l->map.place[i].old_minor == file->node->drm_render_minor)
+		if (file->node->n_device_entries &&
+		    l->map.place[i].old_minor == file->node->drm_render_minor)
 			p = &l->map.place[i];
 	if (p) {
 		file->minor = p->new_minor;
@@ -190,8 +199,8 @@ static int place_node(struct amd *a, struct amd_file *file, const struct loose *
 	}
 	e = place_by_id(a, file->node->gpu_id);
 	if (!e && (a->topo.n || !file->node->has_drm_render_minor))
-		return fault(f, -ENODEV, "%s: its GPU (%#x) has no place on this machine", file->name,
-			     file->node->gpu_id);
+		return fault(f, -ENODEV, "%s: its GPU (%#x) has no place on this machine",
+			     file->name, file->node->gpu_id);
 	file->minor = e ? e->drm_render_minor : file->node->drm_render_minor;
 	if (!file->node->has_drm_render_minor) {
 		file->node->has_drm_render_minor = true;
@@ -225,15 +234,16 @@ static int find_places(struct amd *a, struct fault *f)
 /* ---- nodes of KFD ---- */
 
 /* Images of CRIU do not say which: the first of the task on that GPU that is free. */
-static struct amd_file *guess_node(struct amd *a, const struct amd_file *kfd, const KfdDeviceEntry *e)
+static struct amd_file *guess_node(struct amd *a, const struct amd_file *kfd,
+				   const KfdDeviceEntry *e)
 {
 	size_t i;
 
 	for (i = 0; i < a->nfiles; i++) {
 		struct amd_file *node = a->file[i];
 
-		if (node->node && !node->node->n_device_entries && !node->kfd_first && node->pid == kfd->pid &&
-		    node->node->gpu_id == e->gpu_id)
+		if (node->node && !node->node->n_device_entries && !node->kfd_first &&
+		    node->pid == kfd->pid && node->node->gpu_id == e->gpu_id)
 			return node;
 	}
 	return NULL;
@@ -241,14 +251,18 @@ static struct amd_file *guess_node(struct amd *a, const struct amd_file *kfd, co
 
 static int bind_node(struct amd *a, struct amd_file *file, KfdDeviceEntry *e, struct fault *f)
 {
-	struct amd_file *node = e->has_vm_file ? amd_file_find(a, e->vm_file) : guess_node(a, file, e);
+	struct amd_file *node = e->has_vm_file ? amd_file_find(a, e->vm_file)
+					       : guess_node(a, file, e);
 	const struct gpu_place *p = gpu_map_of(&file->map, e->gpu_id);
 
 	if (!node && !e->has_vm_file)
 		return 0;
 	if (!node || !node->node || node->kfd_first || !p || node->minor != p->new_minor)
-		return fault(f, -EBADMSG, "%s: vm_file %#x of GPU %#x is no render node of it that is free: the images are"
-			     " damaged", file->name, e->vm_file, e->gpu_id);
+		return fault(f, -EBADMSG,
+			     "%s: vm_file %#x of GPU %#x is no render node of it that is free: the "
+			     "images are"
+			     " damaged",
+			     file->name, e->vm_file, e->gpu_id);
 	e->has_vm_file = true;
 	e->vm_file = node->id;
 	node->kfd_first = file;
@@ -263,7 +277,8 @@ static int bind_nodes(struct amd *a, struct fault *f)
 		CriuKfd *k = a->file[i]->kfd;
 
 		for (j = 0; k && a->file[i]->map.n && j < k->n_device_entries; j++)
-			if (node_is_gpu(k->device_entries[j]) && bind_node(a, a->file[i], k->device_entries[j], f) < 0)
+			if (node_is_gpu(k->device_entries[j]) &&
+			    bind_node(a, a->file[i], k->device_entries[j], f) < 0)
 				return -1;
 	}
 	return 0;
@@ -307,9 +322,11 @@ static int find_owners(struct amd *a, struct fault *f)
 		const struct amd_file *by = amd_file_find(a, b->importer);
 
 		if (b->owner == BO_NO_OWNER)
-			return fault(f, -EBADMSG, "%s imports buffer %#llx, which no file of the images has: its exporter's"
-				     " image is missing or damaged", by ? by->name : "a file",
-				     (unsigned long long)b->key);
+			return fault(f, -EBADMSG,
+				     "%s imports buffer %#llx, which no file of the images has: "
+				     "its exporter's"
+				     " image is missing or damaged",
+				     by ? by->name : "a file", (unsigned long long)b->key);
 	}
 	return 0;
 }

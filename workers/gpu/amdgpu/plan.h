@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * plan.h - restore, before any task exists: read and check the images of this driver, find places for GPUs, owners
- * for buffers.
+ * plan.h - restore, before any task exists: read and check the images of this driver, find places
+ * for GPUs, owners for buffers.
  */
 #ifndef STASIS_AMDGPU_PLAN_H
 #define STASIS_AMDGPU_PLAN_H

@@ -2,12 +2,14 @@
 /*
  * sdma.c - contents of buffers the processor does not see, moved by the GPU's copy engine.
  *
- * An engine works on a render node that nobody else has open: its address space is empty, so nothing of ours
- * collides with what the tasks have mapped. It holds a staging buffer in system memory and a page for commands; per
- * chunk one submission copies between the buffer and the staging buffer. The last packet of each submission copies a
- * number that grows: a chunk is done when the number has arrived, not when a fence says that something ended.
+ * An engine works on a render node that nobody else has open: its address space is empty, so
+ * nothing of ours collides with what the tasks have mapped. It holds a staging buffer in system
+ * memory and a page for commands; per chunk one submission copies between the buffer and the
+ * staging buffer. The last packet of each submission copies a number that grows: a chunk is done
+ * when the number has arrived, not when a fence says that something ended.
  *
- * libdrm_amdgpu is loaded by the first engine: linked, it would cost every start of every program of ours.
+ * libdrm_amdgpu is loaded by the first engine: linked, it would cost every start of every program
+ * of ours.
  *
  * Rights:   none beyond the node.
  * Holds:    the library; per engine what is said above.
@@ -109,11 +111,13 @@ static int load_library(struct engine *e, struct fault *f)
 
 	e->library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
 	if (!e->library)
-		return fault(f, -ENOSYS, "%s cannot be loaded (%s): install libdrm-amdgpu1", LIBRARY, dlerror());
+		return fault(f, -ENOSYS, "%s cannot be loaded (%s): install libdrm-amdgpu1",
+			     LIBRARY, dlerror());
 	for (i = 0; i < ARRAY_LEN(symbols); i++) {
 		p = dlsym(e->library, symbols[i].name);
 		if (!p)
-			return fault(f, -ENOSYS, "%s has no %s: it is too old", LIBRARY, symbols[i].name);
+			return fault(f, -ENOSYS, "%s has no %s: it is too old", LIBRARY,
+				     symbols[i].name);
 		memcpy((char *)&e->call + symbols[i].at, &p, sizeof(p));
 	}
 	return 0;
@@ -133,28 +137,32 @@ static void unplace(struct engine *e, struct placed *p)
 /* Give p->bo an address. */
 static int place(struct engine *e, struct placed *p, struct fault *f)
 {
-	int r = e->call.va_range_alloc(e->dev, amdgpu_gpu_va_range_general, p->size, VA_ALIGN, 0, &p->va,
-				       &p->range, 0);
+	int r = e->call.va_range_alloc(e->dev, amdgpu_gpu_va_range_general, p->size, VA_ALIGN, 0,
+				       &p->va, &p->range, 0);
 
 	if (r < 0)
 		return fault(f, -r, "find an address for %llu bytes in the GPU's space",
 			     (unsigned long long)p->size);
 	r = e->call.bo_va_op(p->bo, 0, p->size, p->va, 0, AMDGPU_VA_OP_MAP);
 	if (r < 0)
-		return fault(f, -r, "map a buffer of %llu bytes for the copy engine", (unsigned long long)p->size);
+		return fault(f, -r, "map a buffer of %llu bytes for the copy engine",
+			     (unsigned long long)p->size);
 	p->mapped = true;
 	return 0;
 }
 
-static int place_new(struct engine *e, struct placed *p, uint64_t size, void **here, struct fault *f)
+static int place_new(struct engine *e, struct placed *p, uint64_t size, void **here,
+		     struct fault *f)
 {
 	struct amdgpu_bo_alloc_request req = { .alloc_size = size, .phys_alignment = STASIS_PAGE,
 					       .preferred_heap = AMDGPU_GEM_DOMAIN_GTT };
 	int r = e->call.bo_alloc(e->dev, &req, &p->bo);
 
 	if (r < 0)
-		return fault(f, -r, "allocate %llu bytes for the copy engine (KFD_MAX_BUFFER_SIZE bounds it)",
-			     (unsigned long long)size);
+		return fault(
+			f, -r,
+			"allocate %llu bytes for the copy engine (KFD_MAX_BUFFER_SIZE bounds it)",
+			(unsigned long long)size);
 	p->size = size;
 	r = e->call.bo_cpu_map(p->bo, here);
 	if (r < 0)
@@ -243,8 +251,8 @@ static uint32_t *packet(const struct engine *e, uint32_t *w, uint64_t src, uint6
 }
 
 /*
- * Write the packets that copy n bytes, then the one that copies the mark from the first word of the page to the
- * second. Returns the number of words, padded with NOPs (0).
+ * Write the packets that copy n bytes, then the one that copies the mark from the first word of the
+ * page to the second. Returns the number of words, padded with NOPs (0).
  */
 static uint32_t write_commands(struct engine *e, uint64_t src, uint64_t dst, uint64_t n)
 {
@@ -265,10 +273,12 @@ static uint32_t write_commands(struct engine *e, uint64_t src, uint64_t dst, uin
 
 static int submit(struct engine *e, amdgpu_bo_list_handle list, uint32_t words, struct fault *f)
 {
-	struct amdgpu_cs_ib_info ib = { .ib_mc_address = e->commands.va + ROUND_WORDS * sizeof(uint32_t),
-					.size = words };
-	struct amdgpu_cs_request req = { .ip_type = AMDGPU_HW_IP_DMA, .resources = list, .number_of_ibs = 1,
-					 .ibs = &ib };
+	struct amdgpu_cs_ib_info ib = {
+		.ib_mc_address = e->commands.va + ROUND_WORDS * sizeof(uint32_t), .size = words
+	};
+	struct amdgpu_cs_request req = {
+		.ip_type = AMDGPU_HW_IP_DMA, .resources = list, .number_of_ibs = 1, .ibs = &ib
+	};
 	struct amdgpu_cs_fence fence = { .context = e->ctx, .ip_type = AMDGPU_HW_IP_DMA };
 	uint32_t expired = 0;
 	int r = e->call.cs_submit(e->ctx, 0, &req, 1);
@@ -287,8 +297,8 @@ static int submit(struct engine *e, amdgpu_bo_list_handle list, uint32_t words, 
 	return 0;
 }
 
-static int copy_chunks(struct engine *e, const struct placed *p, amdgpu_bo_list_handle list, bool to_gpu,
-		       const struct copy_ends *ends, struct fault *f)
+static int copy_chunks(struct engine *e, const struct placed *p, amdgpu_bo_list_handle list,
+		       bool to_gpu, const struct copy_ends *ends, struct fault *f)
 {
 	uint64_t at, n;
 
@@ -306,8 +316,8 @@ static int copy_chunks(struct engine *e, const struct placed *p, amdgpu_bo_list_
 	return 0;
 }
 
-int sdma_copy(void *ctx, struct engine *e, int dmabuf, uint64_t size, bool to_gpu, const struct copy_ends *ends,
-	      struct fault *f)
+int sdma_copy(void *ctx, struct engine *e, int dmabuf, uint64_t size, bool to_gpu,
+	      const struct copy_ends *ends, struct fault *f)
 {
 	struct amdgpu_bo_import_result in = { 0 };
 	amdgpu_bo_list_handle list = NULL;
@@ -320,8 +330,8 @@ int sdma_copy(void *ctx, struct engine *e, int dmabuf, uint64_t size, bool to_gp
 	p.bo = in.buf_handle;
 	p.size = size;
 	if (in.alloc_size < size) {
-		r = fault(f, -EINVAL, "it has %llu bytes, not %llu", (unsigned long long)in.alloc_size,
-			  (unsigned long long)size);
+		r = fault(f, -EINVAL, "it has %llu bytes, not %llu",
+			  (unsigned long long)in.alloc_size, (unsigned long long)size);
 	} else {
 		r = place(e, &p, f);
 	}

@@ -14,7 +14,8 @@
 #include "workers/gpu/amdgpu/uapi.h"
 
 /*
- * CRIU's later plugin knows buffers by their handle number alone: such an identity must not meet an inode number.
+ * CRIU's later plugin knows buffers by their handle number alone: such an identity must not meet an
+ * inode number.
  */
 #define KEY_BY_HANDLE (1ull << 63)
 #define NO_HANDLE UINT32_MAX
@@ -29,7 +30,8 @@ struct amd_file *amd_file_find(struct amd *a, uint32_t id)
 	return NULL;
 }
 
-struct amd_file *amd_file_add(struct amd *a, uint32_t id, enum device_kind kind, pid_t pid, const char *name)
+struct amd_file *amd_file_add(struct amd *a, uint32_t id, enum device_kind kind, pid_t pid,
+			      const char *name)
 {
 	struct amd_file *file = xcalloc(1, sizeof(*file));
 
@@ -67,7 +69,8 @@ uint64_t amd_bo_key(const struct amd_file *file, size_t i)
 	if (file->node) {
 		const DrmBoEntry *b = file->node->bo_entries[i];
 
-		return key_of(b->has_inode, b->inode, !(b->alloc_flags & U_VM_ALWAYS_VALID), b->handle);
+		return key_of(b->has_inode, b->inode, !(b->alloc_flags & U_VM_ALWAYS_VALID),
+			      b->handle);
 	}
 	return key_of(file->dmabuf->has_inode, file->dmabuf->inode, true, file->dmabuf->gem_handle);
 }

@@ -34,7 +34,7 @@ struct amd_file {
 	CriuDmabufNode *dmabuf;
 
 	/* By buffer of kfd or node. */
-	int *bo_fd;			/* its dmabuf, until its contents are copied: this file is the owner; -1 */
+	int *bo_fd; /* its dmabuf, until its contents are copied: this file is the owner; -1 */
 	uint64_t *new_offset;		/* restore: for mmap */
 
 	bool collected;			/* dump: all is known of it */
@@ -75,7 +75,8 @@ struct amd {
 
 struct amd_file *amd_file_find(struct amd *a, uint32_t id);
 /* A new row; name is copied. */
-struct amd_file *amd_file_add(struct amd *a, uint32_t id, enum device_kind kind, pid_t pid, const char *name);
+struct amd_file *amd_file_add(struct amd *a, uint32_t id, enum device_kind kind, pid_t pid,
+			      const char *name);
 /* Closes and frees all that the operation held. The copier must be gone. */
 void amd_clear(struct amd *a);
 

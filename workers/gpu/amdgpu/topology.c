@@ -2,8 +2,8 @@
 /*
  * topology.c - read /sys/class/kfd/kfd/topology.
  *
- * nodes/N/gpu_id (0: a processor), nodes/N/properties ("name value" lines), nodes/N/mem_banks/K/properties and
- * nodes/N/io_links/K/properties.
+ * nodes/N/gpu_id (0: a processor), nodes/N/properties ("name value" lines),
+ * nodes/N/mem_banks/K/properties and nodes/N/io_links/K/properties.
  *
  * Rights:   none.
  * Holds:    nothing.
@@ -199,7 +199,8 @@ static void add_link(KfdDeviceEntry *e, const char *text)
 }
 
 /* NULL without a fault: the node may not be seen. */
-static KfdDeviceEntry *read_node(const struct device *d, const char *root, const char *name, struct fault *f)
+static KfdDeviceEntry *read_node(const struct device *d, const char *root, const char *name,
+				 struct fault *f)
 {
 	char dir[PATH_SIZE / 4], text[TEXT];
 	KfdDeviceEntry *e;

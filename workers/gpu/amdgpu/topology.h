@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * topology.h - the nodes of a machine (processors and GPUs) and their links, as KFD shows them in sysfs.
+ * topology.h - the nodes of a machine (processors and GPUs) and their links, as KFD shows them in
+ * sysfs.
  */
 #ifndef STASIS_AMDGPU_TOPOLOGY_H
 #define STASIS_AMDGPU_TOPOLOGY_H
@@ -24,8 +25,8 @@ struct topology {
 };
 
 /*
- * Read root (TOPOLOGY_ROOT, or a recorded tree). Nodes that may not be read (masked by a cgroup) are left out, as are
- * links to them. No such directory: no nodes.
+ * Read root (TOPOLOGY_ROOT, or a recorded tree). Nodes that may not be read (masked by a cgroup)
+ * are left out, as are links to them. No such directory: no nodes.
  */
 int topology_read(const struct device *d, const char *root, struct topology *t, struct fault *f);
 void topology_free(struct topology *t);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * uapi.h - ioctls of DRM and amdgpu render nodes, of dmabufs, and the offsets of /dev/kfd: facts of Linux, in our names.
- * (KFD's own: proto/control/kfd_criu.h.)
+ * uapi.h - ioctls of DRM and amdgpu render nodes, of dmabufs, and the offsets of /dev/kfd: facts of
+ * Linux, in our names. (KFD's own: proto/control/kfd_criu.h.)
  */
 #ifndef STASIS_AMDGPU_UAPI_H
 #define STASIS_AMDGPU_UAPI_H
