@@ -14,11 +14,13 @@
 #include <string.h>
 
 #include "proto/control/util.h"
+#include "workers/gpu/amdgpu/amdgpu.h"
 #include "workers/gpu/gpu.h"
 #include "workers/gpu/host.h"
 
 /* In this order; the last row is empty. */
 static struct driver *const native[] = {
+	&amdgpu_driver,
 	NULL
 };
 
