@@ -91,7 +91,7 @@ static int check_kind(const struct target *t, const VmaEntry *e, struct fault *f
 
 static int check_vma(const struct target *t, const VmaEntry *e, struct fault *f)
 {
-	uint64_t size = e->end - e->start;
+	uint64_t size = e->end - e->start, most;
 
 	if (e->start >= e->end || e->start % STASIS_PAGE || e->end % STASIS_PAGE ||
 	    e->start < MIN_ADDRESS || e->end > USER_END)
@@ -108,7 +108,9 @@ static int check_vma(const struct target *t, const VmaEntry *e, struct fault *f)
 		return bad(t, e, f, "unknown size of huge pages");
 	if (e->madv & ~KNOWN_MADV)
 		return bad(t, e, f, "unknown madv bits");
-	if (e->pgoff % STASIS_PAGE || e->pgoff > INT64_MAX - size)
+	/* Some devices keep a type in the highest bits (/dev/kfd). */
+	most = vma_is(e, VMA_PLUGIN) ? UINT64_MAX : INT64_MAX;
+	if (e->pgoff % STASIS_PAGE || e->pgoff > most - size)
 		return bad(t, e, f, "pgoff is out of range");
 	if (e->pkey > PKEY_MAX)
 		return bad(t, e, f, "pkey is out of range");
