@@ -40,8 +40,11 @@ static void amdgpu_exit(struct driver *d, enum driver_stage stage, int result)
 static enum hook_answer judge_file(struct driver *d, const DeviceFile *file, int fd,
 				   const char **deed, struct fault *f)
 {
-	(void)file;
-	return op_judge_file(d->ctx, fd, deed, f);
+	enum hook_answer r = op_judge_file(d->ctx, fd, deed, f);
+
+	if (r == HOOK_FAILED)
+		fault_prefix(f, "%s", file->name);
+	return r;
 }
 
 static enum hook_answer judge_map(struct driver *d, const DeviceMap *map, const char **deed,
