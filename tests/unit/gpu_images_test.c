@@ -156,6 +156,15 @@ static void store(const struct scene *s, enum img_type type, uint32_t id, Protob
 	protobuf_c_message_free_unpacked(msg, NULL);
 }
 
+/* Forget the entries of a message. */
+static void drop(void *list, size_t *n)
+{
+	ProtobufCMessage **entry = list;
+
+	while (*n)
+		protobuf_c_message_free_unpacked(entry[--*n], NULL);
+}
+
 /* Without our fields: as the plugin of CRIU after 4.2 writes them, handle numbers being identities.
  */
 static void strip(struct scene *s, bool old)
@@ -173,10 +182,10 @@ static void strip(struct scene *s, bool old)
 	for (i = 0; i < n->n_bo_entries; i++)
 		n->bo_entries[i]->has_inode = false;
 	if (old) {
-		n->n_bo_entries = 0;	/* leaks: freed with the program */
+		drop(n->bo_entries, &n->n_bo_entries);
 		n->has_id = n->has_drm_render_minor = n->has_num_of_bos = false;
 	}
-	n->n_device_entries = 0;
+	drop(n->device_entries, &n->n_device_entries);
 	store(s, IMG_AMDGPU_KFD, 2, &k->base);
 	store(s, IMG_AMDGPU_RENDER, 3, &n->base);
 }
@@ -196,7 +205,7 @@ static void images_of_later_criu(void)
 	CHECK(d->gem_handle == 2);		/* that of the import, also in the others */
 	store(&s, IMG_AMDGPU_DMABUF, 5, &d->base);
 	n = (CriuRenderNode *)load(&s, IMG_AMDGPU_RENDER, 1);
-	n->n_device_entries = 0;
+	drop(n->device_entries, &n->n_device_entries);
 	store(&s, IMG_AMDGPU_RENDER, 1, &n->base);
 	if (CHECK(scene_restore(&s, w2, NULL) == 0)) {
 		CHECK(fake_key(w2, s.prop[0].restored, 2) == fake_kfd_key(w2, 50, 0x7f0000000000));
