@@ -14,7 +14,7 @@
 #include "tests/unit/check.h"
 
 static const char stat_text[] =
-	"4242 (a) b (c) T 1 4242 4240 34816 4242 4194560 112 0 0 0 0 0 0 0 20 0 1 0 270312 "
+	"4242 (a) b (c) T 1 4242 4240 34816 4242 4194560 112 0 0 0 3 4 50 60 20 0 1 0 270312 "
 	"8916992 900 18446744073709551615 1 2 3 4 5 0 0 0 65538 0 0 0 17 1 0 0 0 0 0 6 7 8 9 10 11 12 "
 	"256\n";
 
@@ -22,7 +22,8 @@ static void test_stat(void)
 {
 	static const char *const bad[] = {
 		"", "4242", "4242 (a", "4242 (a) S 1", "x (a) S 1 2 3 4 5 6\n",
-		"4242 (a) S 1 2 3 4 5 6 7 8\n",		/* no exit code */
+		"4242 (a) S 1 2 3 4 5 6 7 8\n",
+		"4242 (a) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20\n",	/* no exit code */
 	};
 	struct proc_stat s;
 	size_t i;
@@ -32,6 +33,7 @@ static void test_stat(void)
 	CHECK(strcmp(s.comm, "a) b (c") == 0);
 	CHECK(s.ppid == 1 && s.pgid == 4242 && s.sid == 4240);
 	CHECK(s.flags == 4194560 && s.exit_code == 256);
+	CHECK(s.cpu == 7 && s.started == 270312);
 	for (i = 0; i < ARRAY_LEN(bad); i++)
 		CHECK(parse_stat(bad[i], &s) < 0);
 }

@@ -94,6 +94,7 @@ static int not_understood(struct fault *f, pid_t pid, pid_t tid, const char *nam
 int parse_stat(const char *text, struct proc_stat *s)
 {
 	const char *open = strchr(text, '('), *close = strrchr(text, ')');
+	uint64_t user, system;
 	const char *p;
 	size_t n;
 	int field;
@@ -105,9 +106,11 @@ int parse_stat(const char *text, struct proc_stat *s)
 	if (n >= sizeof(s->comm))
 		n = sizeof(s->comm) - 1;
 	memcpy(s->comm, open + 1, n);
-	if (sscanf(close + 1, " %c %d %d %d %*d %*d %" SCNu32, &s->state, &s->ppid, &s->pgid,
-		   &s->sid, &s->flags) != 5)
+	if (sscanf(close + 1, " %c %d %d %d %*d %*d %" SCNu32 " %*u %*u %*u %*u %" SCNu64 " %" SCNu64
+		   " %*d %*d %*d %*d %*d %*d %" SCNu64, &s->state, &s->ppid, &s->pgid, &s->sid,
+		   &s->flags, &user, &system, &s->started) != 8)
 		return -1;
+	s->cpu = user + system;
 	/* The state is field 3, the exit code field 52. */
 	p = close + 1;
 	for (field = 2; *p; p++)

@@ -26,6 +26,8 @@ struct proc_stat {
 	char state;
 	pid_t ppid, pgid, sid;
 	uint32_t flags;		/* PF_* */
+	uint64_t cpu;		/* time used so far, in clock ticks */
+	uint64_t started;	/* clock ticks since boot: with pid, who it is */
 	int32_t exit_code;	/* wait status of a zombie */
 };
 
