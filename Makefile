@@ -100,7 +100,22 @@ $(BUILD)/tests/programs/%: tests/programs/%.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O2 -g $(WARN) -D_GNU_SOURCE -I. -o $@ $< -lpthread
 
-tests: $(UNIT) $(CASES) $(TASKS)
+# Stand-ins for NVIDIA's parts: tests/cuda/standin.h.
+CUDA = $(BUILD)/tests/cuda/libcuda.so.1 $(BUILD)/tests/cuda/cuda-checkpoint $(BUILD)/tests/cuda/task
+
+$(BUILD)/tests/cuda/libcuda.so.1: tests/cuda/libcuda.c tests/cuda/standin.h
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -O2 -g $(WARN) -D_GNU_SOURCE -I. -shared -fPIC -o $@ $< -lpthread
+
+$(BUILD)/tests/cuda/cuda-checkpoint: tests/cuda/program.c tests/cuda/standin.h
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -O2 -g $(WARN) -D_GNU_SOURCE -I. -o $@ $<
+
+$(BUILD)/tests/cuda/%: tests/cuda/%.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -O2 -g $(WARN) -D_GNU_SOURCE -I. -o $@ $<
+
+tests: $(UNIT) $(CASES) $(TASKS) $(CUDA)
 
 check: all
 	@tests/harness/deps.sh check
