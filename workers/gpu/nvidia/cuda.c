@@ -138,7 +138,7 @@ static int steady_state(const struct tool *t, pid_t pid, struct fault *f)
 		s = tool_state(t, pid, f);
 	}
 	if (s == CUDA_CHANGING)
-		return fault(f, -ETIMEDOUT, "task %d: its CUDA state changes without end", pid);
+		return fault(f, -ETIMEDOUT, "its CUDA state changes without end");
 	return s;
 }
 
@@ -158,8 +158,7 @@ static int settle(const struct tool *t, const struct member *m, struct fault *f)
 	    tool_do(t, TOOL_UNLOCK, m->pid, m->tid, f) < 0)
 		return -1;
 	if (s == CUDA_FAILED)
-		return fault(f, -EIO, "task %d: the driver has given up its CUDA state: it must be started"
-			     " anew", m->pid);
+		return fault(f, -EIO, "the driver has given up its CUDA state: it must be started anew");
 	return s < 0 ? -1 : 0;
 }
 
@@ -201,6 +200,13 @@ static int need_keeper(struct cuda *c, struct fault *f)
 
 /* ---- dump ---- */
 
+static int no_cuda_task(pid_t pid, const char *name, const struct fault *said, struct fault *f)
+{
+	return fault(f, -ENOTSUP, "%s: task %d is no CUDA task that the driver can checkpoint (%.100s): perhaps"
+		     " a child of one by fork() alone, a user of graphics, or of NVML before driver 570;"
+		     " end it first", name, pid, said->text);
+}
+
 static int judge(struct cuda *c, pid_t pid, const char *name, struct fault *f)
 {
 	struct fault none = { 0 };
@@ -213,9 +219,7 @@ static int judge(struct cuda *c, pid_t pid, const char *name, struct fault *f)
 	if (r < 0)
 		return fault(f, -none.code, "%s: %s", name, none.text);
 	if (!r)
-		return fault(f, -ENOTSUP, "%s: task %d is no CUDA task that the driver can checkpoint (%.100s):"
-			     " perhaps a child of one by fork() alone, a user of graphics, or of NVML before"
-			     " driver 570; end it first", name, pid, none.text);
+		return no_cuda_task(pid, name, &none, f);
 	s = tool_state(&c->tool, pid, f);
 	if (s == CUDA_FAILED)
 		return fault(f, -EIO, "%s: the driver has given up the CUDA state of task %d", name, pid);
@@ -255,20 +259,20 @@ int cuda_pause(struct cuda *c, pid_t pid, struct fault *f)
 		return held;
 	if (c->tool.kind == TOOL_NONE && tool_find(&c->tool, &none) < 0) {
 		if (held & HELD_DEVICE)
-			return fault(f, -none.code, "task %d: %s", pid, none.text);
+			return fault(f, -none.code, "%s", none.text);
 		log_debug("task %d has libcuda but no device: %s", pid, none.text);
 		return 0;
 	}
 	r = tool_restore_tid(&c->tool, pid, &tid, &none);
 	if (r == 0 && (held & HELD_DEVICE))
-		return judge(c, pid, "/dev/nvidia*", f);
+		return no_cuda_task(pid, "/dev/nvidia*", &none, f);
 	if (r <= 0)
 		return r < 0 ? fault(f, -none.code, "%s", none.text) : 0;
 	s = tool_state(&c->tool, pid, f);
 	if (s < 0)
 		return -1;
 	if (s == CUDA_FAILED || s == CUDA_CHANGING)
-		return fault(f, -EBUSY, "task %d: its CUDA is %s", pid, s == CUDA_FAILED ?
+		return fault(f, -EBUSY, "its CUDA is %s", s == CUDA_FAILED ?
 			     "given up by the driver: it must be started anew" :
 			     "being checkpointed or restored by somebody else: try again");
 	if (s != CUDA_RUNNING) {
@@ -287,8 +291,7 @@ static int check_thread(pid_t pid, pid_t tid, struct fault *f)
 
 	if (procfs_stat(pid, tid, &st, &none) == 0)
 		return 0;
-	return fault(f, -ESRCH, "task %d: its restore thread is %d, says the driver, but it has no such thread",
-		     pid, tid);
+	return fault(f, -ESRCH, "its restore thread is %d, says the driver, but it has no such thread", tid);
 }
 
 /* Of a restored task; 1: it is in the roster, to be brought to run. */
@@ -344,12 +347,12 @@ int cuda_checkpoint(struct cuda *c, pid_t pid, struct fault *f)
 	return 1;
 }
 
-int cuda_leftover(const struct cuda *c, pid_t pid, const char *name, struct fault *f)
+int cuda_leftover(const struct cuda *c, pid_t pid, struct fault *f)
 {
 	if (!find_member(c, pid))
-		return fault(f, -EBUSY, "%s: the task began to use CUDA while the dump began: try again", name);
-	return fault(f, -ENOTSUP, "%s: left over by CUDA's checkpoint: opened for something else than CUDA"
-		     " (NVML needs driver 570), or inherited by fork()", name);
+		return fault(f, -EBUSY, "the task began to use CUDA while the dump began: try again");
+	return fault(f, -ENOTSUP, "left over by CUDA's checkpoint: opened for something else than CUDA (NVML"
+		     " needs driver 570), or inherited by fork()");
 }
 
 bool cuda_end(struct cuda *c, bool run_on)
@@ -364,7 +367,7 @@ bool cuda_end(struct cuda *c, bool run_on)
 		struct fault f = { 0 };
 
 		if (settle(&c->tool, &c->roster->task[i], &f) < 0) {
-			log_error("%s", f.text);
+			log_error("task %d: %s", c->roster->task[i].pid, f.text);
 			good = false;
 		}
 	}

@@ -18,9 +18,9 @@ struct cuda *cuda_new(const Options *opts);
 /* Tasks that are not as they were before (cuda_end) are put right by the keeper now. */
 void cuda_free(struct cuda *c);
 
-/* All of these: 1 it is a CUDA task (see each), 0 it is none, -1 with f set. */
+/* All of these: 1 it is a CUDA task (see each), 0 it is none, -1 with f set, which does not name the task. */
 
-/* Would cuda_pause do? For a task that holds a device; name begins the fault. Changes nothing. */
+/* Would cuda_pause do? For a task that holds a device; name begins this fault. Changes nothing. */
 int cuda_judge(struct cuda *c, pid_t pid, const char *name, struct fault *f);
 /*
  * Tasks run: this one's CUDA is locked, and from now on put right should we die. One that somebody else
@@ -31,8 +31,8 @@ int cuda_pause(struct cuda *c, pid_t pid, struct fault *f);
 int cuda_helper(struct cuda *c, pid_t pid, pid_t *tid, struct fault *f);
 /* It has no device any more, its device memory is in its own. */
 int cuda_checkpoint(struct cuda *c, pid_t pid, struct fault *f);
-/* That a task has a device after all; -1. */
-int cuda_leftover(const struct cuda *c, pid_t pid, const char *name, struct fault *f);
+/* Why a task has a device after all; -1. */
+int cuda_leftover(const struct cuda *c, pid_t pid, struct fault *f);
 /*
  * The end of a dump. run_on: the tasks live, each is as before from now on; the faults are logged, and
  * false is returned when there was one. Otherwise they are to be killed.

@@ -71,16 +71,11 @@ static enum hook_answer judge_file(struct driver *d, const DeviceFile *file, int
 	return is_ours(fd) ? judge(d, file->pid, file->name, deed, f) : HOOK_NOT_MINE;
 }
 
-static char *map_name(const DeviceMap *map)
-{
-	return xasprintf("task %u, mapping %llx (%s)", map->pid, (unsigned long long)map->start,
-			 map->path);
-}
-
 static enum hook_answer judge_map(struct driver *d, const DeviceMap *map, const char **deed,
 				  struct fault *f)
 {
-	AUTO_FREE char *name = map_name(map);
+	AUTO_FREE char *name = xasprintf("task %u, mapping %llx (%s)", map->pid,
+					 (unsigned long long)map->start, map->path);
 
 	return held_is_device(map->path) ? judge(d, map->pid, name, deed, f) : HOOK_NOT_MINE;
 }
@@ -106,18 +101,14 @@ static enum hook_answer checkpoint(struct driver *d, pid_t pid, struct fault *f)
 static enum hook_answer handle_vma(struct driver *d, const DeviceMap *map, int fd,
 				   const struct stat *st, struct fault *f)
 {
-	AUTO_FREE char *name = map_name(map);
-
 	(void)fd;
 	(void)st;
-	if (!held_is_device(map->path))
-		return HOOK_NOT_MINE;
-	return answer(cuda_leftover(d->ctx, map->pid, name, f));
+	return held_is_device(map->path) ? answer(cuda_leftover(d->ctx, map->pid, f)) : HOOK_NOT_MINE;
 }
 
 static enum hook_answer dump_file(struct driver *d, const DeviceFile *file, int fd, struct fault *f)
 {
-	return is_ours(fd) ? answer(cuda_leftover(d->ctx, file->pid, file->name, f)) : HOOK_NOT_MINE;
+	return is_ours(fd) ? answer(cuda_leftover(d->ctx, file->pid, f)) : HOOK_NOT_MINE;
 }
 
 static enum hook_answer prepare(struct driver *d, const GpuPrepare *req, struct fault *f)

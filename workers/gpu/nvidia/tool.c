@@ -238,10 +238,10 @@ int tool_state(const struct tool *t, pid_t pid, struct fault *f)
 	int r = call(t, TOOL_GET_STATE, pid, 0, said, f);
 
 	if (r < 0)
-		return fault_prefix(f, "task %d: ask %s for its state", pid, name_of(t));
+		return fault_prefix(f, "ask %s for its CUDA state", name_of(t));
 	if (r || !*said) {
 		not_understood(t, r, said, f);
-		return fault_prefix(f, "task %d: its state", pid);
+		return fault_prefix(f, "its CUDA state");
 	}
 	return parse_state(said);
 }
@@ -253,7 +253,7 @@ int tool_restore_tid(const struct tool *t, pid_t pid, pid_t *tid, struct fault *
 	long n;
 
 	if (r < 0)
-		return fault_prefix(f, "task %d: ask %s for its restore thread", pid, name_of(t));
+		return fault_prefix(f, "ask %s for its restore thread", name_of(t));
 	n = r == 0 ? strtol(said, &end, 10) : 0;
 	if (r == 0 && n > 0 && n < INT_MAX && (!*end || *end == ';')) {
 		*tid = n;
@@ -263,7 +263,7 @@ int tool_restore_tid(const struct tool *t, pid_t pid, pid_t *tid, struct fault *
 	/* The program has one status for all that goes wrong, as CRIU takes it. */
 	if (r && (t->kind == TOOL_PROGRAM || r == LIBCUDA_NO_CUDA_TASK))
 		return 0;
-	return fault_prefix(f, "task %d: its restore thread", pid);
+	return fault_prefix(f, "its restore thread");
 }
 
 int tool_do(const struct tool *t, enum tool_deed deed, pid_t pid, pid_t tid, struct fault *f)
@@ -273,5 +273,5 @@ int tool_do(const struct tool *t, enum tool_deed deed, pid_t pid, pid_t tid, str
 
 	if (r > 0)
 		r = not_understood(t, r, said, f);
-	return r < 0 ? fault_prefix(f, "task %d: CUDA's %s", pid, names[deed]) : 0;
+	return r < 0 ? fault_prefix(f, "CUDA's %s", names[deed]) : 0;
 }

@@ -45,6 +45,8 @@ struct tool {
 int tool_find(struct tool *t, struct fault *f);
 void tool_forget(struct tool *t);
 
+/* Faults of the following do not name the task. */
+
 /* An enum cuda_state; -1 with f set. */
 int tool_state(const struct tool *t, pid_t pid, struct fault *f);
 /*
