@@ -17,10 +17,12 @@
 #include "workers/gpu/amdgpu/amdgpu.h"
 #include "workers/gpu/gpu.h"
 #include "workers/gpu/host.h"
+#include "workers/gpu/nvidia/nvidia.h"
 
 /* In this order; the last row is empty. */
 static struct driver *const native[] = {
 	&amdgpu_driver,
+	&nvidia_driver,
 	NULL
 };
 
