@@ -380,22 +380,56 @@ int devices_dump_unix(struct job *job, uint32_t ino, int fd, bool *taken, struct
 	return 0;
 }
 
+static bool is_frozen(const struct job *job)
+{
+	size_t i, k;
+
+	for (i = 0; i < job->ntasks; i++)
+		for (k = 0; k < job->tasks[i]->nthreads; k++)
+			if (job->tasks[i]->threads[k].seized)
+				return true;
+	return false;
+}
+
+/* Frozen tasks that are to live are put right by their helper threads. NULL: none is needed, or known. */
+static Reply *helpers_at_end(struct job *job, int result)
+{
+	const Options *o = job->opts;
+	AUTO_FREE uint32_t *pids = NULL;
+	struct fault f = { 0 };
+	Reply *rep;
+	size_t n;
+
+	if (o->mode != MODE__MODE_DUMP || (!result && !o->leave_running && !o->leave_stopped) || !is_frozen(job))
+		return NULL;
+	pids = living(job, &n);
+	rep = find_helpers(job, pids, n, &f);
+	if (!rep)
+		log_warnx("at the end of devices: %s", f.text);
+	return rep;
+}
+
 void devices_end(struct job *job, int result)
 {
+	const GpuHelpersFound none = GPU_HELPERS_FOUND__INIT;
 	GpuEnd msg = GPU_END__INIT;
 	Request req = REQUEST__INIT;
 	struct fault f = { 0 };
+	Reply *helpers;
 
 	if (unpause(job, &f) < 0)
 		log_warnx("%s", f.text);
 	if (!takes_part(job))
 		return;
+	helpers = helpers_at_end(job, result);
 	state(job)->ended = true;
 	msg.result = result;
 	req.body_case = REQUEST__BODY_GPU_END;
 	req.gpu_end = &msg;
-	if (crew_ask(job->crew, ROLE_GPU, STAGE__SEAL, &req, NULL, &f) < 0)
+	if (ask_with_helpers(job, helpers ? helpers->gpu_helpers_found : &none, STAGE__SEAL, &req, &f) < 0)
 		log_warnx("at the end of devices: %s", f.text);
+	if (helpers)
+		reply__free_unpacked(helpers, NULL);
 }
 
 /* ---- restore ---- */
