@@ -1,0 +1,318 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""cuda.py - trees with CUDA tasks, against stand-ins for NVIDIA's parts (tests/cuda/standin.h).
+
+Alone:   sudo /usr/bin/python3 tests/harness/cuda.py [options] [test...]
+         options as cr.py's; --by libcuda: the library instead of the program
+
+No NVIDIA device is touched: in a mount namespace of our own /dev has stand-ins for the device files, a
+stand-in for libcuda.so.1 is what the tasks use, and Stasis is told by STASIS_CUDA what to use. What this shows
+is that our side of the conversation is right; not that NVIDIA's is as documented.
+The last line is "N passed, N failed, N skipped".
+"""
+import argparse
+import contextlib
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+import time
+
+import tool
+
+PARTS = os.path.join(tool.ROOT, "build", "tests", "cuda")
+# nvidiactl and nvidia0 must be what no worker takes for a file it knows: the loop control device does.
+DEVICES = {"nvidiactl": (10, 237), "nvidia0": (10, 237), "nvidia-uvm": (1, 5)}
+
+# Starts its tasks and is none itself.
+PARENT = """
+import os, sys, time
+for _ in range(int(sys.argv[3])):
+    if os.fork() == 0:
+        os.execv(sys.argv[1], [sys.argv[1], sys.argv[2], "."])
+open("ready", "w").close()
+while True:
+    time.sleep(0.05)
+"""
+
+
+def enter_world():
+    """A /dev with stand-ins, for us and what we start."""
+    os.makedirs("/run/dev", exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "dev", "/run/dev"], check=True)
+    for name in sorted(os.listdir("/dev")):
+        info = os.lstat("/dev/" + name)
+        path = "/run/dev/" + name
+        if stat.S_ISCHR(info.st_mode) and not name.startswith("nvidia"):
+            os.mknod(path, info.st_mode, info.st_rdev)
+        elif stat.S_ISLNK(info.st_mode):
+            os.symlink(os.readlink("/dev/" + name), path)
+        elif stat.S_ISDIR(info.st_mode) and os.path.ismount("/dev/" + name):
+            os.mkdir(path)
+            subprocess.run(["mount", "--bind", "/dev/" + name, path], check=True)
+    for name, (major, minor) in DEVICES.items():
+        os.mknod("/run/dev/" + name, 0o666 | stat.S_IFCHR, os.makedev(major, minor))
+    os.umask(0o022)
+    subprocess.run(["mount", "--rbind", "/run/dev", "/dev"], check=True)
+
+
+class Tree:
+    """A parent that has tasks children with CUDA."""
+
+    def __init__(self, plan, directory, tasks=3):
+        self.plan = plan
+        self.dir = directory
+        self.number = 0
+        self.log = os.path.join(directory, "log")
+        os.environ["STANDIN_LOG"] = self.log
+        os.environ["STANDIN_SCRIPT"] = ""
+        self.root = tool.start(["/usr/bin/python3", "-BES", "-c", PARENT, os.path.join(PARTS, "task"),
+                                os.path.join(PARTS, "libcuda.so.1"), str(tasks)], directory, plan.uid)
+        if not tool.wait_for(lambda: len(self.children()) == tasks, 20):
+            raise tool.Failure("the tree is not ready")
+        self.tasks = self.children()
+        self.work()
+
+    def children(self):
+        return [p for p in tool.tree(self.root)[1:] if os.path.exists(self.path(f"count-{p}"))]
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
+
+    def count(self, pid):
+        with contextlib.suppress(OSError, ValueError), open(self.path(f"count-{pid}")) as text:
+            word = text.read()
+            if "bad" in word:
+                raise tool.Failure(f"task {pid}: its device memory is not what it was")
+            return int(word)
+        return 0
+
+    def work(self):
+        """Every task can use its device, and finds its memory there."""
+        before = {pid: self.count(pid) for pid in self.tasks}
+        if not tool.wait_for(lambda: all(self.count(p) > before[p] + 2 for p in self.tasks), 15):
+            raise tool.Failure("calls of CUDA do not return")
+
+    def calls(self, deed=""):
+        try:
+            with open(self.log) as log:
+                return sum(line.startswith(deed) for line in log)
+        except OSError:
+            return 0
+
+    def script(self, text):
+        """What the tool does from now on."""
+        with contextlib.suppress(OSError):
+            os.unlink(self.log)
+        os.environ["STANDIN_SCRIPT"] = text
+
+    def images(self):
+        self.number += 1
+        path = self.path(f"images-{self.number}")
+        os.mkdir(path)
+        return path
+
+    def dump(self, *options):
+        images = self.images()
+        self.plan.dumper.dump(self.root, images, list(options))
+        return images
+
+    def try_dump(self, *options):
+        """A dump that may fail: status, images."""
+        images = self.images()
+        return self.plan.dumper.run("dump", images, "dump.log", ["-t", str(self.root), *options]), images
+
+    def restore(self, images):
+        self.plan.restorer.restore(self.root, images, [])
+
+
+def said(images, action="dump"):
+    return tool.first_error(images, action, 1)
+
+
+def expect(condition, text):
+    if not condition:
+        raise tool.Failure(text)
+
+
+def holds_device(pid):
+    links = [os.readlink(f"/proc/{pid}/fd/{n}") for n in os.listdir(f"/proc/{pid}/fd")]
+    return any(link.startswith("/dev/nvidia") for link in links)
+
+
+def cycles(plan, directory):
+    """Dump and restore, twice."""
+    tree = Tree(plan, directory)
+    for _ in range(2):
+        tree.script("")
+        images = tree.dump()
+        expect(tree.calls("lock") == 3 and tree.calls("checkpoint") == 3, "not all tasks were checkpointed")
+        expect(tree.calls("restore") == 0, "tasks that died were resumed")
+        with open(os.path.join(images, "inventory.img"), "rb") as inventory:
+            expect(b"cuda_plugin" in inventory.read(), "the inventory does not name cuda_plugin")
+        tree.restore(images)
+        expect(tree.calls("restore") == 3 and tree.calls("unlock") == 3, "not all tasks were resumed")
+        expect(all(holds_device(p) for p in tree.tasks), "a task has no device")
+        tree.work()
+
+
+def leave_running(plan, directory):
+    """The tasks work after the dump; and what was dumped can be restored."""
+    tree = Tree(plan, directory)
+    status, images = tree.try_dump("-R")
+    expect(status == 0, said(images))
+    expect(tree.calls("restore") == 3 and tree.calls("unlock") == 3, "not all tasks were resumed")
+    tree.work()
+    for pid in tree.tasks:
+        os.rename(tree.path(f"count-{pid}"), tree.path(f"old-{pid}"))
+    tool.kill_tree(tree.root)
+    for pid in tree.tasks:
+        os.rename(tree.path(f"old-{pid}"), tree.path(f"count-{pid}"))
+    tree.restore(images)
+    tree.work()
+
+
+def leave_stopped(plan, directory):
+    """Stopped, they have their devices; they work when they are continued."""
+    tree = Tree(plan, directory)
+    status, images = tree.try_dump("-s")
+    expect(status == 0, said(images))
+    for pid in tool.tree(tree.root):
+        os.kill(pid, signal.SIGCONT)
+    tree.work()
+
+
+def failing(script, words):
+    def test(plan, directory):
+        tree = Tree(plan, directory)
+        tree.script(script)
+        status, images = tree.try_dump("--timeout", "2")
+        expect(status == 1, "the dump did not fail")
+        expect(re.search(words, said(images)), f"{words!r} is not in: {said(images)}")
+        tree.work()
+        tree.script("")
+        tree.dump()
+    return test
+
+
+lock_fails = failing("lock:2:fail", r"task \d+: .*CUDA's lock")
+lock_late = failing("lock:3:late", r"CUDA's lock")
+checkpoint_fails = failing("checkpoint:2:fail", r"task \d+: .*CUDA's checkpoint")
+checkpoint_dies = failing("checkpoint:3:die", r"CUDA's checkpoint.*killed by signal 6")
+checkpoint_hangs = failing("checkpoint:1:hang", r"CUDA's checkpoint: no end after")
+
+
+def later_failure(plan, directory):
+    """The dump fails after the checkpoint, for reasons of others: its images cannot be written."""
+    tree = Tree(plan, directory)
+    images = tree.images()
+    os.mkdir(os.path.join(images, "pstree.img"))
+    status = plan.dumper.run("dump", images, "dump.log", ["-t", str(tree.root)])
+    expect(status == 1, "the dump did not fail")
+    expect(tree.calls("checkpoint") == 3 and tree.calls("restore") == 3, "it did not come so far")
+    tree.work()
+
+
+def restore_fails(plan, directory):
+    """No task is left."""
+    tree = Tree(plan, directory)
+    images = tree.dump()
+    tree.script("restore:2:fail")
+    status = plan.restorer.run("restore", images, "restore.log", ["-d"])
+    expect(status == 1, "the restore did not fail")
+    expect(re.search(r"CUDA's restore", said(images, "restore")), said(images, "restore"))
+    expect(not tool.alive(tree.root), "a task is left")
+    tree.script("")
+    tree.restore(images)
+    tree.work()
+
+
+def without_tool(plan, directory):
+    """Said before anything is touched, by check, dump and restore."""
+    tree = Tree(plan, directory)
+    choice = os.environ["STASIS_CUDA"]
+    images = tree.images()
+    os.environ["STASIS_CUDA"] = "/nonexistent/cuda-checkpoint"
+    for action in ("check", "dump"):
+        status = plan.dumper.run(action, images, action + ".log", ["-t", str(tree.root)])
+        expect(status == 1 and "install driver 570" in said(images, action), said(images, action))
+    os.environ["STASIS_CUDA"] = choice
+    images = tree.dump()
+    os.environ["STASIS_CUDA"] = "/nonexistent/cuda-checkpoint"
+    status = plan.restorer.run("restore", images, "restore.log", ["-d"])
+    os.environ["STASIS_CUDA"] = choice
+    expect(status == 1 and "install driver 570" in said(images, "restore"), said(images, "restore"))
+    expect(not tool.alive(tree.root), "a task is left")
+    tree.restore(images)
+    tree.work()
+
+
+def victims(name):
+    """Processes of Stasis by their command name."""
+    found = []
+    for pid in tool.parents():
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/comm") as comm:
+            if comm.read().strip() == name:
+                found.append(pid)
+    return found
+
+
+def killed(name, deed):
+    """SIGKILL for a process of ours while the tool is at the deed's second call."""
+    def test(plan, directory):
+        tree = Tree(plan, directory)
+        images = tree.images()
+        argv = [plan.dumper.path, "dump", "-D", images, "-o", "dump.log", "-v4", "-t", str(tree.root)]
+        with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as dump:
+            expect(tool.wait_for(lambda: tree.calls(deed) >= 2, 20, 0.001), "it did not come so far")
+            for pid in ([dump.pid] if name == "stasis" else victims(name)):
+                os.kill(pid, signal.SIGKILL)
+            dump.wait(60)
+        expect(dump.returncode != 0, "the dump did not fail")
+        tree.work()
+        time.sleep(0.1)
+        expect(not victims("stasis-keeper"), "a keeper is left")
+        tree.script("")
+        tree.dump()
+    return test
+
+
+worker_killed_in_lock = killed("gpu", "lock")
+worker_killed_in_checkpoint = killed("gpu", "checkpoint")
+coordinator_killed_in_lock = killed("stasis", "lock")
+coordinator_killed_in_checkpoint = killed("stasis", "checkpoint")
+
+
+def other_tasks(plan, directory):
+    """A tree without NVIDIA starts no program."""
+    tree = Tree(plan, directory, 0)
+    tree.script("")
+    tree.restore(tree.dump())
+    expect(tree.calls() == 0, "a program was started")
+
+
+TESTS = {name: test for name, test in list(globals().items())
+         if callable(test) and getattr(test, "__code__", None) and test.__code__.co_varnames[:2] == ("plan", "directory")}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    tool.add_options(parser)
+    parser.add_argument("--by", choices=["program", "libcuda"], default="program")
+    args = parser.parse_args()
+    tests = [(name, test) for name, test in TESTS.items() if not args.names or name in args.names]
+    if args.list:
+        print("\n".join(name for name, _ in tests))
+        return 0
+    if not args.no_unshare and os.getuid() == 0:
+        tool.enter_private_namespaces([os.path.abspath(sys.argv[0])] + sys.argv[1:])
+    enter_world()
+    os.environ["STASIS_CUDA"] = os.path.join(PARTS, "cuda-checkpoint" if args.by == "program" else "libcuda.so.1")
+    return tool.run_all(tests, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
