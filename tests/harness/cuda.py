@@ -18,7 +18,6 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 
 import tool
 
@@ -94,6 +93,17 @@ class Tree:
         before = {pid: self.count(pid) for pid in self.tasks}
         if not tool.wait_for(lambda: all(self.count(p) > before[p] + 2 for p in self.tasks), 15):
             raise tool.Failure("calls of CUDA do not return")
+
+    def work_left(self, when):
+        """Those that a killed dump had not killed yet work on; they end here."""
+        for pid in [p for p in self.tasks if tool.alive(p)]:
+            before = self.count(pid)
+            expect(tool.wait_for(lambda p=pid, b=before: self.count(p) > b + 2 or not tool.alive(p), 15),
+                   f"{when}: task {pid} does not work")
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        gone = [self.root, *self.tasks]
+        tool.wait_for(lambda: tool.reap() or not [p for p in gone if os.path.exists(f"/proc/{p}")], 5)
 
     def calls(self, deed=""):
         try:
@@ -205,13 +215,15 @@ checkpoint_hangs = failing("checkpoint:1:hang", r"CUDA's checkpoint: no end afte
 
 
 def later_failure(plan, directory):
-    """The dump fails after the checkpoint, for reasons of others: its images cannot be written."""
+    """The dump fails when all is written, for a reason of others."""
     tree = Tree(plan, directory)
-    images = tree.images()
-    os.mkdir(os.path.join(images, "pstree.img"))
-    status = plan.dumper.run("dump", images, "dump.log", ["-t", str(tree.root)])
+    script = tree.path("script")
+    with open(script, "w") as text:
+        text.write('#!/bin/sh\n[ "$CRTOOLS_SCRIPT_ACTION" != post-dump ]\n')
+    os.chmod(script, 0o755)
+    status, images = tree.try_dump("--action-script", script)
     expect(status == 1, "the dump did not fail")
-    expect(tree.calls("checkpoint") == 3 and tree.calls("restore") == 3, "it did not come so far")
+    expect(tree.calls("checkpoint") == 3 and tree.calls("restore") == 3, said(images))
     tree.work()
 
 
@@ -254,7 +266,7 @@ def victims(name):
     found = []
     for pid in tool.parents():
         with contextlib.suppress(OSError), open(f"/proc/{pid}/comm") as comm:
-            if comm.read().strip() == name:
+            if comm.read().strip() == name and tool.alive(pid):
                 found.append(pid)
     return found
 
@@ -272,8 +284,7 @@ def killed(name, deed):
             dump.wait(60)
         expect(dump.returncode != 0, "the dump did not fail")
         tree.work()
-        time.sleep(0.1)
-        expect(not victims("stasis-keeper"), "a keeper is left")
+        expect(tool.wait_for(lambda: not victims("stasis-keeper"), 5), "a keeper is left")
         tree.script("")
         tree.dump()
     return test
@@ -283,6 +294,42 @@ worker_killed_in_lock = killed("gpu", "lock")
 worker_killed_in_checkpoint = killed("gpu", "checkpoint")
 coordinator_killed_in_lock = killed("stasis", "lock")
 coordinator_killed_in_checkpoint = killed("stasis", "checkpoint")
+
+
+def every_step(variable):
+    """SIGKILL at every step of the dump: the tree works on, or is dead and can be restored."""
+    def test(plan, directory):
+        tree = Tree(plan, directory)
+        steps = tree.path("steps")
+        os.environ["STASIS_STEPS_FILE"] = steps
+        images = tree.dump()
+        del os.environ["STASIS_STEPS_FILE"]
+        tree.restore(images)
+        with open(steps) as lines:
+            count = len(lines.readlines())
+        expect(count > 10, f"{count} steps are not many")
+        alive = 0
+        for step in range(1, count + 1):
+            tree.script("")
+            os.environ[variable] = str(step)
+            _, images = tree.try_dump()
+            del os.environ[variable]
+            if tool.wait_for(lambda: not tool.alive(tree.root), 0.1):
+                expect(os.path.exists(os.path.join(images, "inventory.img")), f"step {step}: lost")
+                tree.work_left(f"step {step}")
+                tree.restore(images)
+            else:
+                alive += 1
+            try:
+                tree.work()
+            except tool.Failure as failure:
+                raise tool.Failure(f"step {step}: {failure}") from None
+        expect(0 < alive < count, f"{alive} of {count} steps leave the tree alive")
+    return test
+
+
+coordinator_killed_everywhere = every_step("STASIS_KILL_AT")
+worker_killed_everywhere = every_step("STASIS_KILL_WORKER_AT")
 
 
 def other_tasks(plan, directory):
