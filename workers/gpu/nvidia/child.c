@@ -23,6 +23,8 @@
 #include "workers/common/procfs.h"
 
 #define SLICE_MS 100
+#define BUSY_PART 20		/* of the time, at least: then it works */
+#define BUSY_PAGES 256		/* or so much memory came or went */
 #define LOW 10			/* our descriptors lie above what the child moves about */
 
 struct words {
@@ -87,6 +89,37 @@ static uint64_t cpu_of(pid_t pid, pid_t tid)
 	return pid > 0 && procfs_stat(pid, tid, &st, &none) == 0 ? st.cpu : 0;
 }
 
+static long resident(pid_t pid)
+{
+	AUTO_FREE char *statm = NULL;
+	struct fault none = { 0 };
+	long pages = 0;
+
+	statm = pid > 0 ? procfs_read(pid, 0, "statm", NULL, &none) : NULL;
+	return statm && sscanf(statm, "%*d %ld", &pages) == 1 ? pages : 0;
+}
+
+/* What has been done so far. */
+struct sign {
+	unsigned at_ms;
+	uint64_t cpu;		/* ticks */
+	long pages;
+};
+
+static struct sign look(pid_t child, const struct child_limits *lim)
+{
+	return (struct sign){ now_ms(), cpu_of(child, 0) + cpu_of(lim->pid, lim->tid), resident(lim->pid) };
+}
+
+/* A thread that looks for work now and then is idle; so is not one that moves memory by DMA. */
+static bool is_idle(const struct sign *then, const struct sign *now)
+{
+	unsigned tick_ms = 1000 / sysconf(_SC_CLK_TCK);
+
+	return (now->cpu - then->cpu) * tick_ms * BUSY_PART < now->at_ms - then->at_ms &&
+	       labs(now->pages - then->pages) < BUSY_PAGES;
+}
+
 /* What is there now; what has no room is dropped. */
 static void hear(int fd, struct words *w)
 {
@@ -112,8 +145,7 @@ static unsigned watch(pid_t child, int pidfd, int out, const struct child_limits
 		      struct words *w)
 {
 	struct pollfd p[2] = { { .fd = pidfd, .events = POLLIN }, { .fd = out, .events = POLLIN } };
-	unsigned begun = now_ms(), moved = begun, now;
-	uint64_t before = 0, cpu;
+	struct sign begun = look(child, lim), before = begun, now;
 
 	for (;;) {
 		if (poll(p, 2, SLICE_MS) > 0) {
@@ -123,15 +155,15 @@ static unsigned watch(pid_t child, int pidfd, int out, const struct child_limits
 			if (p[1].revents & POLLHUP)
 				p[1].fd = -1;
 		}
-		now = now_ms();
-		cpu = cpu_of(child, 0) + cpu_of(lim->pid, lim->tid);
-		if (cpu != before)
-			moved = now;
-		before = cpu;
-		if (lim->max_ms && now - begun > lim->max_ms)
+		/* Also a sign of life of ours, for the coordinator: it counts what we read. */
+		now = look(child, lim);
+		if (lim->max_ms && now.at_ms - begun.at_ms > lim->max_ms)
 			return lim->max_ms;
-		if (lim->idle_ms && now - moved > lim->idle_ms)
+		if (!lim->idle_ms || now.at_ms - before.at_ms < lim->idle_ms)
+			continue;
+		if (is_idle(&before, &now))
 			return lim->idle_ms;
+		before = now;
 	}
 }
 
