@@ -78,6 +78,7 @@ if [ "$mode" != asan ]; then
 	part "files given by the user, another uid" 300 $given --stasis "$stasis" --uid 12345
 	part "workers that fail" 400 tests/harness/workers.py --stasis "$stasis"
 	part "traces" 200 tests/harness/tracing.py --stasis "$stasis"
+	part "CUDA tasks, by stand-ins" 300 tests/harness/cuda.py --stasis "$stasis"
 	part "objects of the host" 200 tests/harness/hostobjects.py --stasis "$stasis"
 fi
 case $mode in

@@ -4,6 +4,7 @@
 
 Alone:   sudo /usr/bin/python3 tests/harness/cuda.py [options] [test...]
          options as cr.py's; --by libcuda: the library instead of the program
+         --libdir DIR: with --mode and --criu, where CRIU's cuda_plugin.so lies; it is made to run without a GPU
 
 No NVIDIA device is touched: in a mount namespace of our own /dev has stand-ins for the device files, a
 stand-in for libcuda.so.1 is what the tasks use, and Stasis is told by STASIS_CUDA what to use. What this shows
@@ -21,7 +22,7 @@ import sys
 
 import tool
 
-PARTS = os.path.join(tool.ROOT, "build", "tests", "cuda")
+PARTS = os.path.join(tool.ROOT, "build", "tests", "cuda")	# a build with sanitizers has the same
 # nvidiactl and nvidia0 must be what no worker takes for a file it knows: the loop control device does.
 DEVICES = {"nvidiactl": (10, 237), "nvidia0": (10, 237), "nvidia-uvm": (1, 5)}
 
@@ -55,6 +56,11 @@ def enter_world():
         os.mknod("/run/dev/" + name, 0o666 | stat.S_IFCHR, os.makedev(major, minor))
     os.umask(0o022)
     subprocess.run(["mount", "--rbind", "/run/dev", "/dev"], check=True)
+
+
+def plugins(used):
+    """Options for CRIU to find its plugin."""
+    return ["-L", os.environ["CUDA_LIBDIR"]] if used.is_criu else []
 
 
 class Tree:
@@ -126,16 +132,17 @@ class Tree:
 
     def dump(self, *options):
         images = self.images()
-        self.plan.dumper.dump(self.root, images, list(options))
+        self.plan.dumper.dump(self.root, images, [*options, *plugins(self.plan.dumper)])
         return images
 
     def try_dump(self, *options):
         """A dump that may fail: status, images."""
         images = self.images()
-        return self.plan.dumper.run("dump", images, "dump.log", ["-t", str(self.root), *options]), images
+        return self.plan.dumper.run("dump", images, "dump.log", ["-t", str(self.root), *options,
+                                                                     *plugins(self.plan.dumper)]), images
 
     def restore(self, images):
-        self.plan.restorer.restore(self.root, images, [])
+        self.plan.restorer.restore(self.root, images, plugins(self.plan.restorer))
 
 
 def said(images, action="dump"):
@@ -344,13 +351,19 @@ TESTS = {name: test for name, test in list(globals().items())
          if callable(test) and getattr(test, "__code__", None) and test.__code__.co_varnames[:2] == ("plan", "directory")}
 
 
+# Of these CRIU can do one half.
+MIXED = ["cycles", "leave_running"]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     tool.add_options(parser)
     parser.add_argument("--by", choices=["program", "libcuda"], default="program")
+    parser.add_argument("--libdir", help="of CRIU's cuda_plugin.so")
     args = parser.parse_args()
-    tests = [(name, test) for name, test in TESTS.items() if not args.names or name in args.names]
+    known = {t: TESTS[t] for t in MIXED} if args.criu else TESTS
+    tests = [(name, test) for name, test in known.items() if not args.names or name in args.names]
     if args.list:
         print("\n".join(name for name, _ in tests))
         return 0
@@ -358,6 +371,13 @@ def main():
         tool.enter_private_namespaces([os.path.abspath(sys.argv[0])] + sys.argv[1:])
     enter_world()
     os.environ["STASIS_CUDA"] = os.path.join(PARTS, "cuda-checkpoint" if args.by == "program" else "libcuda.so.1")
+    if args.criu:
+        if not args.libdir:
+            print("SKIP all: --criu needs --libdir, where its cuda_plugin.so lies")
+            return 77
+        os.environ["CUDA_LIBDIR"] = os.path.abspath(args.libdir)
+        os.environ["PATH"] = PARTS + ":" + os.environ["PATH"]
+        os.environ["CRIU_FAULT"] = "138"	# the plugin works without a GPU
     return tool.run_all(tests, args)
 
 
