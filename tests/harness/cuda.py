@@ -22,7 +22,7 @@ import sys
 
 import tool
 
-PARTS = os.path.join(tool.ROOT, "build", "tests", "cuda")	# a build with sanitizers has the same
+PARTS = os.path.join(tool.ROOT, "build", "tests", "cuda")
 # nvidiactl and nvidia0 must be what no worker takes for a file it knows: the loop control device does.
 DEVICES = {"nvidiactl": (10, 237), "nvidia0": (10, 237), "nvidia-uvm": (1, 5)}
 
@@ -41,6 +41,7 @@ while True:
 def enter_world():
     """A /dev with stand-ins, for us and what we start."""
     os.makedirs("/run/dev", exist_ok=True)
+    os.umask(0)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "dev", "/run/dev"], check=True)
     for name in sorted(os.listdir("/dev")):
         info = os.lstat("/dev/" + name)
