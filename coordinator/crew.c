@@ -388,7 +388,8 @@ static bool is_bulk(int body)
 	       body == REQUEST__BODY_MEM_MAKE_FILES || body == REQUEST__BODY_NET_COLLECT ||
 	       body == REQUEST__BODY_NET_WRITE || body == REQUEST__BODY_NET_CREATE ||
 	       body == REQUEST__BODY_NET_FILL || body == REQUEST__BODY_GPU_CHECKPOINT ||
-	       body == REQUEST__BODY_GPU_PAUSE || body == REQUEST__BODY_GPU_END || body == REQUEST__BODY_GPU_WRITE || body == REQUEST__BODY_GPU_CREATE ||
+	       body == REQUEST__BODY_GPU_PAUSE || body == REQUEST__BODY_GPU_END ||
+	       body == REQUEST__BODY_GPU_WRITE || body == REQUEST__BODY_GPU_CREATE ||
 	       body == REQUEST__BODY_GPU_RESUME;
 }
 
