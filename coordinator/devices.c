@@ -391,7 +391,7 @@ static bool is_frozen(const struct job *job)
 	return false;
 }
 
-/* Frozen tasks that are to live are put right by their helper threads. NULL: none is needed, or known. */
+/* Frozen tasks that are to live are put right by their helper threads. NULL: none are needed. */
 static Reply *helpers_at_end(struct job *job, int result)
 {
 	const Options *o = job->opts;
@@ -400,7 +400,8 @@ static Reply *helpers_at_end(struct job *job, int result)
 	Reply *rep;
 	size_t n;
 
-	if (o->mode != MODE__MODE_DUMP || (!result && !o->leave_running && !o->leave_stopped) || !is_frozen(job))
+	if (o->mode != MODE__MODE_DUMP || !is_frozen(job) ||
+	    (!result && !o->leave_running && !o->leave_stopped))
 		return NULL;
 	pids = living(job, &n);
 	rep = find_helpers(job, pids, n, &f);
@@ -426,7 +427,8 @@ void devices_end(struct job *job, int result)
 	msg.result = result;
 	req.body_case = REQUEST__BODY_GPU_END;
 	req.gpu_end = &msg;
-	if (ask_with_helpers(job, helpers ? helpers->gpu_helpers_found : &none, STAGE__SEAL, &req, &f) < 0)
+	if (ask_with_helpers(job, helpers ? helpers->gpu_helpers_found : &none, STAGE__SEAL, &req,
+			     &f) < 0)
 		log_warnx("at the end of devices: %s", f.text);
 	if (helpers)
 		reply__free_unpacked(helpers, NULL);

@@ -2,8 +2,9 @@
 /*
  * libcuda.c - a stand-in for libcuda.so.1: see standin.h. Built as a shared object.
  *
- * cuInit opens /dev/nvidiactl, /dev/nvidia0 and /dev/nvidia-uvm (whatever these are), maps device memory from
- * the last and starts the restore thread. standin_call is any call of the API: it waits while locked.
+ * cuInit opens /dev/nvidiactl, /dev/nvidia0 and /dev/nvidia-uvm (whatever these are), maps device
+ * memory from the last and starts the restore thread. standin_call is any call of the API: it
+ * waits while locked.
  */
 #include "tests/cuda/standin.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * program.c - a stand-in for NVIDIA's cuda-checkpoint: see standin.h. Its command line is that of driver 570;
- * with STANDIN_OLD it is that of 550, which has no --action.
+ * program.c - a stand-in for NVIDIA's cuda-checkpoint: see standin.h. Its command line is that of
+ * driver 570; with STANDIN_OLD it is that of 550, which has no --action.
  */
 #include "tests/cuda/standin.h"
 

@@ -3,12 +3,12 @@
  * standin.h - a stand-in for what NVIDIA's driver keeps of a CUDA task, written from its public
  * documentation alone: it shows that our side of the conversation is right, not NVIDIA's.
  *
- * In the task (libcuda.c): a page at STANDIN_AT, device memory behind it, a restore thread that does what
- * the page asks for. Outside (libcuda.c again, program.c): standin_ask writes the request into the page and
- * waits for that thread, without end when it may not run.
+ * In the task (libcuda.c): a page at STANDIN_AT, device memory behind it, a restore thread that
+ * does what the page asks for. Outside (libcuda.c again, program.c): standin_ask writes the
+ * request into the page and waits for that thread, without end when it may not run.
  *
- * STANDIN_SCRIPT="lock:2:fail,checkpoint:1:hang": what becomes of the n-th call of a deed. STANDIN_LOG:
- * a file with a line for each call, by which they are counted.
+ * STANDIN_SCRIPT="lock:2:fail,checkpoint:1:hang": what becomes of the n-th call of a deed.
+ * STANDIN_LOG: a file with a line for each call, by which they are counted.
  */
 #ifndef TESTS_CUDA_STANDIN_H
 #define TESTS_CUDA_STANDIN_H

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * task.c - a stand-in for a CUDA task: task LIBCUDA DIR. It loads the given libcuda (libcuda.c), fills device memory,
- * and then counts in it by calls of the API, each of which takes two seconds while there is DIR/slow. DIR/count-PID has
- * the number of good calls, or "bad" when device memory is not as left.
+ * task.c - a stand-in for a CUDA task: task LIBCUDA DIR. It loads the given libcuda (libcuda.c),
+ * fills device memory, and then counts in it by calls of the API, each of which takes two seconds
+ * while there is DIR/slow. DIR/count-PID has the number of good calls, or "bad" when device
+ * memory is not as left.
  */
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -40,10 +41,12 @@ int main(int argc, char **argv)
 {
 	void *lib = argc > 2 ? dlopen(argv[1], RTLD_NOW) : NULL;
 	int (*init)(unsigned) = lib ? (int (*)(unsigned))dlsym(lib, "cuInit") : NULL;
-	void (*call)(void (*)(uint8_t *)) = lib ? (void (*)(void (*)(uint8_t *)))dlsym(lib, "standin_call") : NULL;
+	void (*call)(void (*)(uint8_t *)) = NULL;
 	char path[4096], text[32];
 	int fd, n;
 
+	if (lib)
+		call = (void (*)(void (*)(uint8_t *)))dlsym(lib, "standin_call");
 	if (!init || !call || init(0)) {
 		fprintf(stderr, "no stand-in of libcuda, or no devices\n");
 		return 1;

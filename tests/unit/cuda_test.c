@@ -2,8 +2,8 @@
 /*
  * cuda_test.c - CUDA tasks from lock to unlock, and back from every position where it can fail.
  *
- * Against the stand-ins of tests/cuda (libcuda, cuda-checkpoint, a task), in a mount namespace with a /dev of
- * our own: no NVIDIA device is touched.
+ * Against the stand-ins of tests/cuda (libcuda, cuda-checkpoint, a task), in a mount namespace
+ * with a /dev of our own: no NVIDIA device is touched.
  */
 #include "workers/gpu/nvidia/cuda.h"
 
@@ -326,7 +326,8 @@ static void test_checkpoint_fails(void)
 /* What fails at the end is tried once more by the keeper. */
 static void test_end_fails(void)
 {
-	static const char *const scripts[] = { "restore:2:fail", "restore:1:die", "unlock:3:fail", "unlock:1:late" };
+	static const char *const scripts[] = { "restore:2:fail", "restore:1:die", "unlock:3:fail",
+					       "unlock:1:late" };
 	struct scene s;
 	size_t i;
 
@@ -486,7 +487,8 @@ static void test_found_so(void)
 	CHECK(cuda_helper(s.cuda, s.pid[1], &tid, &s.f) == 0);
 	CHECK(for_all(&s, cuda_checkpoint) == TASKS && calls("checkpoint") == 2);
 	CHECK(cuda_end(s.cuda, true));
-	CHECK(state_of(s.pid[0]) == LOCKED && state_of(s.pid[1]) == CHECKPOINTED && state_of(s.pid[2]) == RUNNING);
+	CHECK(state_of(s.pid[0]) == LOCKED && state_of(s.pid[1]) == CHECKPOINTED &&
+	      state_of(s.pid[2]) == RUNNING);
 	CHECK(standin_ask(s.pid[1], RESTORE, 0) == OK && standin_ask(s.pid[1], UNLOCK, 0) == OK &&
 	      standin_ask(s.pid[0], UNLOCK, 0) == OK);
 	finish(&s, true);

@@ -2,17 +2,18 @@
 /*
  * cuda.c - the CUDA tasks of a tree, from lock to unlock.
  *
- * Dump:     lock while tasks run; checkpoint while they are frozen, but for the thread of libcuda in the
- *           task that does the work; then the task has ordinary memory alone. At the end, where tasks
- *           live: restore and unlock, down to the state in which the task was found.
- * Restore:  restore and unlock every task that libcuda knows, also those found locked or checkpointed
- *           before the dump (as CRIU does).
+ * Dump:     lock while tasks run; checkpoint while they are frozen, but for the thread of libcuda
+ *           in the task that does the work; then the task has ordinary memory alone. At the end,
+ *           where tasks live: restore and unlock, down to the state in which the task was found.
+ * Restore:  restore and unlock every task that libcuda knows, also those found locked or
+ *           checkpointed before the dump (as CRIU does).
  * Rights:   those of tool.c and held.c.
- * Holds:    tasks locked from cuda_pause to cuda_end; a keeper (keeper.h) that ends this should we be
- *           killed. What it must know lies in shared memory.
+ * Holds:    tasks locked from cuda_pause to cuda_end; a keeper (keeper.h) that ends this should
+ *           we be killed. What it must know lies in shared memory.
  *
- * The keeper is armed still when tasks are to be killed: should that not happen, they are put right. It
- * knows a task by pid and start time, so that one restored meanwhile under the same pid is not touched.
+ * The keeper is armed still when tasks are to be killed: should that not happen, they are put
+ * right. It knows a task by pid and start time, so that one restored meanwhile under the same pid
+ * is not touched.
  */
 #include "workers/gpu/nvidia/cuda.h"
 
@@ -202,8 +203,8 @@ static int need_keeper(struct cuda *c, struct fault *f)
 
 static int no_cuda_task(pid_t pid, const char *name, const struct fault *said, struct fault *f)
 {
-	return fault(f, -ENOTSUP, "%s: task %d is no CUDA task that the driver can checkpoint (%.100s): perhaps"
-		     " a child of one by fork() alone, a user of graphics, or of NVML before driver 570;"
+	return fault(f, -ENOTSUP, "%s: task %d is no CUDA task that the driver can checkpoint (%.100s):"
+		     " perhaps a child of one by fork() alone, a user of graphics, or of NVML before driver 570;"
 		     " end it first", name, pid, said->text);
 }
 

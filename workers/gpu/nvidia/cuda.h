@@ -23,8 +23,8 @@ void cuda_free(struct cuda *c);
 /* Would cuda_pause do? For a task that holds a device; name begins this fault. Changes nothing. */
 int cuda_judge(struct cuda *c, pid_t pid, const char *name, struct fault *f);
 /*
- * Tasks run: this one's CUDA is locked, and from now on put right should we die. One that somebody else
- * has locked or checkpointed stays as it is.
+ * Tasks run: this one's CUDA is locked, and from now on put right should we die. One that
+ * somebody else has locked or checkpointed stays as it is.
  */
 int cuda_pause(struct cuda *c, pid_t pid, struct fault *f);
 /* Tasks stand still: *tid must run for what is to come (checkpoint, end, resume). */
@@ -34,8 +34,8 @@ int cuda_checkpoint(struct cuda *c, pid_t pid, struct fault *f);
 /* Why a task has a device after all; -1. */
 int cuda_leftover(const struct cuda *c, pid_t pid, struct fault *f);
 /*
- * The end of a dump. run_on: the tasks live, each is as before from now on; the faults are logged, and
- * false is returned when there was one. Otherwise they are to be killed.
+ * The end of a dump. run_on: the tasks live, each is as before from now on; the faults are
+ * logged, and false is returned when there was one. Otherwise they are to be killed.
  */
 bool cuda_end(struct cuda *c, bool run_on);
 

@@ -2,8 +2,8 @@
 /*
  * held.c - what NVIDIA has in a task, as /proc shows it.
  *
- * Device files are told by their path: only nvidia0.. and nvidiactl have a number of their own (195),
- * those of nvidia-uvm and nvidia-caps change from boot to boot.
+ * Device files are told by their path: only nvidia0.. and nvidiactl have a number of their own
+ * (195), those of nvidia-uvm and nvidia-caps change from boot to boot.
  *
  * Rights:   ptrace access to the task.
  * Holds:    nothing.

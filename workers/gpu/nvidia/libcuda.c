@@ -2,9 +2,10 @@
 /*
  * libcuda.c - one call of cuCheckpointProcess*, in a process that ends with it.
  *
- * The functions are those of CUDA's driver API since 12.8 (driver 570). Each takes a pid and a block of
- * 64 bytes, zero but for what is set. Restoring needs cuInit first where persistence mode is off; the
- * others do not, and it is slow. (Facts: the driver API's manual, "CUDA Checkpointing".)
+ * The functions are those of CUDA's driver API since 12.8 (driver 570). Each takes a pid and a
+ * block of 64 bytes, zero but for what is set. Restoring needs cuInit first where persistence
+ * mode is off; the others do not, and it is slow. (Facts: the driver API's manual, "CUDA
+ * Checkpointing".)
  *
  * Words go by dprintf: stdio may hold some of the process that we were forked from.
  *

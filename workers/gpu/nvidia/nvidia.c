@@ -2,8 +2,9 @@
 /*
  * nvidia.c - NVIDIA GPUs as a driver of the gpu worker: hooks that name what cuda.c does.
  *
- * Nothing of the device is in images of ours: its memory is moved into the task's own, and the inventory
- * says that somebody must move it back. That is called cuda_plugin, as CRIU's plugin that does the same.
+ * Nothing of the device is in images of ours: its memory is moved into the task's own, and the
+ * inventory says that somebody must move it back. That is called cuda_plugin, as CRIU's plugin
+ * that does the same.
  *
  * Rights:   those of cuda.c.
  * Holds:    ctx from init to exit; see cuda.c.

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * tool.c - NVIDIA's checkpoint interface: libcuda's cuCheckpointProcess* or the program cuda-checkpoint.
+ * tool.c - NVIDIA's checkpoint interface: libcuda's cuCheckpointProcess* or the program cuda-
+ * checkpoint.
  *
  * What the program is told and says: its --help of driver 570, and what CRIU's plugin relies on.
  *

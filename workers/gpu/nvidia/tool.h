@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * tool.h - NVIDIA's checkpoint interface: libcuda's cuCheckpointProcess* or the program cuda-checkpoint.
+ * tool.h - NVIDIA's checkpoint interface: libcuda's cuCheckpointProcess* or the program cuda-
+ * checkpoint.
  *
  * Every call is made in a child: it may hang, and libcuda is no guest for a process that forks.
  */
@@ -39,8 +40,8 @@ struct tool {
 };
 
 /*
- * Find one: STASIS_CUDA says "libcuda", "program", or the path of either; without it libcuda.so.1 is
- * tried first, then cuda-checkpoint in PATH. -1 with f set: none is usable, and what to do.
+ * Find one: STASIS_CUDA says "libcuda", "program", or the path of either; without it libcuda.so.1
+ * is tried first, then cuda-checkpoint in PATH. -1 with f set: none is usable, and what to do.
  */
 int tool_find(struct tool *t, struct fault *f);
 void tool_forget(struct tool *t);
@@ -50,8 +51,8 @@ void tool_forget(struct tool *t);
 /* An enum cuda_state; -1 with f set. */
 int tool_state(const struct tool *t, pid_t pid, struct fault *f);
 /*
- * The thread of a CUDA task that does the work of checkpoint and restore, also of a stopped one. 1: *tid is
- * set; 0: this is no CUDA task, f says how the tool puts it; -1 with f set.
+ * The thread of a CUDA task that does the work of checkpoint and restore, also of a stopped one.
+ * 1: *tid is set; 0: this is no CUDA task, f says how the tool puts it; -1 with f set.
  */
 int tool_restore_tid(const struct tool *t, pid_t pid, pid_t *tid, struct fault *f);
 /* One of the other deeds. tid: that thread, by whose work progress is told; 0: not known. */
