@@ -59,6 +59,7 @@ static void copies(struct amd *amd)
 {
 	struct buffer a, b;
 
+	NEED(amdgpu_cs_ctx_create(amd->dev, &amd->ctx) == 0);
 	buffer_make(amd, &a, 1 << 20, AMDGPU_GEM_DOMAIN_VRAM, true);
 	buffer_make(amd, &b, 1 << 20, AMDGPU_GEM_DOMAIN_GTT, true);
 	fill(a.cpu, 0, 1 << 20, 5);

@@ -50,6 +50,10 @@ int softgpu_ioctl_ctx(struct drm_device *ddev, void *data, struct drm_file *filp
 		kfree(idr_remove(&file->contexts, id));
 		atomic64_dec(&softgpu_count.contexts);
 		break;
+	case AMDGPU_CTX_OP_GET_STABLE_PSTATE:
+		r = ctx ? 0 : -EINVAL;
+		memset(args, 0, sizeof(*args));
+		break;
 	case AMDGPU_CTX_OP_QUERY_STATE:
 	case AMDGPU_CTX_OP_QUERY_STATE2:
 		if (!ctx) {

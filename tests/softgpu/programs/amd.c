@@ -41,12 +41,12 @@ void amd_open(struct amd *amd, unsigned int nth)
 	amd->fd = amd_node(nth);
 	NEED(amdgpu_device_initialize(amd->fd, &major, &minor, &amd->dev) == 0);
 	NEED(major == 3);
-	NEED(amdgpu_cs_ctx_create(amd->dev, &amd->ctx) == 0);
+	amd->ctx = NULL;
 }
 
 void amd_close(struct amd *amd)
 {
-	CHECK(amdgpu_cs_ctx_free(amd->ctx) == 0);
+	CHECK(!amd->ctx || amdgpu_cs_ctx_free(amd->ctx) == 0);
 	CHECK(amdgpu_device_deinitialize(amd->dev) == 0);
 	CHECK(close(amd->fd) == 0);
 }
@@ -136,13 +136,18 @@ int amd_copy(struct amd *amd, uint64_t to, uint64_t from, uint32_t bytes)
 	words.cpu[7] = 0;			/* NOP, to a multiple of 8 */
 	ib.ib_mc_address = words.va;
 	ib.size = 8;
-	r = amdgpu_cs_submit(amd->ctx, 0, &req, 1);
+	/* Else one for the moment: a context cannot be dumped. */
+	if (!amd->ctx)
+		NEED(amdgpu_cs_ctx_create(amd->dev, &fence.context) == 0);
+	r = amdgpu_cs_submit(fence.context, 0, &req, 1);
 	if (r == 0) {
 		fence.fence = req.seq_no;
 		r = amdgpu_cs_query_fence_status(&fence, 30ULL * 1000000000, 0, &done);
 	}
 	if (r == 0 && !done)
 		r = -ETIME;
+	if (!amd->ctx)
+		CHECK(amdgpu_cs_ctx_free(fence.context) == 0);
 	buffer_free(&words);
 	return r;
 }

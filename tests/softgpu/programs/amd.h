@@ -16,7 +16,7 @@
 struct amd {
 	int fd;
 	amdgpu_device_handle dev;
-	amdgpu_context_handle ctx;
+	amdgpu_context_handle ctx;	/* NULL, or what amd_copy uses */
 };
 
 struct buffer {
