@@ -43,8 +43,11 @@ int fdplane_send(int sock, uint64_t ticket, const int *fds, size_t n, struct fau
 
 	for (; n; n -= part, fds += part) {
 		part = n < FDPLANE_MAX ? n : FDPLANE_MAX;
-		if (send_packet(sock, ticket, fds, part) < 0)
-			return fault(f, errno, "pass %zu descriptors to the other process", part);
+		if (send_packet(sock, ticket, fds, part) == 0)
+			continue;
+		if (errno == EPIPE || errno == ECONNRESET)
+			return fault(f, -ECONNRESET, "pass descriptors: the peer is gone");
+		return fault(f, errno, "pass %zu descriptors to the other process", part);
 	}
 	return 0;
 }

@@ -72,6 +72,14 @@ class FakeWorker:
         return data
 
 
+def listens(path):
+    """Whether a unix socket listens there: the name appears before it does."""
+    accepts = 1 << 16			# __SO_ACCEPTCON
+    with open("/proc/net/unix") as table:
+        rows = [line.split() for line in table if line.endswith(path + "\n")]
+    return any(int(row[3], 16) & accepts for row in rows)
+
+
 def state_of(pid):
     with open(f"/proc/{pid}/status") as text:
         fields = dict(line.split(":", 1) for line in text.read().splitlines() if ":" in line)
@@ -96,14 +104,26 @@ class Bench:
         """Start the worker's program at a socket of ours."""
         child = subprocess.Popen([self.stasis + "-" + name, "--listen", "ipc://" + self.path(name)],
                                  stdin=subprocess.DEVNULL)
-        while not os.path.exists(self.path(name) + ".fds"):
-            time.sleep(0.01)
+        if not tool.wait_for(lambda: listens(self.path(name) + ".fds"), 20):
+            raise tool.Failure(f"stasis-{name} does not listen")
         return child
 
     def dump(self, name):
         return subprocess.Popen([self.stasis, "dump", "-t", str(self.pid), "-D", self.images, "-o",
                                  "dump.log", "-v4", "--worker", f"{name}=ipc://{self.path(name)}"],
                                 stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+    def wait_for_request(self, name):
+        """Until a dump has found its worker and has something to tell it."""
+        def asked():
+            try:
+                with open(os.path.join(self.images, "dump.log")) as log:
+                    return f"-> {name}: " in log.read()
+            except OSError:
+                return False
+
+        if not tool.wait_for(asked, 20):
+            raise tool.Failure(f"the dump does not ask {name}")
 
     def expect_failure(self, dump, *words):
         said = dump.communicate(timeout=60)[1]
@@ -153,7 +173,7 @@ def killed(bench, name):
     worker = bench.program(name)
     os.kill(worker.pid, signal.SIGSTOP)
     dump = bench.dump(name)
-    time.sleep(0.3)
+    bench.wait_for_request(name)
     began = time.monotonic()
     worker.kill()
     worker.wait()
