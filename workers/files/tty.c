@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -177,6 +178,16 @@ static int recognise(struct files *fs, const struct facts *x, struct tty *t, str
 	return 0;
 }
 
+/*
+ * A shell takes its terminal back a moment after its job has ended; meanwhile the group in the
+ * foreground has no task, and none can be put there again: TIOCSPGRP says ESRCH, and CRIU's restore
+ * fails. The leader's group is what a session's new terminal has.
+ */
+static uint32_t group_or_leader(uint32_t group, uint32_t sid)
+{
+	return group && kill(-(pid_t)group, 0) < 0 && errno == ESRCH ? sid : group;
+}
+
 /* Session and foreground group, as far as this descriptor and this task can tell. */
 static int read_session(const struct facts *x, struct tty *t, struct fault *f)
 {
@@ -186,7 +197,7 @@ static int read_session(const struct facts *x, struct tty *t, struct fault *f)
 	if (t->kind->master) {
 		if (ioctl(x->dup, TIOCGSID, &session) == 0 && ioctl(x->dup, TIOCGPGRP, &group) == 0) {
 			t->info.sid = session;
-			t->info.pgrp = group;
+			t->info.pgrp = group_or_leader(group, session);
 		}
 		return 0;
 	}
@@ -194,7 +205,7 @@ static int read_session(const struct facts *x, struct tty *t, struct fault *f)
 		return -1;
 	if (dev && dev == t->real) {
 		t->info.sid = sid;
-		t->info.pgrp = pgrp;
+		t->info.pgrp = group_or_leader(pgrp, sid);
 	}
 	return 0;
 }
