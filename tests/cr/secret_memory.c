@@ -33,6 +33,7 @@ static void after(void)
 const struct test_case test_case = {
 	.proves = "secret memory is refused by name",
 	.later = "memfd_secret: its contents are shown to nobody",
+	.criu_fails = "it refuses too",
 	.before = before,
 	.after = after,
 };
