@@ -17,6 +17,7 @@
  */
 #include "case.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -101,6 +102,13 @@ void case_sleep_ms(int ms)
 
 void case_child_wait(void)
 {
+	char name[32];
+	int fd;
+
+	snprintf(name, sizeof(name), "waits.%d", (int)gettid());
+	fd = open(case_path(name), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+	if (fd >= 0)
+		close(fd);
 	while (!exists("release"))
 		case_sleep_ms(10);
 }
@@ -108,6 +116,29 @@ void case_child_wait(void)
 void case_release(void)
 {
 	publish("release", "");
+}
+
+static int count_waiting(void)
+{
+	DIR *dir = opendir(case_dir);
+	struct dirent *entry;
+	int n = 0;
+
+	if (!CHECK(dir != NULL))
+		return 0;
+	while ((entry = readdir(dir)))
+		n += !strncmp(entry->d_name, "waits.", 6);
+	closedir(dir);
+	return n;
+}
+
+void case_children_wait(int n)
+{
+	int i;
+
+	for (i = 0; i < 10000 && count_waiting() < n; i++)
+		case_sleep_ms(1);
+	CHECK(count_waiting() == n);
 }
 
 void case_child_ok(pid_t pid)

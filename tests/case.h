@@ -49,6 +49,9 @@ void case_sleep_ms(int ms);
 void case_child_wait(void);
 void case_release(void);
 
+/* In before(): until n tasks or threads are in case_child_wait(), where the dump shall find them. */
+void case_children_wait(int n);
+
 /* Reap a child and check that it exited with 0. */
 void case_child_ok(pid_t pid);
 

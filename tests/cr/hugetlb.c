@@ -98,7 +98,7 @@ static void before(void)
 	if (!child)
 		child_main();
 	CHECK(child > 0);
-	case_sleep_ms(50);
+	case_children_wait(1);
 }
 
 static void check_file(void)

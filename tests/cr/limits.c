@@ -84,7 +84,7 @@ static void before(void)
 	if (child == 0)
 		child_body();
 	CHECK(child > 0);
-	case_sleep_ms(50);
+	case_children_wait(1);
 }
 
 static void after(void)

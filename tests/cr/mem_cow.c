@@ -66,7 +66,7 @@ static void before(void)
 	child = fork();
 	if (child == 0)
 		child_body();
-	case_sleep_ms(100);
+	case_children_wait(1);
 	CHECK(count_shared() == PAGES - PAGES / 8);
 }
 

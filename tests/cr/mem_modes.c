@@ -106,7 +106,7 @@ static void before(void)
 			child_main(i);
 		CHECK(child[i] > 0);
 	}
-	case_sleep_ms(100);
+	case_children_wait(KINDS);
 }
 
 static void after(void)

@@ -61,7 +61,7 @@ static void before(void)
 		_exit(0);
 	}
 	CHECK(child > 0);
-	case_sleep_ms(50);
+	case_children_wait(1);
 }
 
 static void after(void)

@@ -38,7 +38,7 @@ static void before(void)
 		if (kids[i] == 0)
 			child_body(i);
 	}
-	case_sleep_ms(50);
+	case_children_wait(KIDS);
 }
 
 static void after(void)

@@ -27,7 +27,7 @@ static void before(void)
 		exit(0);
 	}
 	CHECK(membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0);
-	case_sleep_ms(50);
+	case_children_wait(1);
 }
 
 static void after(void)

@@ -95,9 +95,9 @@ static void child(int nthreads)
 	CHECK(code_sum() == sum);
 	for (i = 0; i < nthreads; i++)
 		before[i] = turns[i];
-	case_sleep_ms(300);
 	for (i = 0; i < nthreads; i++)
-		CHECK(turns[i] != before[i]);
+		while (turns[i] == before[i])
+			case_sleep_ms(1);
 	stop = 1;
 	for (i = 0; i < nthreads; i++)
 		CHECK(pthread_join(thread[i], NULL) == 0);
@@ -113,7 +113,7 @@ static void before(void)
 	if (!many)
 		child(THREADS);
 	CHECK(single > 0 && many > 0);
-	case_sleep_ms(100);
+	case_children_wait(2);
 }
 
 static void after(void)

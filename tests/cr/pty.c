@@ -58,7 +58,7 @@ static void before(void)
 	child = fork();
 	if (child == 0)
 		child_body(name);
-	case_sleep_ms(100);
+	case_children_wait(1);
 }
 
 static void after(void)

@@ -97,7 +97,7 @@ static void before(void)
 	if (leader == 0)
 		leader_body();
 	close(control[1]);
-	case_sleep_ms(100);
+	case_children_wait(2);
 }
 
 static void after(void)

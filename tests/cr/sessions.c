@@ -56,8 +56,11 @@ static void leader_body(void)
 /* Its child outlives it and comes to us, the subreaper. */
 static void orphan_maker(void)
 {
+	pid_t maker = getpid();
+
 	if (fork() == 0) {
-		case_sleep_ms(50);
+		while (getppid() == maker)
+			case_sleep_ms(1);
 		wait_and_check();
 		exit(0);
 	}
@@ -81,7 +84,7 @@ static void before(void)
 		orphan_maker();
 	case_child_ok(kids[2]);
 	mine = look();
-	case_sleep_ms(100);
+	case_children_wait(4);
 }
 
 static void after(void)

@@ -56,7 +56,7 @@ static void before(void)
 	child = fork();
 	if (child == 0)
 		child_body();
-	case_sleep_ms(50);
+	case_children_wait(1);
 	CHECK(rw[1] == 'C');
 	CHECK(shmctl(gone, IPC_RMID, NULL) == 0);
 }

@@ -113,8 +113,8 @@ static void check_stopped(const struct kind *k, pid_t pid, const atomic_int *mar
 		CHECK(info.si_code == CLD_STOPPED && info.si_status == k->signo);
 	CHECK(kill(pid, SIGCONT) == 0);
 	CHECK(waitid(P_PID, pid, &info, WCONTINUED) == 0 && info.si_code == CLD_CONTINUED);
-	case_sleep_ms(20);
-	CHECK(atomic_load(mark) == 1);
+	while (atomic_load(mark) != 1)
+		case_sleep_ms(1);
 	CHECK(kill(pid, SIGKILL) == 0);
 	CHECK(waitid(P_PID, pid, &info, WEXITED) == 0 && info.si_code == CLD_KILLED);
 }

@@ -36,13 +36,12 @@ static void run_job(void)
 	CHECK(kill(-job, 0) < 0 && errno == ESRCH);
 }
 
-static void shell_body(int ready)
+static void shell_body(void)
 {
 	CHECK(close(master) == 0);
 	CHECK(setsid() == getpid() && ioctl(slave, TIOCSCTTY, 0) == 0);
 	signal(SIGTTOU, SIG_IGN);
 	run_job();
-	CHECK(close(ready) == 0);
 	case_child_wait();
 	CHECK(tcgetsid(slave) == getpid());
 	CHECK(tcsetpgrp(slave, getpid()) == 0 && tcgetpgrp(slave) == getpid());
@@ -51,18 +50,12 @@ static void shell_body(int ready)
 
 static void before(void)
 {
-	int ready[2];
-	char c;
-
 	CHECK(openpty(&master, &slave, NULL, NULL, NULL) == 0);
-	CHECK(pipe(ready) == 0);
 	shell = fork();
-	if (shell == 0) {
-		close(ready[0]);
-		shell_body(ready[1]);
-	}
-	CHECK(close(slave) == 0 && close(ready[1]) == 0);
-	CHECK(read(ready[0], &c, 1) == 0 && close(ready[0]) == 0);
+	if (shell == 0)
+		shell_body();
+	CHECK(close(slave) == 0);
+	case_children_wait(1);
 }
 
 static void after(void)
