@@ -81,7 +81,7 @@ def complaint(run, log):
         return "a worker died: " + said[-400:].decode(errors="replace")
     if run.returncode == 1 and not run.stderr.strip():
         return "failed without a sentence"
-    if run.returncode == 1 and not tool.wait_for(lambda: not left_over(), 2, 0.001):
+    if run.returncode == 1 and not tool.wait_for(lambda: not left_over(), 10, 0.001):
         return f"failed, but tasks are left: {left_over()}; " + said[-200:].decode(errors="replace")
     return None
 

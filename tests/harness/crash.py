@@ -66,7 +66,7 @@ class Stasis:
             os.kill(child.pid, signal.SIGKILL)
             raise tool.Failure("stasis hangs")
         child.returncode = status
-        if not tool.wait_for(lambda: not group_exists(child.pid), 5):
+        if not tool.wait_for(lambda: not group_exists(child.pid), 10):
             raise tool.Failure("a process of stasis is left")
         return status
 
@@ -160,7 +160,7 @@ class Busy:
         if not tool.alive(self.pid):
             raise tool.Failure("the target died")
         before = self.rounds()
-        if not tool.wait_for(lambda: all(b > a for a, b in zip(before, self.rounds())), 5, 0.002):
+        if not tool.wait_for(lambda: all(b > a for a, b in zip(before, self.rounds())), 20, 0.002):
             now = self.rounds()
             raise tool.Failure("threads stand still: " +
                                str([i for i, a in enumerate(before) if now[i] == a]))
@@ -168,13 +168,13 @@ class Busy:
         if struct.unpack_from("<Q", page, 16)[0]:
             raise tool.Failure("the target noticed: " +
                                page[24:224].split(b"\0")[0].decode(errors="replace"))
-        if not tool.wait_for(lambda: self.thread_states() == self.threads, 2):
+        if not tool.wait_for(lambda: self.thread_states() == self.threads, 10):
             raise tool.Failure(f"threads are not as before: {self.thread_states()}")
-        if not tool.wait_for(lambda: self.text("maps") == self.maps, 2):
+        if not tool.wait_for(lambda: self.text("maps") == self.maps, 10):
             raise tool.Failure("mappings are not as before")
         if self.text("stat").rsplit(")", 1)[1].split()[0] in "Tt":
             raise tool.Failure("the target is stopped")
-        if not tool.wait_for(lambda: not self.is_locked(), 2):
+        if not tool.wait_for(lambda: not self.is_locked(), 10):
             raise tool.Failure("the network is locked")
 
     def is_locked(self):
@@ -208,9 +208,9 @@ class LoadedRedis:
         if not tool.alive(self.pid):
             raise tool.Failure("the target died")
         before = self.server.progress()
-        if not tool.wait_for(lambda: self.server.progress() > before, 10, 0.002):
+        if not tool.wait_for(lambda: self.server.progress() > before, 20, 0.002):
             raise tool.Failure("a client gets no answer")
-        if not tool.wait_for(lambda: f". {self.server.port}" not in ruleset(), 2):
+        if not tool.wait_for(lambda: f". {self.server.port}" not in ruleset(), 10):
             raise tool.Failure("the network is locked")
 
 
@@ -386,7 +386,7 @@ def is_whole(home):
     result = os.path.join(home, "result")
     with open(os.path.join(home, "go"), "w"):
         pass
-    tool.wait_for(lambda: os.path.exists(result) and os.path.getsize(result), 5)
+    tool.wait_for(lambda: os.path.exists(result) and os.path.getsize(result), 20)
     try:
         with open(result) as text:
             return text.read().startswith("ok")
@@ -403,7 +403,7 @@ def restore_once(stasis, images, pids, env, delay=None):
     home = os.path.join(stasis.directory, "tree")
     child = stasis.start("restore", images, ["-d"], env)
     status = stasis.finish(child) if delay is None else kill_after(stasis, child, delay)
-    if status and tool.wait_for(lambda: not [p for p in pids if tool.alive(p)], 0.3):
+    if status and tool.wait_for(lambda: not [p for p in pids if tool.alive(p)], 2):
         tool.reap()
         return True
     if not all(tool.alive(pid) for pid in pids):

@@ -166,10 +166,10 @@ def test_killed(plan, directory, name):
     for variable in ("STASIS_KILL_WORKER_AT", "STASIS_KILL_AT"):
         for step in range(1, 200):
             if (not killed_restore(plan, images, variable, step) or
-                    not tool.wait_for(lambda: not tool.alive(pid), 1)):
+                    not tool.wait_for(lambda: not tool.alive(pid), 3)):
                 break
             steps += 1
-            if not tool.wait_for(lambda: nothing_left(before, pid), 3):
+            if not tool.wait_for(lambda: nothing_left(before, pid), 10):
                 raise tool.Failure(f"{variable}={step} left {segments()} {queues(pid)}")
         if tool.alive(pid):
             if variable == "STASIS_KILL_AT":
@@ -231,7 +231,7 @@ def names_in(directory):
 
 
 def must_be(directory, before, when):
-    if not tool.wait_for(lambda: names_in(directory) == before, 3):
+    if not tool.wait_for(lambda: names_in(directory) == before, 10):
         raise tool.Failure(f"{when}: names changed: {sorted(names_in(directory) ^ before)}")
 
 
@@ -268,7 +268,7 @@ def kill_each_step(plan, directory, pid, images, options, variable):
     before = names_in(directory)
     for step in range(1, 200):
         if (not killed_restore(plan, images, variable, step, options) or
-                not tool.wait_for(lambda: not tool.alive(pid), 1)):
+                not tool.wait_for(lambda: not tool.alive(pid), 3)):
             break
         must_be(directory, before, f"{variable}={step}")
     if step < 5:

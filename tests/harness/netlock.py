@@ -223,7 +223,7 @@ def test_killed(plan, directory):
             scene.talk(b"before")
             if scene.dump_with(STASIS_KILL_AT=number[step]) != -9:
                 raise tool.Failure(f"the dump was not killed at {step}")
-            if not tool.wait_for(lambda: tool.alive(scene.pid) != scene.locked(), 2, 0.05):
+            if not tool.wait_for(lambda: tool.alive(scene.pid) != scene.locked(), 10, 0.05):
                 raise tool.Failure(f"after a kill at {step} the server is "
                                    f"{'dead and not' if not scene.locked() else 'alive and'} locked")
             scene.say(step.encode())

@@ -135,12 +135,12 @@ class Bench:
         if os.path.exists(os.path.join(self.images, "inventory.img")):
             raise tool.Failure("a failed dump left an inventory.img")
         time.sleep(0.2)
-        for _ in range(50):
-            state, tracer = state_of(self.pid)
-            if state in "RS" and tracer == 0:
-                return
-            time.sleep(0.02)
-        raise tool.Failure(f"the target is in state {state}, traced by {tracer}")
+        if not tool.wait_for(self.runs_on, 10):
+            raise tool.Failure("the target is in state %s, traced by %d" % state_of(self.pid))
+
+    def runs_on(self):
+        state, tracer = state_of(self.pid)
+        return state in "RS" and tracer == 0
 
     def close(self):
         """Reaps the target alone: tool.reap() would take the exit statuses other threads wait for."""
