@@ -8,9 +8,11 @@
 #include "coordinator/tree_load.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/eventfd.h>
 
 #include "coordinator/core_check.h"
 #include "coordinator/task_image.h"
@@ -425,31 +427,43 @@ bool id_in_use(pid_t id)
 }
 
 /*
- * The id may be a zombie's that was killed by the dump a moment ago and that init, its new parent,
- * has not reaped yet. True when it has gone within a second.
+ * May no new task have this number? Also when it is that of a session or group whose leader is gone,
+ * or of a task that was reaped a moment ago: since Linux 6.15 the number becomes free a little later.
+ * F_SETOWN of any file looks for the number alone.
  */
-static bool wait_for_reaper(pid_t id, struct fault *f)
+static bool number_taken(int probe, pid_t id)
+{
+	return fcntl(probe, F_SETOWN, id) == 0 || errno != ESRCH;
+}
+
+/*
+ * The number may be that of a zombie, or of its session, which was killed by the dump a moment ago and
+ * which init, its new parent, has not reaped yet. True when it is free within three seconds.
+ */
+static bool wait_for_reaper(int probe, pid_t id, struct fault *f)
 {
 	const struct timespec pause = { 0, 1000000 };
+	struct proc_stat st = { 0 };
 	struct fault own = { 0 };
-	struct proc_stat st;
 	int i;
 
-	for (i = 0; i < 1000; i++) {
-		if (!id_in_use(id))
-			return true;
+	for (i = 0; i < 3000; i++) {
 		if (procfs_stat(id, 0, &st, &own) == 0 && st.state != 'Z' && st.state != 'X')
 			return false;
 		nanosleep(&pause, NULL);
+		if (!number_taken(probe, id))
+			return true;
 	}
-	if (!id_in_use(id))
-		return true;
-	fault(f, -EEXIST, "id %d still belongs to the dead task %s: its parent (task %d) does not reap it; "
-	      "try again later", id, st.comm, st.ppid);
+	if (id_in_use(id))
+		fault(f, -EEXIST, "id %d still belongs to the dead task %s: its parent (task %d) does not"
+		      " reap it; try again later", id, st.comm, st.ppid);
+	else
+		fault(f, -EEXIST, "id %d is the session or group of other tasks (ps -eo pid,pgid,sid shows"
+		      " them); end them, or restore elsewhere", id);
 	return false;
 }
 
-static int check_free(pid_t id, long long pid_max, struct fault *f)
+static int check_free(int probe, pid_t id, long long pid_max, struct fault *f)
 {
 	struct fault own = { 0 };
 	struct proc_status st;
@@ -457,7 +471,7 @@ static int check_free(pid_t id, long long pid_max, struct fault *f)
 	if (id >= pid_max)
 		return fault(f, -ERANGE, "id %d is above the largest this machine gives out (%lld); "
 			     "raise /proc/sys/kernel/pid_max", id, pid_max);
-	if (!id_in_use(id) || wait_for_reaper(id, f))
+	if (!number_taken(probe, id) || wait_for_reaper(probe, id, f))
 		return 0;
 	if (f->code)
 		return -1;
@@ -480,14 +494,17 @@ static int read_pid_max(long long *value, struct fault *f)
 
 int tree_ids_free(struct job *job, struct fault *f)
 {
+	AUTO_CLOSE int probe = eventfd(0, EFD_CLOEXEC);
 	long long pid_max;
 	size_t i, k;
 
+	if (probe < 0)
+		return fault(f, errno, "make an eventfd");
 	if (read_pid_max(&pid_max, f) < 0)
 		return -1;
 	for (i = 0; i < job->ntasks; i++)
 		for (k = 0; k < job->tasks[i]->nthreads; k++)
-			if (check_free(job->tasks[i]->threads[k].tid, pid_max, f) < 0)
+			if (check_free(probe, job->tasks[i]->threads[k].tid, pid_max, f) < 0)
 				return -1;
 	return 0;
 }

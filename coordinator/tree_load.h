@@ -16,7 +16,7 @@ int tree_load(struct job *job, struct fault *f);
 /* Read core-* of all other threads. */
 int tree_load_threads(struct job *job, struct fault *f);
 
-/* Fault when an id of the tree belongs to a living task, or no task may have it. */
+/* Fault when an id of the tree is a living task's, or its session's or group's, or too high. */
 int tree_ids_free(struct job *job, struct fault *f);
 
 /* Is there a task with this id? Also finds threads. */

@@ -8,7 +8,10 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "coordinator/births.h"
 #include "coordinator/task_image.h"
@@ -456,6 +459,67 @@ static void damage_is_told(void)
 	}
 }
 
+/* ---- numbers that are taken ---- */
+
+/* A session whose leader is gone and reaped; its other member ends after a while. Returns the member. */
+static pid_t leave_session(pid_t *leader, int ms)
+{
+	int ends[2], status;
+	pid_t member = 0;
+
+	CHECK(pipe(ends) == 0);
+	*leader = fork();
+	if (*leader == 0) {
+		setsid();
+		member = fork();
+		if (member == 0) {
+			usleep(ms * 1000);
+			_exit(0);
+		}
+		_exit(write(ends[1], &member, sizeof(member)) != sizeof(member));
+	}
+	CHECK(read(ends[0], &member, sizeof(member)) == sizeof(member));
+	CHECK(waitpid(*leader, &status, 0) == *leader && status == 0);
+	close(ends[0]);
+	close(ends[1]);
+	return member;
+}
+
+/* What tree_ids_free says of a tree with this task alone. */
+static int ask_free(pid_t pid, struct fault *f)
+{
+	struct thread thread = { .tid = pid };
+	struct task task = { .pid = pid, .threads = &thread, .nthreads = 1 }, *tasks[] = { &task };
+	struct job job = { .tasks = tasks, .ntasks = 1 };
+
+	return tree_ids_free(&job, f);
+}
+
+static void numbers_taken(void)
+{
+	struct fault f = { 0 }, g = { 0 }, h = { 0 };
+	pid_t leader, member;
+
+	CHECK(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0);
+	CHECK(ask_free(getpid(), &f) < 0 && strstr(f.text, "is in use by task"));
+	member = leave_session(&leader, 100000);
+	CHECK(!id_in_use(leader) && ask_free(leader, &g) < 0 && strstr(g.text, "session or group"));
+	kill(member, SIGKILL);
+	CHECK(waitpid(member, NULL, 0) == member && ask_free(leader, &h) == 0);
+}
+
+/* Its last member ends while we wait, and is reaped at once. */
+static void session_ends(void)
+{
+	struct fault f = { 0 };
+	pid_t leader;
+
+	leave_session(&leader, 300);
+	signal(SIGCHLD, SIG_IGN);
+	CHECK(ask_free(leader, &f) == 0);
+	signal(SIGCHLD, SIG_DFL);
+}
+
 int main(void)
 {
 	check_run("a tree with threads is read as it was", good_tree);
@@ -464,5 +528,7 @@ int main(void)
 	check_run("helpers stand in for dead leaders of sessions and groups", dead_leaders);
 	check_run("a shared descriptor table is noticed", shared_table);
 	check_run("every damage is one clear fault", damage_is_told);
+	check_run("numbers of tasks, and of what is left of sessions, are taken", numbers_taken);
+	check_run("a session that is about to end is waited for", session_ends);
 	return check_done();
 }
