@@ -427,8 +427,8 @@ bool id_in_use(pid_t id)
 }
 
 /*
- * May no new task have this number? Also when it is that of a session or group whose leader is gone,
- * or of a task that was reaped a moment ago: since Linux 6.15 the number becomes free a little later.
+ * May no new task have this number? Also when it is that of a session or group whose leader is
+ * gone, or of a task reaped a moment ago: since Linux 6.15 the number is free a little later.
  * F_SETOWN of any file looks for the number alone.
  */
 static bool number_taken(int probe, pid_t id)
@@ -437,8 +437,8 @@ static bool number_taken(int probe, pid_t id)
 }
 
 /*
- * The number may be that of a zombie, or of its session, which was killed by the dump a moment ago and
- * which init, its new parent, has not reaped yet. True when it is free within three seconds.
+ * The number may be that of a zombie, or of its session, which was killed by the dump a moment ago
+ * and which init, its new parent, has not reaped yet. True when it is free within three seconds.
  */
 static bool wait_for_reaper(int probe, pid_t id, struct fault *f)
 {

@@ -35,7 +35,7 @@ static void *wait_for_them(void *arg)
 
 static void start_timer(int signo)
 {
-	/* So short that it fires while nobody traces the thread yet: the ignored signal is dropped then. */
+	/* They fire while nobody traces the thread yet: an ignored signal is dropped then. */
 	const struct itimerspec often = { { 0, 30000 }, { 0, 30000 } };
 	struct {
 		uint64_t value;

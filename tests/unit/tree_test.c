@@ -461,7 +461,7 @@ static void damage_is_told(void)
 
 /* ---- numbers that are taken ---- */
 
-/* A session whose leader is gone and reaped; its other member ends after a while. Returns the member. */
+/* A session whose leader is gone and reaped. Returns its other member, which ends after a while. */
 static pid_t leave_session(pid_t *leader, int ms)
 {
 	int ends[2], status;
