@@ -12,6 +12,8 @@
 #include "coordinator/sockets.h"
 
 #include <errno.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "coordinator/births.h"
 #include "coordinator/crew.h"
@@ -21,6 +23,7 @@
 #include "coordinator/rebuild.h"
 #include "coordinator/seal.h"
 #include "proto/control/util.h"
+#include "workers/common/gate_client.h"
 #include "workers/common/log.h"
 #include "workers/common/procfs.h"
 
@@ -83,11 +86,34 @@ int sockets_preflight(struct job *job, FilesPreflightDone *done, struct fault *f
 	return 0;
 }
 
-static Reply *collect(struct job *job, SocketRef **sockets, size_t n, struct fault *f)
+/* The memory of this thread's herald, which net's guard listens to; the caller's. */
+static int make_herald(struct fault *f)
 {
+	AUTO_CLOSE int fd = memfd_create("stasis-herald", MFD_CLOEXEC);
+	struct gate_herald *herald;
+
+	if (fd < 0 || ftruncate(fd, sizeof(*herald)) < 0)
+		return fault(f, errno, "make memory for a herald");
+	herald = mmap(NULL, sizeof(*herald), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (herald == MAP_FAILED)
+		return fault(f, errno, "map memory for a herald");
+	/* An earlier try at this dump may have left one, which nobody listens to any more. */
+	gate_herald_end();
+	gate_herald(herald, true);
+	return take_fd(&fd);
+}
+
+static Reply *collect(struct job *job, SocketRef **sockets, size_t n, bool first, struct fault *f)
+{
+	AUTO_CLOSE int herald = first ? make_herald(f) : -1;
 	NetCollect msg = NET_COLLECT__INIT;
 	Request req = REQUEST__INIT;
 	TaskKobjIdsEntry own;
+
+	if (first && herald < 0)
+		return NULL;
+	msg.has_herald = true;
+	msg.herald = first;
 
 	kids_own_entry(&own);
 	msg.socket = sockets;
@@ -97,9 +123,10 @@ static Reply *collect(struct job *job, SocketRef **sockets, size_t n, struct fau
 	msg.run_id = job->run_id;
 	req.body_case = REQUEST__BODY_NET_COLLECT;
 	req.net_collect = &msg;
-	if (seal_run_id(job, f) < 0)
+	if (seal_run_id(job, f) < 0 ||
+	    crew_send(job->crew, ROLE_NET, STAGE__COLLECT, &req, &herald, first, f) < 0)
 		return NULL;
-	return ask(job, ROLE_NET, STAGE__COLLECT, &req, REPLY__BODY_NET_COLLECTED, f);
+	return answer(job, ROLE_NET, REPLY__BODY_NET_COLLECTED, f);
 }
 
 static Reply *adopt(struct job *job, const NetCollected *c, struct fault *f)
@@ -158,7 +185,7 @@ static int ask_plugins(struct job *job, const NetCollected *c, struct flown *all
 static int collect_all(struct job *job, const FilesCollected *found, struct flown *all,
 		       struct fault *f)
 {
-	Reply *net = collect(job, found->socket, found->n_socket, f), *files;
+	Reply *net = collect(job, found->socket, found->n_socket, true, f), *files;
 	int rounds = 0, r = net ? 0 : -1;
 
 	while (r == 0 && net->net_collected->n_flying) {
@@ -170,7 +197,7 @@ static int collect_all(struct job *job, const FilesCollected *found, struct flow
 			r = fault(f, -ELOOP, "sockets carry sockets more than %d deep", MAX_ROUNDS);
 		if (r == 0)
 			net = collect(job, files->files_adopted->socket,
-				      files->files_adopted->n_socket, f);
+				      files->files_adopted->n_socket, false, f);
 		if (files)
 			reply__free_unpacked(files, NULL);
 		r = net ? 0 : -1;

@@ -7,11 +7,13 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
 #include "proto/control/util.h"
 #include "tests/unit/check.h"
+#include "workers/common/gate_client.h"
 #include "workers/net/net.h"
 
 #define CHANGED 7
@@ -106,6 +108,57 @@ static void test_killed(void)
 	close_sockets(sk);
 }
 
+/* A coordinator: its death is told to the guard, and the worker does not outlive it. */
+static pid_t start_coordinator(struct gate_herald *h, int told)
+{
+	pid_t pid = fork();
+	char go;
+
+	if (pid)
+		return pid;
+	gate_herald(h, true);
+	if (write(told, "x", 1) == 1 && read(told, &go, 1) >= 0)
+		pause();
+	_exit(0);
+}
+
+static void test_coordinator_killed(void)
+{
+	struct gate_herald *h = mmap(NULL, sizeof(*h), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+				     -1, 0);
+	int sk[SOCKETS], alive[2], told[2], status;
+	struct pollfd gone;
+	pid_t pid, coordinator;
+	char go;
+
+	make_sockets(sk);
+	if (!CHECK(h != MAP_FAILED && pipe(alive) == 0 && socketpair(AF_UNIX, SOCK_STREAM, 0, told) == 0))
+		return;
+	coordinator = start_coordinator(h, told[1]);
+	CHECK(read(told[0], &go, 1) == 1);
+	pid = fork();
+	if (pid == 0) {
+		struct net net = { .herald = h };
+
+		change(&net, sk);
+		kill(coordinator, SIGKILL);
+		for (;;)
+			pause();
+	}
+	close(alive[1]);
+	CHECK(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	gone = (struct pollfd){ .fd = alive[0], .events = POLLIN };
+	CHECK(poll(&gone, 1, 10000) >= 0);
+	CHECK(waitpid(coordinator, &status, 0) == coordinator);
+	CHECK(poll(&gone, 1, 10000) == 1 && gone.revents & POLLHUP);
+	CHECK(changed(sk) == SOCKETS / 3);
+	close(alive[0]);
+	close(told[0]);
+	close(told[1]);
+	munmap(h, sizeof(*h));
+	close_sockets(sk);
+}
+
 static void end_with(bool undone, int left)
 {
 	struct net net = { 0 };
@@ -140,6 +193,8 @@ static void test_nothing(void)
 int main(void)
 {
 	check_run("what a killed worker changed is undone, but not what it undid itself", test_killed);
+	check_run("what a worker changed whose coordinator is killed is undone, and it ends",
+		  test_coordinator_killed);
 	check_run("at a bad end what is left is undone, and no process stays", test_undone);
 	check_run("at a good end what is left stays, and no process stays", test_left);
 	check_run("without a change there is no guard", test_nothing);

@@ -10,6 +10,7 @@
 #ifndef STASIS_GATE_CLIENT_H
 #define STASIS_GATE_CLIENT_H
 
+#include <linux/futex.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -139,5 +140,24 @@ int gate_channel_close(struct gate_channel *c, struct fault *f);
  */
 int gate_guard(struct gate *g, struct fault *f);
 void gate_unguard(struct gate *g);
+
+/*
+ * A word in shared memory that tells another process of the calling thread's death, before its tracees and the
+ * agents of its gates run on; ahead: by 0.1 ms at least. One for each thread, until gate_herald_end.
+ */
+struct gate_herald {
+	uint32_t death;		/* a robust futex, as in a mailbox */
+	uint32_t unused;
+	struct robust_list node;
+};
+
+#define GATE_HERALDS_MAX 2
+void gate_herald(struct gate_herald *h, bool ahead);
+void gate_herald_end(void);
+/*
+ * Sleep until one of these threads dies (true), or for no reason (false: call it again). n <= GATE_HERALDS_MAX. True
+ * also where the kernel cannot wait for them (futex_waitv is there since Linux 5.16). System calls only.
+ */
+bool gate_heralds_await(const struct gate_herald *const *h, size_t n);
 
 #endif

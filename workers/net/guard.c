@@ -2,9 +2,10 @@
 /*
  * guard.c - what a dump changes in the tasks' sockets is undone even when this worker is killed.
  *
- * The guard is a clone with CLONE_FILES: it keeps the descriptors open when we die, waits for that
- * on our pidfd, walks the list in shared memory and exits. It has a session of its own and no signal
- * but SIGKILL reaches it, so what is aimed at a process group passes it by.
+ * The guard is a clone with CLONE_FILES: it keeps the descriptors open when we die, waits for that, walks the
+ * list in shared memory and exits. It has a session of its own and no signal but SIGKILL reaches it, so
+ * what is aimed at a process group passes it by. The coordinator's death it learns by a herald, before
+ * the tasks run on: it kills us and undoes what would hurt them first.
  *
  * Rights:   those of the worker.
  * Holds:    the process and the list, from the first action to the end.
@@ -16,11 +17,11 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "proto/control/util.h"
+#include "workers/common/gate_client.h"
 #include "workers/net/net.h"
 
 /* More than there can be descriptors. Pages of the list exist when they are used. */
@@ -31,10 +32,12 @@ struct action {
 	uint64_t arg;
 	int fd;
 	bool dead;			/* to be done when the tasks are dead, else when they live */
+	bool hot;			/* the change lasts at this moment */
 };
 
 /* Shared with the guard. */
 struct guard_list {
+	struct gate_herald worker;	/* of this worker's main thread */
 	uint32_t n;
 	int root;			/* pidfd of a task that is to be killed, plus 1; 0: none is */
 	struct action action[MAX_ACTIONS];
@@ -43,9 +46,22 @@ struct guard_list {
 struct guard {
 	struct guard_list *list;
 	pid_t pid;
-	int pidfd;			/* of this worker; the guard polls it */
-	int parent;			/* of the coordinator, whose death is ours; -1: we live without */
+	int pidfd;			/* of this worker */
+	const struct gate_herald *herald;	/* of the coordinator; NULL: we live without */
 };
+
+static void run_hot(struct guard_list *list)
+{
+	uint32_t i = __atomic_load_n(&list->n, __ATOMIC_ACQUIRE);
+
+	while (i-- > 0) {
+		const struct action *a = &list->action[i];
+		guard_undo *undo = __atomic_load_n(&a->undo, __ATOMIC_ACQUIRE);
+
+		if (undo && __atomic_load_n(&a->hot, __ATOMIC_ACQUIRE))
+			undo(a->fd, a->arg);
+	}
+}
 
 static void run_all(struct guard_list *list, bool dead)
 {
@@ -72,17 +88,17 @@ static bool are_dead(const struct guard_list *list)
 /* The life of the guard. It is a copy of one thread of several: nothing but system calls. */
 static _Noreturn void keep_guard(const struct guard *g)
 {
-	struct pollfd death[] = {
-		{ .fd = g->pidfd, .events = POLLIN }, { .fd = g->parent, .events = POLLIN },
-	};
+	const struct gate_herald *heralds[] = { &g->list->worker, g->herald };
+	struct pollfd end = { .fd = g->pidfd, .events = POLLIN };
 
 	setsid();
-	/* The tasks run when the coordinator dies, so do not wait until that has killed us too. */
-	while (poll(death, 2, -1) < 0 && errno == EINTR)
+	while (!gate_heralds_await(heralds, g->herald ? 2 : 1))
 		;
-	run_all(g->list, are_dead(g->list));
-	while (poll(death, 1, -1) < 0 && errno == EINTR)
-		;
+	/* One of us alone may not go on. A call that is under way may still make a change. */
+	syscall(SYS_pidfd_send_signal, g->pidfd, SIGKILL, NULL, 0);
+	do
+		run_hot(g->list);
+	while (poll(&end, 1, 0) == 0);
 	run_all(g->list, are_dead(g->list));
 	_exit(0);
 }
@@ -102,26 +118,30 @@ static int start_process(struct guard *g, struct fault *f)
 	return g->pid < 0 ? fault(f, err, "start the process that guards the tasks' sockets") : 0;
 }
 
-static struct guard *start(struct fault *f)
+static void end(struct guard *g)
+{
+	gate_herald_end();
+	auto_close(&g->pidfd);
+	munmap(g->list, sizeof(*g->list));
+	free(g);
+}
+
+static struct guard *start(const struct gate_herald *coordinator, struct fault *f)
 {
 	struct guard *g = xcalloc(1, sizeof(*g));
-	int signal = 0;
 
 	g->list = mmap(NULL, sizeof(*g->list), PROT_READ | PROT_WRITE,
 		       MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (g->list == MAP_FAILED)
 		die("no memory for a list");
-	prctl(PR_GET_PDEATHSIG, &signal);
-	g->parent = signal ? (int)syscall(SYS_pidfd_open, getppid(), 0) : -1;
+	g->herald = coordinator;
+	gate_herald(&g->list->worker, false);
 	g->pidfd = syscall(SYS_pidfd_open, getpid(), 0);
 	if (g->pidfd < 0)
 		fault(f, errno, "open a pidfd of this worker");
 	else if (start_process(g, f) == 0)
 		return g;
-	auto_close(&g->pidfd);
-	auto_close(&g->parent);
-	munmap(g->list, sizeof(*g->list));
-	free(g);
+	end(g);
 	return NULL;
 }
 
@@ -131,7 +151,7 @@ static int add(struct net *net, struct action what, struct fault *f)
 	struct action *a;
 
 	if (!net->guard)
-		net->guard = start(f);
+		net->guard = start(net->herald, f);
 	if (!net->guard)
 		return -1;
 	list = net->guard->list;
@@ -141,6 +161,7 @@ static int add(struct net *net, struct action what, struct fault *f)
 	a->fd = what.fd;
 	a->arg = what.arg;
 	a->dead = what.dead;
+	a->hot = false;
 	__atomic_store_n(&a->undo, what.undo, __ATOMIC_RELEASE);
 	__atomic_store_n(&list->n, list->n + 1, __ATOMIC_RELEASE);
 	return (int)list->n - 1;
@@ -148,12 +169,17 @@ static int add(struct net *net, struct action what, struct fault *f)
 
 int guard_add(struct net *net, int fd, guard_undo *undo, uint64_t arg, struct fault *f)
 {
-	return add(net, (struct action){ undo, arg, fd, false }, f);
+	return add(net, (struct action){ .undo = undo, .arg = arg, .fd = fd }, f);
 }
 
 int guard_add_dead(struct net *net, int fd, guard_undo *act, uint64_t arg, struct fault *f)
 {
-	return add(net, (struct action){ act, arg, fd, true }, f) < 0 ? -1 : 0;
+	return add(net, (struct action){ .undo = act, .arg = arg, .fd = fd, .dead = true }, f) < 0 ? -1 : 0;
+}
+
+void guard_hot(struct net *net, int action, bool hot)
+{
+	__atomic_store_n(&net->guard->list->action[action].hot, hot, __ATOMIC_RELEASE);
 }
 
 int guard_doom(struct net *net, pid_t pid, struct fault *f)
@@ -191,9 +217,6 @@ void guard_end(struct net *net, bool undo)
 		;
 	if (g->list->root)
 		close(g->list->root - 1);
-	auto_close(&g->pidfd);
-	auto_close(&g->parent);
-	munmap(g->list, sizeof(*g->list));
-	free(g);
+	end(g);
 	net->guard = NULL;
 }

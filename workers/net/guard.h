@@ -28,6 +28,12 @@ typedef void guard_undo(int fd, uint64_t arg);
 int guard_add(struct net *net, int fd, guard_undo *undo, uint64_t arg, struct fault *f);
 
 /*
+ * The change lasts now, or does no longer: what is hot is undone first, before the tasks run on. May be called
+ * by any thread of this worker.
+ */
+void guard_hot(struct net *net, int action, bool hot);
+
+/*
  * What is done instead of undoing when the tasks are dead: guard_doom says that they are to be killed, pid
  * being the first. It is for the process only; guard_end does not do it.
  */

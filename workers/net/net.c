@@ -14,10 +14,12 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "proto/control/util.h"
 #include "workers/common/finding.h"
+#include "workers/common/gate_client.h"
 #include "workers/common/tasks.h"
 #include "workers/net/flights.h"
 #include "workers/net/guard.h"
@@ -120,6 +122,8 @@ static void end(struct net *net, bool run_on)
 		auto_close(&net->plugin[--net->nplugin]);
 	free(take_ptr(&net->plugin));
 	free(take_ptr(&net->run_id));
+	if (net->herald)
+		munmap(take_ptr(&net->herald), sizeof(*net->herald));
 	net->last_id = 0;
 }
 
@@ -242,11 +246,29 @@ static int collect_all(struct net *net, const NetCollect *req, struct fault *f)
 	return 0;
 }
 
+/* Who tells the guard that the coordinator dies. */
+static int take_herald(struct net *net, struct worker *w, struct fault *f)
+{
+	AUTO_CLOSE int fd = -1;
+	void *at;
+
+	if (net->herald || worker_recv_fds(w, &fd, 1, f) < 0)
+		return net->herald ? fault(f, -EPROTO, "a second herald") : -1;
+	at = mmap(NULL, sizeof(*net->herald), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (at == MAP_FAILED)
+		return fault(f, errno, "map the coordinator's herald");
+	net->herald = at;
+	return 0;
+}
+
 static int on_net_collect(struct call *c, struct fault *f)
 {
 	const NetCollect *req = c->req->net_collect;
 	struct net *net = begin(c);
 	NetCollected *done;
+
+	if (req->herald && take_herald(net, c->worker, f) < 0)
+		return -1;
 
 	net->ns_id = req->ns_id;
 	net->root_pid = req->root_pid;

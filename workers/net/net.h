@@ -29,6 +29,7 @@ struct net {
 	struct unix_dump *unix_dump;	/* unix.c */
 	struct unix_restore *unix_restore;	/* unix_restore.c */
 	struct guard *guard;		/* guard.c: changes to undo */
+	struct gate_herald *herald;	/* dump: of the coordinator, mapped */
 	struct inet_state *inet;	/* inet.c */
 	struct numbers *numbers;	/* numbers.c: what fresh sockets have */
 	struct packets *packets;	/* packet_diag.c */

@@ -412,6 +412,7 @@ int queue_collect(struct net *net, struct sock *s, const struct waiting *w, stru
 	action = guard_add(net, s->fd, set_peek_off, w->peek_off, f);
 	if (action < 0)
 		return -1;
+	guard_hot(net, action, true);
 	r = stream ? keep_stream(net, s, w->bytes, f) : keep_messages(net, s, w->ended, f);
 	set_peek_off(s->fd, w->peek_off);
 	guard_drop(net, action);

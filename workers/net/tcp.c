@@ -212,21 +212,34 @@ static int unguard_one(struct net *net, struct sock *s, struct fault *f)
 	return 0;
 }
 
-static int read_connection(const struct sock *s, struct tcprepair_state *state, struct fault *f)
+static int read_in_repair(int fd, struct tcprepair_state *state, struct fault *f)
 {
 	struct tcprepair *paused;
 	int r;
 
-	if (tcprepair_pause(s->fd, &paused, f) < 0)
+	if (tcprepair_pause(fd, &paused, f) < 0)
 		return -1;
 	r = tcprepair_save(paused, state, f);
 	return tcprepair_cancel(paused, f) < 0 ? -1 : r;
 }
 
+static int read_connection(struct net *net, const struct sock *s, struct tcprepair_state *state,
+			   struct fault *f)
+{
+	const struct tcp *t = s->priv;
+	int r;
+
+	guard_hot(net, t->undo, true);
+	r = read_in_repair(s->fd, state, f);
+	if (r == 0)
+		guard_hot(net, t->undo, false);
+	return r;
+}
+
 static int save(struct net *net, const struct sock *s, InetSkEntry *e, struct fault *f)
 {
 	struct tcprepair_state state = { 0 };
-	int r = read_connection(s, &state, f);
+	int r = read_connection(net, s, &state, f);
 
 	if (r == 0) {
 		e->state = state.state;
