@@ -18,7 +18,8 @@ PB_C = $(PROTOS:%.proto=$(BUILD)/%.pb-c.c)
 PB_H = $(PROTOS:%.proto=$(BUILD)/%.pb-c.h)
 
 # Sources, listed per library.
-CONTROL = proto/control/fault.c proto/control/util.c proto/control/bus.c proto/control/fdplane.c
+CONTROL = proto/control/fault.c proto/control/util.c proto/control/bus.c proto/control/fdplane.c \
+	proto/control/socket_list.c
 IMAGES = proto/images/types.c proto/images/image.c proto/images/check.c proto/images/style.c \
 	proto/images/print.c proto/images/show.c
 COMMON = $(wildcard workers/common/*.c)

@@ -36,6 +36,7 @@
 #include "coordinator/seal.h"
 #include "coordinator/sleepers.h"
 #include "coordinator/sockets.h"
+#include "proto/control/socket_list.h"
 #include "proto/control/util.h"
 #include "workers/common/log.h"
 #include "workers/common/procfs.h"
@@ -302,15 +303,12 @@ static int ask_mem_write(struct job *job, struct fault *f)
 	Request req = REQUEST__INIT;
 	int r;
 
-	if (found) {
+	if (found)
 		msg->socket = found->files_collected->socket;
-		msg->n_socket = found->files_collected->n_socket;
-	}
 	req.body_case = REQUEST__BODY_MEM_WRITE;
 	req.mem_write = msg;
 	r = crew_send(job->crew, ROLE_MEM, STAGE__WRITE, &req, NULL, 0, f);
 	msg->socket = NULL;
-	msg->n_socket = 0;
 	mem_write__free_unpacked(msg, NULL);
 	return r;
 }
@@ -395,7 +393,7 @@ static int take_collected(struct job *job, struct fault *f)
 		return -1;
 	if (files->body_case != REPLY__BODY_FILES_COLLECTED)
 		r = fault(f, -EPROTO, "the files worker's answer is not the one expected");
-	else if (files->files_collected->n_socket)
+	else if (socket_list_count(files->files_collected->socket))
 		r = sockets_dump(job, files->files_collected, state(job)->collected->mem_collected, f);
 	if (r == 0)
 		state(job)->found = take_ptr(&files);

@@ -14,6 +14,7 @@
 #include "coordinator/devices.h"
 #include "coordinator/registers.h"
 #include "coordinator/sockets.h"
+#include "proto/control/socket_list.h"
 #include "proto/control/util.h"
 #include "workers/common/log.h"
 
@@ -66,10 +67,11 @@ static void take_objects(FilesPreflightDone *all, FilesPreflightDone *from)
 {
 	size_t i;
 
-	all->socket = xrealloc(all->socket, all->n_socket + from->n_socket, sizeof(*all->socket));
-	for (i = 0; i < from->n_socket; i++)
-		all->socket[all->n_socket++] = from->socket[i];
-	from->n_socket = 0;
+	for (i = 0; i < socket_list_count(from->socket); i++) {
+		const struct socket_ref s = socket_list_at(from->socket, i);
+
+		socket_list_add(&all->socket, &s);
+	}
 	all->device = xrealloc(all->device, all->n_device + from->n_device, sizeof(*all->device));
 	for (i = 0; i < from->n_device; i++)
 		all->device[all->n_device++] = from->device[i];
@@ -85,6 +87,10 @@ static int files_obstacles(struct job *job, FilesPreflightDone *all, struct faul
 	if (crew_wait(job->crew, ROLE_FILES, &rep, f) < 0)
 		return -1;
 	done = rep->body_case == REPLY__BODY_FILES_PREFLIGHT_DONE ? rep->files_preflight_done : NULL;
+	if (done && socket_list_check(done->socket, f) < 0) {
+		reply__free_unpacked(rep, NULL);
+		return -1;
+	}
 	if (done) {
 		take_objects(all, done);
 		note_obstacles(done->obstacle, done->n_obstacle, found);
@@ -96,7 +102,7 @@ static int files_obstacles(struct job *job, FilesPreflightDone *all, struct faul
 static int socket_obstacles(struct job *job, FilesPreflightDone *all, struct fault *found,
 			    struct fault *f)
 {
-	if (all->n_socket && sockets_preflight(job, all, f) < 0)
+	if (socket_list_count(all->socket) && sockets_preflight(job, all, f) < 0)
 		return -1;
 	note_obstacles(all->obstacle, all->n_obstacle, found);
 	return 0;

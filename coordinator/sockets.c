@@ -68,7 +68,6 @@ int sockets_preflight(struct job *job, FilesPreflightDone *done, struct fault *f
 	size_t i;
 
 	msg.socket = done->socket;
-	msg.n_socket = done->n_socket;
 	req.body_case = REQUEST__BODY_NET_PREFLIGHT;
 	req.net_preflight = &msg;
 	if (crew_need(job, ROLE_NET, f) < 0)
@@ -103,7 +102,7 @@ static int make_herald(struct fault *f)
 	return take_fd(&fd);
 }
 
-static Reply *collect(struct job *job, SocketRef **sockets, size_t n, bool first, struct fault *f)
+static Reply *collect(struct job *job, SocketList *sockets, bool first, struct fault *f)
 {
 	AUTO_CLOSE int herald = first ? make_herald(f) : -1;
 	NetCollect msg = NET_COLLECT__INIT;
@@ -117,7 +116,6 @@ static Reply *collect(struct job *job, SocketRef **sockets, size_t n, bool first
 
 	kids_own_entry(&own);
 	msg.socket = sockets;
-	msg.n_socket = n;
 	msg.ns_id = own.net_ns_id;
 	msg.root_pid = job->tasks[0]->pid;
 	msg.run_id = job->run_id;
@@ -185,7 +183,7 @@ static int ask_plugins(struct job *job, const NetCollected *c, struct flown *all
 static int collect_all(struct job *job, const FilesCollected *found, struct flown *all,
 		       struct fault *f)
 {
-	Reply *net = collect(job, found->socket, found->n_socket, true, f), *files;
+	Reply *net = collect(job, found->socket, true, f), *files;
 	int rounds = 0, r = net ? 0 : -1;
 
 	while (r == 0 && net->net_collected->n_flying) {
@@ -196,8 +194,7 @@ static int collect_all(struct job *job, const FilesCollected *found, struct flow
 		if (r == 0 && ++rounds > MAX_ROUNDS)
 			r = fault(f, -ELOOP, "sockets carry sockets more than %d deep", MAX_ROUNDS);
 		if (r == 0)
-			net = collect(job, files->files_adopted->socket,
-				      files->files_adopted->n_socket, false, f);
+			net = collect(job, files->files_adopted->socket, false, f);
 		if (files)
 			reply__free_unpacked(files, NULL);
 		r = net ? 0 : -1;

@@ -17,6 +17,7 @@
 #include "coordinator/devices.h"
 #include "coordinator/kids.h"
 #include "coordinator/preflight.h"
+#include "proto/control/socket_list.h"
 #include "proto/control/util.h"
 #include "workers/common/procfs.h"
 
@@ -118,8 +119,7 @@ static int ask_net(struct job *job, struct survey *s, struct fault *f)
 	Request req = REQUEST__INIT;
 
 	msg.socket = s->files->files_surveyed->socket;
-	msg.n_socket = s->files->files_surveyed->n_socket;
-	if (!msg.n_socket)
+	if (!socket_list_count(msg.socket))
 		return 0;
 	req.body_case = REQUEST__BODY_NET_SURVEY;
 	req.net_survey = &msg;

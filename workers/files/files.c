@@ -126,7 +126,7 @@ static int on_files_preflight(struct call *c, struct fault *f)
 	files_preflight_done__init(done);
 	for (i = 0; i < req->n_pid && r == 0; i++)
 		r = preflight_task(fs, req->pid[i], done, f);
-	done->n_socket = socket_found(fs, &done->socket);
+	done->socket = socket_found(fs);
 	done->n_device = device_found(fs, &done->device);
 	if (r < 0) {
 		files_preflight_done__free_unpacked(done, NULL);
@@ -158,7 +158,7 @@ static int on_files_survey(struct call *c, struct fault *f)
 	for (i = 0; i < req->n_task; i++)
 		if (!req->task[i]->dead)
 			survey_task(fs, req->task[i], done);
-	done->n_socket = socket_found(fs, &done->socket);
+	done->socket = socket_found(fs);
 	done->n_device = device_found(fs, &done->device);
 	fs->collect = NULL;
 	end(fs, false);
@@ -205,7 +205,7 @@ static int on_files_collect(struct call *c, struct fault *f)
 		return -1;
 	done = xcalloc(1, sizeof(*done));
 	files_collected__init(done);
-	done->n_socket = socket_found(fs, &done->socket);
+	done->socket = socket_found(fs);
 	done->n_device = device_found(fs, &done->device);
 	c->rep->body_case = REPLY__BODY_FILES_COLLECTED;
 	c->rep->files_collected = done;
@@ -225,7 +225,7 @@ static int on_files_adopt(struct call *c, struct fault *f)
 	c->rep->files_adopted = done;
 	if (fdtable_adopt(fs, req, done->id, f) < 0)
 		return -1;
-	done->n_socket = socket_found(fs, &done->socket);
+	done->socket = socket_found(fs);
 	return 0;
 }
 

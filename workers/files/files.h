@@ -41,7 +41,7 @@ struct files {
 	FilesCollect *collect;		/* all tasks */
 	struct epolls *epolls;		/* epoll.c */
 	struct watched *watched;	/* watched.c */
-	struct sockets *sockets;	/* socket.c */
+	SocketList *sockets;	/* found and not told yet: socket.c */
 	struct devices *devices;	/* device.c */
 	struct irmap *irmap;		/* irmap.c */
 

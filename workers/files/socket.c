@@ -14,15 +14,11 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "proto/control/socket_list.h"
 #include "proto/control/util.h"
 #include "workers/files/files.h"
 #include "workers/files/handed.h"
 #include "workers/files/prepare.h"
-
-struct sockets {
-	SocketRef **ref;		/* not told yet */
-	size_t n, cap;
-};
 
 /* Dump */
 
@@ -71,19 +67,9 @@ static bool match_netlink(const struct facts *x)
 
 static void name_socket(struct files *fs, const struct facts *x, uint64_t ino)
 {
-	struct sockets *all = fs->sockets;
-	SocketRef *ref = xcalloc(1, sizeof(*ref));
+	const struct socket_ref s = { x->id, x->pid, x->fd, x->flags, ino };
 
-	if (!all)
-		all = fs->sockets = xcalloc(1, sizeof(*all));
-	socket_ref__init(ref);
-	ref->id = x->id;
-	ref->pid = x->pid;
-	ref->fd = x->fd;
-	ref->flags = x->flags;
-	ref->ino = ino;
-	*(SocketRef **)grow(&all->ref, all->n, &all->cap, sizeof(ref)) = ref;
-	all->n++;
+	socket_list_add(&fs->sockets, &s);
 }
 
 /* Before the freeze: the net worker is the judge. */
@@ -101,15 +87,9 @@ static int dump_socket(struct files *fs, const struct facts *x, struct fault *f)
 	return 0;
 }
 
-size_t socket_found(struct files *fs, SocketRef ***list)
+SocketList *socket_found(struct files *fs)
 {
-	struct sockets *all = fs->sockets;
-	size_t n = all ? all->n : 0;
-
-	*list = all ? take_ptr(&all->ref) : NULL;
-	if (all)
-		all->n = all->cap = 0;
-	return n;
+	return take_ptr(&fs->sockets);
 }
 
 /* Restore */
@@ -150,15 +130,8 @@ static const FownEntry *socket_fown(struct files *fs, const struct file *file)
 
 static void end_sockets(struct files *fs)
 {
-	struct sockets *all = fs->sockets;
-	size_t i;
-
-	if (!all)
-		return;
-	for (i = 0; i < all->n; i++)
-		socket_ref__free_unpacked(all->ref[i], NULL);
-	free(all->ref);
-	free(all);
+	if (fs->sockets)
+		socket_list__free_unpacked(fs->sockets, NULL);
 	fs->sockets = NULL;
 }
 

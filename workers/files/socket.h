@@ -16,8 +16,8 @@ extern const struct file_type unix_socket_type, inet_socket_type, packet_socket_
 /* One of the latter? */
 bool socket_is(const struct file_type *t);
 
-/* Dump: what was found since the last call, for a reply; the caller frees all. */
-size_t socket_found(struct files *fs, SocketRef ***list);
+/* Dump: what was found since the last call, for a reply; the caller's. NULL: nothing. */
+SocketList *socket_found(struct files *fs);
 
 /* Restore: are there sockets in files.img? */
 bool socket_due(const struct files *fs);

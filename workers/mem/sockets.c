@@ -12,6 +12,7 @@
 #include <inttypes.h>
 #include <sys/mman.h>
 
+#include "proto/control/socket_list.h"
 #include "proto/control/util.h"
 #include "workers/mem/vma.h"
 
@@ -31,9 +32,9 @@ static int name_one(const struct space *s, VmaEntry *e, const MemWrite *m, struc
 {
 	size_t i;
 
-	for (i = 0; i < m->n_socket; i++)
-		if (m->socket[i]->ino == e->shmid) {
-			e->shmid = m->socket[i]->id;
+	for (i = 0; i < socket_list_count(m->socket); i++)
+		if (m->socket->ino[i] == e->shmid) {
+			e->shmid = m->socket->id[i];
 			return 0;
 		}
 	return fault(f, -ENOTSUP, "task %d: the socket mapped at %" PRIx64 " is open nowhere any more, so "
@@ -45,6 +46,8 @@ int sockets_name(struct space *s, const MemWrite *m, struct fault *f)
 {
 	size_t i;
 
+	if (socket_list_check(m->socket, f) < 0)
+		return -1;
 	for (i = 0; i < s->n; i++)
 		if (vma_is_socket(&s->vma[i].e) && name_one(s, &s->vma[i].e, m, f) < 0)
 			return -1;

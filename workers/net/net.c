@@ -137,12 +137,20 @@ static int refuse(const struct sock *s, struct fault *f)
 }
 
 /* A descriptor that is gone by now is no obstacle. */
-static void glance_at(struct net *net, const SocketRef *ref)
+static int glance_at_all(struct net *net, const SocketList *list, struct fault *f)
 {
-	struct fault gone = { 0 };
+	size_t i;
 
-	if (!net_sock_by_ino(net, ref->ino))
-		sock_glance(net, ref, &gone);
+	if (socket_list_check(list, f) < 0)
+		return -1;
+	for (i = 0; i < socket_list_count(list); i++) {
+		const struct socket_ref s = socket_list_at(list, i);
+		struct fault gone = { 0 };
+
+		if (!net_sock_by_ino(net, s.ino))
+			sock_glance(net, &s, &gone);
+	}
+	return 0;
 }
 
 /* An obstacle, or nothing. */
@@ -161,14 +169,14 @@ static void judge(struct net *net, struct sock *s, struct fault *why)
 static int on_net_preflight(struct call *c, struct fault *f)
 {
 	const NetPreflight *req = c->req->net_preflight;
-	NetPreflightDone *done = xcalloc(1, sizeof(*done));
 	struct net *net = begin(c);
+	NetPreflightDone *done;
 	size_t i;
 
-	(void)f;
+	if (glance_at_all(net, req->socket, f) < 0)
+		return -1;
+	done = xcalloc(1, sizeof(*done));
 	net_preflight_done__init(done);
-	for (i = 0; i < req->n_socket; i++)
-		glance_at(net, req->socket[i]);
 	for (i = 0; i < sock_count(net); i++) {
 		struct fault why = { 0 };
 
@@ -198,14 +206,14 @@ static void describe(const struct net *net, const struct sock *s, char *deed, si
 static int on_net_survey(struct call *c, struct fault *f)
 {
 	const NetSurvey *req = c->req->net_survey;
-	Surveyed *done = xcalloc(1, sizeof(*done));
 	struct net *net = begin(c);
+	Surveyed *done;
 	size_t i;
 
-	(void)f;
+	if (glance_at_all(net, req->socket, f) < 0)
+		return -1;
+	done = xcalloc(1, sizeof(*done));
 	surveyed__init(done);
-	for (i = 0; i < req->n_socket; i++)
-		glance_at(net, req->socket[i]);
 	done->finding = xcalloc(sock_count(net), sizeof(*done->finding));
 	for (i = 0; i < sock_count(net); i++) {
 		struct sock *s = sock_at(net, i);
@@ -235,7 +243,7 @@ static int collect_all(struct net *net, const NetCollect *req, struct fault *f)
 {
 	size_t i = sock_count(net);
 
-	if (sock_add_all(net, req->socket, req->n_socket, f) < 0)
+	if (sock_add_all(net, req->socket, f) < 0)
 		return -1;
 	for (; i < sock_count(net); i++)
 		if (collect_one(net, sock_at(net, i), f) < 0)

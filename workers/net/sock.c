@@ -113,7 +113,7 @@ static int ask_kind(struct sock *s, struct fault *f)
 }
 
 /* A socket and what is known of it without it. */
-static struct sock *new_sock(struct net *net, const SocketRef *ref)
+static struct sock *new_sock(struct net *net, const struct socket_ref *ref)
 {
 	struct sock *s = xcalloc(1, sizeof(*s));
 
@@ -124,7 +124,7 @@ static struct sock *new_sock(struct net *net, const SocketRef *ref)
 	return s;
 }
 
-int sock_glance(struct net *net, const SocketRef *ref, struct fault *f)
+int sock_glance(struct net *net, const struct socket_ref *ref, struct fault *f)
 {
 	struct sock *s = new_sock(net, ref);
 
@@ -141,7 +141,7 @@ int sock_glance(struct net *net, const SocketRef *ref, struct fault *f)
 
 /* Duplicates that threads make. */
 struct copies {
-	SocketRef *const *ref;
+	const struct socket_ref *ref;
 	int *pidfd;			/* of the task of each */
 	int *fd;			/* -1: not made */
 	FownEntry *fown;
@@ -151,12 +151,12 @@ static int copy_one(void *ctx, size_t i, struct fault *f)
 {
 	const struct copies *c = ctx;
 
-	c->fd[i] = syscall(SYS_pidfd_getfd, c->pidfd[i], c->ref[i]->fd, 0);
+	c->fd[i] = syscall(SYS_pidfd_getfd, c->pidfd[i], c->ref[i].fd, 0);
 	if (c->fd[i] < 0)
-		return fault(f, errno, "duplicate descriptor %d of task %d", c->ref[i]->fd,
-			     c->ref[i]->pid);
+		return fault(f, errno, "duplicate descriptor %d of task %d", c->ref[i].fd,
+			     c->ref[i].pid);
 	fown_entry__init(&c->fown[i]);
-	return fown_read(c->fd[i], c->ref[i]->flags, &c->fown[i], f);
+	return fown_read(c->fd[i], c->ref[i].flags, &c->fown[i], f);
 }
 
 static int open_tasks(struct copies *c, size_t n, struct fault *f)
@@ -164,12 +164,12 @@ static int open_tasks(struct copies *c, size_t n, struct fault *f)
 	size_t i;
 
 	for (i = 0; i < n; i++) {
-		if (i && c->ref[i]->pid == c->ref[i - 1]->pid)
+		if (i && c->ref[i].pid == c->ref[i - 1].pid)
 			c->pidfd[i] = c->pidfd[i - 1];
 		else
-			c->pidfd[i] = syscall(SYS_pidfd_open, c->ref[i]->pid, 0);
+			c->pidfd[i] = syscall(SYS_pidfd_open, c->ref[i].pid, 0);
 		if (c->pidfd[i] < 0)
-			return fault(f, errno, "open task %d", c->ref[i]->pid);
+			return fault(f, errno, "open task %d", c->ref[i].pid);
 	}
 	return 0;
 }
@@ -192,10 +192,10 @@ static int add_all(struct net *net, struct copies *c, size_t n, struct fault *f)
 	int r = 0;
 
 	for (i = 0; i < n && r == 0; i++) {
-		if (net_sock(net, c->ref[i]->id))
-			r = fault(f, -EPROTO, "socket %u is collected twice", c->ref[i]->id);
+		if (net_sock(net, c->ref[i].id))
+			r = fault(f, -EPROTO, "socket %u is collected twice", c->ref[i].id);
 		else
-			add(net, new_sock(net, c->ref[i]));
+			add(net, new_sock(net, &c->ref[i]));
 	}
 	if (parallel_join(p, f) < 0)
 		r = -1;
@@ -209,7 +209,7 @@ static int add_all(struct net *net, struct copies *c, size_t n, struct fault *f)
 	return r;
 }
 
-static int add_some(struct net *net, SocketRef *const *refs, size_t n, struct fault *f)
+static int add_some(struct net *net, const struct socket_ref *refs, size_t n, struct fault *f)
 {
 	struct copies c = { refs, xcalloc(n, sizeof(int)), xcalloc(n, sizeof(int)),
 			    xcalloc(n, sizeof(FownEntry)) };
@@ -230,10 +230,16 @@ static int add_some(struct net *net, SocketRef *const *refs, size_t n, struct fa
 	return r;
 }
 
-int sock_add_all(struct net *net, SocketRef *const *refs, size_t n, struct fault *f)
+int sock_add_all(struct net *net, const SocketList *list, struct fault *f)
 {
+	const size_t n = socket_list_count(list);
+	AUTO_FREE struct socket_ref *refs = xcalloc(n, sizeof(*refs));
 	size_t i, some;
 
+	if (socket_list_check(list, f) < 0)
+		return -1;
+	for (i = 0; i < n; i++)
+		refs[i] = socket_list_at(list, i);
 	for (i = 0; i < n; i += some) {
 		some = n - i < TASKS_MAX ? n - i : TASKS_MAX;
 		if (add_some(net, refs + i, some, f) < 0)
