@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -63,27 +64,48 @@ static char *read_link(int dir, const char *name)
 	return xstrdup(buf);
 }
 
-static void look_at(const struct ahead *a, size_t i)
+/*
+ * Before the freeze fdinfo is read only where a unix socket is likely, which needs no link then: *after
+ * is whether a socket was seen last. Where it is to be kept it is opened anyway.
+ */
+static void glance_at(const struct ahead *a, struct look *l, const char *name, int *kept, bool *after)
+{
+	AUTO_CLOSE int file = kept ? take_fd(kept) : -1;
+
+	if (file < 0 && (kept || *after))
+		file = openat(a->place.info_dir, name, O_RDONLY | O_CLOEXEC);
+	if (*after) {
+		l->info = read_info(file);
+		l->unix_socket = l->info && info_shows_unix(l->info, a->place.sock_mnt);
+	}
+	if (kept)
+		*kept = take_fd(&file);
+	if (!l->unix_socket)
+		l->link = read_link(a->place.fd_dir, name);
+	*after = l->unix_socket || (l->link && strncmp(l->link, "socket:[", 8) == 0);
+}
+
+static void look_at(const struct ahead *a, size_t i, bool *after)
 {
 	const struct ahead_place *p = &a->place;
 	struct look *l = &a->looks[i];
 	int *kept = (size_t)a->fds[i] < p->nkept ? &p->kept[a->fds[i]] : NULL;
-	AUTO_CLOSE int file = kept ? take_fd(kept) : -1;
+	AUTO_CLOSE int file = -1;
 	char name[16];
 
 	snprintf(name, sizeof(name), "%d", a->fds[i]);
+	if (a->kind == AHEAD_LINKS) {
+		glance_at(a, l, name, kept, after);
+		return;
+	}
+	if (kept)
+		file = take_fd(kept);
 	if (file < 0)
 		file = openat(p->info_dir, name, O_RDONLY | O_CLOEXEC);
 	l->info = read_info(file);
-	if (kept && a->kind == AHEAD_LINKS)
-		*kept = take_fd(&file);
 	l->unix_socket = l->info && info_shows_unix(l->info, p->sock_mnt);
 	if (l->unix_socket)
 		return;
-	if (a->kind == AHEAD_LINKS) {
-		l->link = read_link(p->fd_dir, name);
-		return;
-	}
 	l->dup = syscall(SYS_pidfd_getfd, p->pidfd, a->fds[i], 0);
 	l->seen = l->dup >= 0 && fstat(l->dup, &l->st) == 0;
 }
@@ -92,13 +114,14 @@ static void look_at(const struct ahead *a, size_t i)
 static bool look_at_chunk(struct ahead *a)
 {
 	size_t first = a->next, i, end;
+	bool after = true;
 
 	if (first >= a->n)
 		return false;
 	end = a->next = first + CHUNK < a->n ? first + CHUNK : a->n;
 	pthread_mutex_unlock(&a->lock);
 	for (i = first; i < end; i++)
-		look_at(a, i);
+		look_at(a, i, &after);
 	pthread_mutex_lock(&a->lock);
 	a->chunk_seen[first / CHUNK] = true;
 	pthread_cond_broadcast(&a->seen);

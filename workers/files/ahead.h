@@ -13,7 +13,7 @@ struct ahead;
 
 /* A descriptor: NULL or -1 where it could not be had (ask again to learn why). */
 struct look {
-	char *info;		/* text of its fdinfo */
+	char *info;		/* text of its fdinfo; AHEAD_LINKS: of unix sockets only, if at all */
 	bool unix_socket;	/* it tells so: neither link nor dup */
 	char *link;		/* AHEAD_LINKS: text of /proc/PID/fd/N */
 	int dup;		/* AHEAD_FILES: our duplicate; take it (and leave -1) or it is closed */

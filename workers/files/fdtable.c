@@ -90,7 +90,7 @@ static int survey_next(struct survey *s, struct probe *p, size_t i, int *fd, str
 	const struct look *l = s->fds || i >= s->nguess ? NULL : ahead_look(s->ahead, i);
 
 	*fd = i;
-	if (l && l->info)
+	if (l && (l->info || l->link))
 		return 1;
 	if (!s->fds && s->ahead && i == s->nguess)
 		return 0;

@@ -78,8 +78,11 @@ static void move_rec(const struct unix_diag *d, struct sock *s)
 	r->s = s;
 }
 
-/* The kernel's record of a socket. The list is read when one is not in it; then once again. */
-static struct unix_rec *find_rec(struct net *net, uint32_t ino, struct fault *f)
+/*
+ * The kernel's record of a socket. The list is read when one is not in it; then once again. A preflight
+ * (which knows no ids) is content with peers.
+ */
+static struct unix_rec *find_rec(struct net *net, const struct sock *of, struct fault *f)
 {
 	struct unix_dump *d = net->unix_dump;
 	struct unix_diag *old;
@@ -88,12 +91,12 @@ static struct unix_rec *find_rec(struct net *net, uint32_t ino, struct fault *f)
 
 	if (!d)
 		d = net->unix_dump = xcalloc(1, sizeof(*d));
-	r = d->diag ? unix_diag_find(d->diag, ino) : NULL;
+	r = d->diag ? unix_diag_find(d->diag, of->ino) : NULL;
 	if (r || d->reads == MAX_READS)
 		return r;
 	d->reads++;
 	old = d->diag;
-	d->diag = unix_diag_read(f);
+	d->diag = unix_diag_read(of->id, f);
 	if (!d->diag) {
 		d->diag = old;
 		return NULL;
@@ -102,7 +105,7 @@ static struct unix_rec *find_rec(struct net *net, uint32_t ino, struct fault *f)
 		if (sock_at(net, i)->kind == &unix_kind)
 			move_rec(d->diag, sock_at(net, i));
 	unix_diag_free(old);
-	return unix_diag_find(d->diag, ino);
+	return unix_diag_find(d->diag, of->ino);
 }
 
 static bool know_unix(struct net *net, struct sock *s)
@@ -110,7 +113,7 @@ static bool know_unix(struct net *net, struct sock *s)
 	struct fault none = { 0 };
 	const struct unix_dump *d = net->unix_dump;
 	const struct unix_rec *r = d && d->diag ? unix_diag_find(d->diag, s->ino) :
-						  find_rec(net, s->ino, &none);
+						  find_rec(net, s, &none);
 
 	if (!r)
 		return false;
@@ -228,7 +231,7 @@ static bool held_outside(const struct net *net, uint32_t ino)
 
 static int preflight_unix(struct net *net, struct sock *s, struct fault *f)
 {
-	const struct unix_rec *r = find_rec(net, s->ino, f);
+	const struct unix_rec *r = find_rec(net, s, f);
 
 	if (!r)
 		return f->code ? -1 : 0;
@@ -242,7 +245,7 @@ static int preflight_unix(struct net *net, struct sock *s, struct fault *f)
 
 static int collect_unix(struct net *net, struct sock *s, struct fault *f)
 {
-	struct unix_rec *r = find_rec(net, s->ino, f);
+	struct unix_rec *r = find_rec(net, s, f);
 	char who[SOCK_NAME_MAX];
 
 	if (!r)

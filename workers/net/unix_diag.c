@@ -41,7 +41,7 @@ struct unix_rec *unix_diag_find(const struct unix_diag *d, uint32_t ino)
 	return NULL;
 }
 
-static int ask(int sock, struct fault *f)
+static int ask(int sock, bool whole, struct fault *f)
 {
 	struct {
 		struct nlmsghdr head;
@@ -51,8 +51,9 @@ static int ask(int sock, struct fault *f)
 		.body = {
 			.sdiag_family = AF_UNIX,
 			.udiag_states = ~0u,
-			.udiag_show = UDIAG_SHOW_NAME | UDIAG_SHOW_PEER | UDIAG_SHOW_ICONS |
-				      UDIAG_SHOW_RQLEN | UDIAG_SHOW_MEMINFO,
+			.udiag_show = UDIAG_SHOW_NAME | UDIAG_SHOW_PEER |
+				      (whole ? UDIAG_SHOW_ICONS | UDIAG_SHOW_RQLEN |
+					       UDIAG_SHOW_MEMINFO : 0),
 		},
 	};
 
@@ -162,7 +163,7 @@ static void link_icons(struct unix_diag *d)
 			}
 }
 
-struct unix_diag *unix_diag_read(struct fault *f)
+struct unix_diag *unix_diag_read(bool whole, struct fault *f)
 {
 	AUTO_CLOSE int sock = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
 	AUTO_FREE char *buf = xcalloc(1, ANSWER_MAX);
@@ -173,7 +174,7 @@ struct unix_diag *unix_diag_read(struct fault *f)
 		fault(f, errno, "open a diagnosis socket");
 		return NULL;
 	}
-	if (ask(sock, f) < 0)
+	if (ask(sock, whole, f) < 0)
 		return NULL;
 	d = xcalloc(1, sizeof(*d));
 	while (r > 0)

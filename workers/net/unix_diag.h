@@ -36,8 +36,8 @@ struct unix_rec {
 
 struct unix_diag;
 
-/* Ask for all. NULL with f set. */
-struct unix_diag *unix_diag_read(struct fault *f);
+/* Ask for all sockets; not whole: for type, state, name and peer only, the rest is 0. NULL with f set. */
+struct unix_diag *unix_diag_read(bool whole, struct fault *f);
 struct unix_rec *unix_diag_find(const struct unix_diag *d, uint32_t ino);
 void unix_diag_free(struct unix_diag *d);
 
