@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sockets_test.c - every socket finds its kind, or a refusal that names it; answers of sock_diag are
- * not believed.
+ * sockets_test.c - every socket finds its kind, or a refusal that names it; lists in messages and
+ * answers of sock_diag are not believed.
  */
 #include "workers/net/diag.h"
 #include "workers/net/kind.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 
+#include "proto/control/socket_list.h"
+#include "proto/control/util.h"
 #include "tests/unit/check.h"
 
 static const struct {
@@ -51,6 +54,36 @@ static void test_kinds(void)
 	}
 }
 
+/* As many as grow a list several times come back from a message; one cut short is refused. */
+static void test_list(void)
+{
+	const struct socket_ref first = { 1, 2, 3, 4, 1ull << 40 };
+	struct fault f = { 0 };
+	SocketList *list = NULL, *got;
+	struct socket_ref s = first;
+	uint8_t *packed;
+	size_t i, size;
+
+	CHECK(socket_list_count(NULL) == 0 && socket_list_check(NULL, &f) == 0);
+	for (i = 0; i < 100; i++, s.id++, s.ino++)
+		socket_list_add(&list, &s);
+	size = socket_list__get_packed_size(list);
+	packed = xcalloc(size, 1);
+	socket_list__pack(list, packed);
+	got = socket_list__unpack(NULL, size, packed);
+	CHECK(got && socket_list_check(got, &f) == 0 && socket_list_count(got) == 100);
+	for (i = 0; i < 100; i++) {
+		s = socket_list_at(got, i);
+		CHECK(s.id == first.id + i && s.pid == 2 && s.fd == 3 && s.flags == 4 &&
+		      s.ino == first.ino + i);
+	}
+	got->n_flags--;
+	CHECK(socket_list_check(got, &f) < 0 && f.code == EPROTO);
+	socket_list__free_unpacked(got, NULL);
+	socket_list__free_unpacked(list, NULL);
+	free(packed);
+}
+
 static void test_attributes(void)
 {
 	struct {
@@ -78,6 +111,7 @@ static void test_attributes(void)
 int main(void)
 {
 	check_run("every socket has a kind, or is refused by name", test_kinds);
+	check_run("a list of sockets is whole, or refused", test_list);
 	check_run("attributes of sock_diag are read within their bounds", test_attributes);
 	return check_done();
 }
