@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Listening, bound and fresh TCP sockets keep port, backlog and options; several share a port. A
- * connection keeps options that CRIU forgets.
+ * connection keeps options that CRIU forgets. Sockets that had one before still show its segment size,
+ * which over the loopback device is one that nobody may set.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -14,7 +15,7 @@
 
 #include "../case.h"
 
-static int plain, group[2], bound, fresh, elsewhere, client;
+static int plain, group[2], bound, fresh, elsewhere, client, closed, reused;
 static bool filtered;
 static struct sockaddr_in at;
 
@@ -44,6 +45,23 @@ static int make(struct sockaddr_in *a)
 	return fd;
 }
 
+/* A socket that was connected, and whose segments were larger than anybody may ask for. */
+static int part(void)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	const struct sockaddr none = { .sa_family = AF_UNSPEC };
+	int peer = socket(AF_INET, SOCK_STREAM, 0), listener = make(&a), fd;
+
+	CHECK(listen(listener, 1) == 0);
+	CHECK(connect(peer, (const struct sockaddr *)&a, sizeof(a)) == 0);
+	fd = accept(listener, NULL, NULL);
+	CHECK(connect(fd, &none, sizeof(none)) == 0);
+	CHECK(get(fd, IPPROTO_TCP, TCP_MAXSEG) > 32767);
+	close(listener);
+	close(peer);
+	return fd;
+}
+
 static void before(void)
 {
 	struct sock_filter pass[] = { BPF_STMT(BPF_RET | BPF_K, 0xffff) };
@@ -60,6 +78,9 @@ static void before(void)
 	filtered = setsockopt(plain, SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof(prog)) == 0;
 	CHECK(filtered || geteuid() != 0);
 	CHECK(listen(plain, 7) == 0);
+	closed = part();
+	reused = part();
+	CHECK(listen(reused, 2) == 0);
 	group[0] = make(&a);
 	group[1] = make(&a);
 	CHECK(listen(group[0], 3) == 0 && listen(group[1], 3) == 0);
@@ -105,6 +126,7 @@ static void after(void)
 	int i;
 
 	CHECK(backlog(plain) == 7 && backlog(group[0]) == 3 && backlog(bound) == -1);
+	CHECK(backlog(closed) == -1 && backlog(reused) == 2);
 	CHECK(get(plain, SOL_SOCKET, SO_REUSEPORT) == 0 && get(plain, SOL_SOCKET, SO_REUSEADDR) == 0);
 	CHECK(get(plain, IPPROTO_TCP, TCP_DEFER_ACCEPT) >= 5);
 	CHECK(get(plain, IPPROTO_TCP, TCP_FASTOPEN) == 11);
@@ -120,6 +142,8 @@ static void after(void)
 	CHECK(fcntl(fresh, F_GETFL) & O_NONBLOCK);
 	CHECK(get(elsewhere, IPPROTO_IP, IP_FREEBIND) == 1 && backlog(elsewhere) == 1);
 	CHECK(listen(bound, 1) == 0);
+	CHECK(connect(closed, (struct sockaddr *)&at, sizeof(at)) == 0);
+	close(closed);
 	i = socket(AF_INET, SOCK_STREAM, 0);
 	CHECK(connect(i, (struct sockaddr *)&at, sizeof(at)) == 0);
 	close(i);

@@ -273,7 +273,7 @@ static int read_one(void *ctx, size_t i, struct fault *f)
 	struct inet_entry *x = &all->entry[i];
 	const struct tcp *t = s->priv;
 
-	if (inet_read(all->net, s, x, f) < 0 || tcp_options_read(all->net, s, x, f) < 0)
+	if (inet_read(all->net, s, x, f) < 0 || tcp_options_read(all->net, s, &t->info, x, f) < 0)
 		return prefixed(s, f);
 	x->e.state = t->info.tcpi_state;
 	if (x->e.state == TCP_LISTEN)

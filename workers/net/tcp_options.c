@@ -16,6 +16,7 @@
 #include "workers/net/inet_state.h"
 
 #define MAXSEG_DEFAULT 536
+#define MAXSEG_MAX 32767u	/* that a program may ask for */
 
 /* A number or a truth; 0 is left out. */
 struct row {
@@ -93,13 +94,24 @@ static int read_congestion(struct net *net, const struct sock *s, TcpOptsEntry *
 	return 0;
 }
 
-/* The segment size of a connection is the kernel's affair. */
-int tcp_options_read(struct net *net, const struct sock *s, struct inet_entry *x, struct fault *f)
+/*
+ * Did the program ask for the segment size? That of a connection is the kernel's affair. A socket
+ * without connection shows what was asked for, else what its last connection used (tcpi_snd_mss, which
+ * a listening one does not tell).
+ */
+static bool is_wish(uint32_t maxseg, const struct tcp_info *info)
+{
+	return (info->tcpi_state == TCP_CLOSE || info->tcpi_state == TCP_LISTEN) &&
+	       maxseg != MAXSEG_DEFAULT && maxseg != info->tcpi_snd_mss && maxseg <= MAXSEG_MAX;
+}
+
+int tcp_options_read(struct net *net, const struct sock *s, const struct tcp_info *info,
+		     struct inet_entry *x, struct fault *f)
 {
 	x->e.tcp_opts = &x->tcp;
 	if (read_rows(s->fd, &x->tcp, f) < 0)
 		return -1;
-	if (x->e.dst_port || x->tcp.maxseg == MAXSEG_DEFAULT)
+	if (!is_wish(x->tcp.maxseg, info))
 		x->tcp.has_maxseg = false;
 	return read_congestion(net, s, &x->tcp, f);
 }
