@@ -76,6 +76,7 @@ struct job {
 	size_t ntasks, tasks_cap;
 	struct timing timing;
 	bool patient;			/* replay: workers have no deadlines */
+	bool may_repeat;		/* after EAGAIN, a state that passes by itself, there is another try */
 	unsigned steps;			/* taken so far: step() */
 	struct {			/* what the environment asks step() to do */
 		bool read;

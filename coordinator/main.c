@@ -29,7 +29,7 @@
 /* The version of CRIU whose images, options and behaviour we speak; tools compare it. */
 #define CRIU_VERSION "4.2"
 
-/* A dump that met a state that passes: no new try after so long. */
+/* After an operation met a state that passes: a try that begins later than so long is the last. */
 #define TRY_FOR_MS 1000
 #define TRY_UNTIL "STASIS_TRY_UNTIL"	/* CLOCK_MONOTONIC in milliseconds */
 
@@ -50,6 +50,34 @@ static int open_directory(const char *what, const char *path, struct fault *f)
 	return fd < 0 ? fault(f, errno, "%s %s", what, path) : fd;
 }
 
+/* Until when an earlier try of this operation allows more; 0: this is the first. */
+static int64_t try_until_ms(void)
+{
+	const char *until = getenv(TRY_UNTIL);
+
+	return until ? atoll(until) : 0;
+}
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000ll + now.tv_nsec / 1000000;
+}
+
+/*
+ * May this operation be tried again, should it meet a state that passes by itself? Scripts would run
+ * for each try, and workers started by hand serve one.
+ */
+static bool may_repeat(const struct cmdline *c)
+{
+	int64_t until = try_until_ms();
+
+	return (c->command == CMD_DUMP || c->command == CMD_CHECK) && !c->opts->action_script &&
+	       !c->opts->n_worker && (!until || now_ms() <= until);
+}
+
 static int open_log(struct job *job, struct fault *f)
 {
 	const Options *o = job->opts;
@@ -62,7 +90,7 @@ static int open_log(struct job *job, struct fault *f)
 		snprintf(path, sizeof(path), "%s.%d", o->log_file, getpid());
 	else
 		snprintf(path, sizeof(path), "%s", o->log_file);
-	fd = openat(job->work_dir, path, O_WRONLY | O_CREAT | (getenv(TRY_UNTIL) ? 0 : O_TRUNC) |
+	fd = openat(job->work_dir, path, O_WRONLY | O_CREAT | (try_until_ms() ? 0 : O_TRUNC) |
 		    O_APPEND | O_CLOEXEC, 0600);
 	return fd < 0 ? fault(f, errno, "log file %s", path) : fd;
 }
@@ -174,28 +202,20 @@ static int run(struct job *job, const struct cmdline *c, struct fault *f)
 
 /*
  * Some states pass by themselves and cannot be dumped (EAGAIN): under load there is always a
- * connection that waits to be accepted. Then all was undone, the tree runs on for a moment, and a
- * fresh stasis tries again: workers can only be forked before the bus is open. Until when is in
- * the environment. Scripts would run for each try, and workers started by hand serve one, so
- * with them there is no other.
+ * connection that waits to be accepted, or a vfork. Then all was undone, the tree runs on for a
+ * moment, and a fresh stasis tries again: workers can only be forked before the bus is open. Until
+ * when is in the environment.
  */
-static void try_again(const struct job *job, const struct cmdline *c, char **argv,
-		      const struct fault *f)
+static void try_again(char **argv, const struct fault *f)
 {
-	const char *until = getenv(TRY_UNTIL);
 	struct timespec pause = { 0 }, now;
 	char text[24];
-	int64_t now_ms;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	now_ms = now.tv_sec * 1000ll + now.tv_nsec / 1000000;
-	if (c->command != CMD_DUMP || f->code != EAGAIN || job->opts->action_script ||
-	    job->opts->n_worker || (until && atoll(until) < now_ms))
-		return;
-	snprintf(text, sizeof(text), "%lld", (long long)now_ms + TRY_FOR_MS);
+	snprintf(text, sizeof(text), "%lld", (long long)now_ms() + TRY_FOR_MS);
 	setenv(TRY_UNTIL, text, 0);
 	log_info("trying again, for this may pass: %s", f->text);
 	/* Not in step with the program. */
+	clock_gettime(CLOCK_MONOTONIC, &now);
 	pause.tv_nsec = 5000000 + now.tv_nsec % 50000000;
 	nanosleep(&pause, NULL);
 	execv("/proc/self/exe", argv);
@@ -204,7 +224,7 @@ static void try_again(const struct job *job, const struct cmdline *c, char **arg
 static int operate(const struct cmdline *c, char **argv)
 {
 	struct job job = { .opts = c->opts, .image_dir = -1, .work_dir = -1,
-			   .network_lock = -1 };
+			   .network_lock = -1, .may_repeat = may_repeat(c) };
 	struct fault f = { 0 };
 	struct start start;
 	int r;
@@ -221,7 +241,8 @@ static int operate(const struct cmdline *c, char **argv)
 		r = become_command(c, &start, &f);
 	if (r >= 0)
 		return r;
-	try_again(&job, c, argv, &f);
+	if (f.code == EAGAIN && job.may_repeat)
+		try_again(argv, &f);
 	/* Once: in the log, and last on stderr. */
 	if (log_fd() != STDERR_FILENO)
 		log_error("%s FAILED: %s", c->command == CMD_DUMP ? "Dumping" :

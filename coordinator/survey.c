@@ -224,21 +224,18 @@ static void free_replies(struct survey *s)
 
 /*
  * Do tasks share what they may not? One that has just been forked by vfork does for a moment, and
- * tasks come and go: only what stays is an obstacle.
+ * tasks come and go: while there are tries left that is EAGAIN, as in a dump; in the last one what is
+ * shared still is an obstacle, and a task that is gone is none.
  */
-static void find_shared(struct job *job, struct fault *f)
+static int find_shared(struct job *job, struct fault *shared, struct fault *f)
 {
-	const struct timespec pause = { 0, 20000000 };
-	int i;
-
-	for (i = 0; i < 5; i++) {
-		*f = (struct fault){ 0 };
-		if (kids_assign(job, f) == 0)
-			return;
-		nanosleep(&pause, NULL);
-	}
-	if (f->code == ESRCH)
-		*f = (struct fault){ 0 };
+	if (kids_assign(job, shared) == 0)
+		return 0;
+	if (job->may_repeat && (shared->code == EAGAIN || shared->code == ESRCH))
+		return fault(f, -EAGAIN, "%s", shared->text);
+	if (shared->code == ESRCH)
+		*shared = (struct fault){ 0 };
+	return 0;
 }
 
 int survey(struct job *job, struct fault *f)
@@ -248,9 +245,8 @@ int survey(struct job *job, struct fault *f)
 	int r;
 
 	if (crew_start(job, 1u << ROLE_MEM | 1u << ROLE_FILES, f) < 0 ||
-	    add_tasks(job, f) < 0)
+	    add_tasks(job, f) < 0 || find_shared(job, &shared, f) < 0)
 		return -1;
-	find_shared(job, &shared);
 	r = ask_workers(job, &s, f);
 	if (r == 0)
 		print_tree(job, &s, &shared);
