@@ -18,6 +18,8 @@ struct pty_masters {
 	uint32_t *index;
 	size_t n, cap;
 	bool complete;		/* every task of the tree could be looked at */
+	bool misses;		/* missed: an index that was looked for twice in vain */
+	uint32_t missed;
 };
 
 /* fdinfo of a master says "tty-index:\t7" (Linux 4.15). */
@@ -83,19 +85,39 @@ static void look_at_tree(struct pty_masters *m, pid_t root)
 	}
 }
 
-bool pty_master_in_tree(struct files *fs, struct pty_masters **m, uint32_t index)
+static struct pty_masters *look(struct files *fs)
+{
+	struct pty_masters *m = xcalloc(1, sizeof(*m));
+
+	m->complete = true;
+	look_at_tree(m, files_opts(fs)->pid);
+	return m;
+}
+
+static bool has_index(const struct pty_masters *m, uint32_t index)
 {
 	size_t i;
 
-	if (!*m) {
-		*m = xcalloc(1, sizeof(**m));
-		(*m)->complete = true;
-		look_at_tree(*m, files_opts(fs)->pid);
-	}
-	for (i = 0; i < (*m)->n; i++)
-		if ((*m)->index[i] == index)
+	for (i = 0; i < m->n; i++)
+		if (m->index[i] == index)
 			return true;
-	return !(*m)->complete;
+	return !m->complete;
+}
+
+bool pty_master_in_tree(struct files *fs, struct pty_masters **m, uint32_t index)
+{
+	if (!*m)
+		*m = look(fs);
+	if (has_index(*m, index))
+		return true;
+	if ((*m)->misses && (*m)->missed == index)
+		return false;
+	/* The pty may have been made since: masters come before their slaves. */
+	pty_masters_free(*m);
+	*m = look(fs);
+	(*m)->misses = !has_index(*m, index);
+	(*m)->missed = index;
+	return !(*m)->misses;
 }
 
 void pty_masters_free(struct pty_masters *m)

@@ -206,21 +206,45 @@ static int fill(struct files *fs, struct term *t, int master, struct fault *f)
 	return tty_queues_put(master, fd, &q, f);
 }
 
-static enum created create_master(struct files *fs, struct term *t, struct file *file,
-				  struct fault *f)
+static int make_master(struct files *fs, struct term *t, struct file *file, struct fault *f)
 {
 	AUTO_CLOSE int fd = open_index(fs, file, t->info->pty->index, f);
 
 	if (fd < 0 || set_owner(t, fd, f) < 0 || hang_up_before(fs, t, fd, f) < 0 ||
 	    tty_state_apply(fd, t->info, f) < 0 || fill(fs, t, fd, f) < 0)
-		return CREATE_FAILED;
-	return give(file, take_fd(&fd), false, f) < 0 ? CREATE_FAILED : CREATED;
+		return -1;
+	return give(file, take_fd(&fd), false, f);
 }
 
 /* Has any task a descriptor of this master? */
 static bool is_held(const struct term *master)
 {
 	return master->nfiles && master->file[0]->nusers;
+}
+
+/* May anybody have it: is it held, or waits it in a socket? */
+static bool is_wanted(const struct term *master)
+{
+	return is_held(master) || (master->nfiles && master->file[0]->lent);
+}
+
+/*
+ * The masters up to an index, lowest first: then there are seldom free ones below the next, each of
+ * which would have to be opened for it.
+ */
+static enum created create_master(struct files *fs, const struct term *until, struct fault *f)
+{
+	struct terms *s = fs->terms;
+	struct term *t;
+
+	for (; s->nmade < s->nmasters; s->nmade++) {
+		t = s->master[s->nmade];
+		if (t->info->pty->index > until->info->pty->index)
+			break;
+		if (is_wanted(t) && make_master(fs, t, t->file[0], f) < 0)
+			return CREATE_FAILED;
+	}
+	return CREATED;
 }
 
 /* Its master is gone: one is made, and closed again when all slaves are open. */
@@ -500,7 +524,7 @@ enum created tty_create(struct files *fs, struct file *file, struct fault *f)
 	if (t->inherits)
 		return create_inherited(fs, t, file, f);
 	if (t->kind->master)
-		return create_master(fs, t, file, f);
+		return create_master(fs, t, f);
 	if (t->kind->slave)
 		return create_slave(fs, t, file, f);
 	if (t->info->type == TTY_TYPE__CTTY)

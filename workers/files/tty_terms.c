@@ -186,11 +186,31 @@ static int find_inheritor(struct files *fs, struct fault *f)
 	return 0;
 }
 
+static int by_index(const void *a, const void *b)
+{
+	const struct term *const *left = a, *const *right = b;
+	const uint32_t l = (*left)->info->pty->index, r = (*right)->info->pty->index;
+
+	return l < r ? -1 : l > r;
+}
+
+static void list_masters(struct terms *s)
+{
+	size_t i;
+
+	s->master = xcalloc(s->n + 1, sizeof(*s->master));
+	for (i = 0; i < s->n; i++)
+		if (s->term[i].kind->master && s->term[i].given < 0)
+			s->master[s->nmasters++] = &s->term[i];
+	qsort(s->master, s->nmasters, sizeof(*s->master), by_index);
+}
+
 int tty_prepare(struct files *fs, struct fault *f)
 {
 	fs->terms = xcalloc(1, sizeof(*fs->terms));
 	if (read_infos(fs, f) < 0 || check_behind(fs, f) < 0 || read_data(fs, f) < 0)
 		return -1;
+	list_masters(fs->terms);
 	return find_inheritor(fs, f);
 }
 
@@ -228,8 +248,10 @@ void terms_end(struct files *fs)
 			protobuf_c_message_free_unpacked(&s->term[i].data->base, NULL);
 		free(s->term[i].file);
 	}
-	if (s)
+	if (s) {
 		free(s->term);
+		free(s->master);
+	}
 	free(s);
 	fs->terms = NULL;
 }

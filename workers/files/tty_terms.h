@@ -24,6 +24,9 @@ struct term {
 struct terms {
 	struct term *term;
 	size_t n, cap;
+	struct term **master;		/* those that are to be made, by index */
+	size_t nmasters;
+	size_t nmade;			/* of master: the first ones */
 };
 
 /* Read tty-info.img and tty-data.img into fs->terms. */
