@@ -17,6 +17,7 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
+#include "coordinator/fired.h"
 #include "coordinator/freeze.h"
 #include "coordinator/kids.h"
 #include "coordinator/seccomp.h"
@@ -42,6 +43,7 @@ struct answers {
 	struct itimerval timers[ITIMERS];
 	struct kernel_sigaction handlers[SIGNALS];
 	struct clocks clocks;
+	uint64_t pending;		/* signals, after the timers were read */
 	uint32_t subreaper;
 	uint32_t pad;
 };
@@ -56,6 +58,7 @@ struct asked {
 	int nops;
 	int brk, dumpable, no_thp, merge, mdwe;	/* operation numbers */
 	struct switches_asked switches;
+	uint64_t pending;
 	int membarrier;			/* of the first of PROBES when the kernel cannot tell */
 	MemTaskState memory;		/* its stack pointers are made by core_dump_memory */
 };
@@ -193,6 +196,8 @@ static int ask_task(struct asked *a, bool can_tell)
 	if (!local)
 		return -1;
 	if (timers_ask_intervals(b, a->off + offsetof(struct answers, timers)) < 0 ||
+	    batch_op(b, 0, GATE_STOP_ON_ERROR, SYS_rt_sigpending, 2,
+		     ga(a->off + offsetof(struct answers, pending)), gc(8)) < 0 ||
 	    signals_ask_handlers(b, a->off + offsetof(struct answers, handlers)) < 0 ||
 	    batch_op(b, 0, GATE_STOP_ON_ERROR, SYS_prctl, 2, gc(PR_GET_CHILD_SUBREAPER),
 		     ga(a->off + offsetof(struct answers, subreaper))) < 0)
@@ -273,6 +278,7 @@ static int collect_task(struct core_dump *d, struct asked *a, struct fault *f)
 			     "task %d: system call %d of its agent failed", a->task->pid, done - 1);
 	got = batch_local(a->batch, a->off);
 	tc->timers = timers_entry(got->timers);
+	a->pending = got->pending;
 	signals_put_handlers(tc, got->handlers);
 	tc->has_child_subreaper = true;
 	tc->child_subreaper = got->subreaper != 0;
@@ -310,7 +316,8 @@ int core_dump_collect(struct core_dump *d, struct fault *f)
 	for (i = 0; i < d->nasked; i++) {
 		struct task *t = d->asked[i].task;
 
-		if (timers_add_posix(t, t->threads[0].core->tc->timers, f) < 0)
+		if (timers_add_posix(t, t->threads[0].core->tc->timers, f) < 0 ||
+		    fired_collect(d->job, t, d->asked[i].pending, f) < 0)
 			return -1;
 	}
 	return 0;

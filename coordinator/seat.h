@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * seat.h - where the agent sits in a task. Shared by inject.c and guests.c only.
+ * seat.h - where the agent sits in a task. Shared by inject.c, guests.c and fired.c only.
  */
 #ifndef STASIS_SEAT_H
 #define STASIS_SEAT_H

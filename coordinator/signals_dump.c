@@ -28,21 +28,16 @@ SignalQueueEntry *signals_none(void)
 	return q;
 }
 
-static void add_signals(SignalQueueEntry *q, size_t *cap, const siginfo_t *si, size_t n)
+void signals_add(SignalQueueEntry *q, const siginfo_t *si)
 {
-	size_t i;
+	SiginfoEntry *e = xcalloc(1, sizeof(*e));
 
-	for (i = 0; i < n; i++) {
-		SiginfoEntry *e = xcalloc(1, sizeof(*e)), **slot;
-
-		siginfo_entry__init(e);
-		e->siginfo.len = sizeof(si[i]);
-		e->siginfo.data = xcalloc(1, sizeof(si[i]));
-		memcpy(e->siginfo.data, &si[i], sizeof(si[i]));
-		slot = grow(&q->signals, q->n_signals, cap, sizeof(*slot));
-		*slot = e;
-		q->n_signals++;
-	}
+	siginfo_entry__init(e);
+	e->siginfo.len = sizeof(*si);
+	e->siginfo.data = xcalloc(1, sizeof(*si));
+	memcpy(e->siginfo.data, si, sizeof(*si));
+	q->signals = xrealloc(q->signals, q->n_signals + 1, sizeof(*q->signals));
+	q->signals[q->n_signals++] = e;
 }
 
 SignalQueueEntry *signals_pending(pid_t tid, bool group, struct fault *f)
@@ -53,11 +48,11 @@ SignalQueueEntry *signals_pending(pid_t tid, bool group, struct fault *f)
 	};
 	SignalQueueEntry *q = signals_none();
 	siginfo_t si[AT_ONCE];
-	size_t cap = 0;
-	long n;
+	long n, i;
 
 	while ((n = ptrace(PTRACE_PEEKSIGINFO, tid, &args, si)) > 0) {
-		add_signals(q, &cap, si, n);
+		for (i = 0; i < n; i++)
+			signals_add(q, &si[i]);
 		args.off += n;
 	}
 	if (n < 0) {

@@ -5,6 +5,7 @@
 #ifndef STASIS_SIGNALS_DUMP_H
 #define STASIS_SIGNALS_DUMP_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <sys/types.h>
 
@@ -25,6 +26,8 @@ struct kernel_sigaction {
  */
 SignalQueueEntry *signals_pending(pid_t tid, bool group, struct fault *f);
 SignalQueueEntry *signals_none(void);
+/* Append a copy. */
+void signals_add(SignalQueueEntry *q, const siginfo_t *si);
 
 /* Add operations that read all handlers into the arena: struct kernel_sigaction[SIGNALS] at off. */
 int signals_ask_handlers(struct batch *b, uint64_t off);

@@ -10,7 +10,7 @@
 
 #include "../case.h"
 
-enum { BORROWED_MS = 600, OWN_MS = 250 };
+enum { BORROWED_MS = 600, OWN_MS = 600 };
 
 static struct shared {
 	atomic_int began, ended, enough;
