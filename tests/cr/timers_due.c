@@ -89,4 +89,5 @@ const struct test_case test_case = {
 	.proves = "a timer that goes off while it is dumped is neither lost nor doubled",
 	.before = before,
 	.after = after,
+	.criu_fails = "what timers send while it dumps is lost or comes twice",
 };

@@ -97,23 +97,6 @@ static int refuse_alone(const char *who, struct fault *f)
 		     " the restore", who);
 }
 
-/*
- * Is its master outside of the tree? The tasks run: only if the slave is there after the search as it was
- * before, when its master was there too.
- */
-static bool is_alone(struct files *fs, const struct facts *x)
-{
-	char path[40], link[64];
-	ssize_t n;
-
-	if (link_deleted(x->link, NULL) ||
-	    pty_master_in_tree(fs, &get_ttys(fs)->masters, minor(x->st.st_rdev)))
-		return false;
-	snprintf(path, sizeof(path), "/proc/%d/fd/%d", x->pid, x->fd);
-	n = readlink(path, link, sizeof(link));
-	return n == (ssize_t)strlen(x->link) && memcmp(link, x->link, n) == 0;
-}
-
 /* While tasks run: is it a kind we know, and do its session and its master belong to the tree? */
 static int preflight(struct files *fs, const struct facts *x, struct fault *f)
 {
@@ -129,7 +112,7 @@ static int preflight(struct files *fs, const struct facts *x, struct fault *f)
 		return 0;
 	if ((kind->type == TTY_TYPE__CTTY ? dev : dev == x->st.st_rdev) && !tty_in_tree(fs, sid))
 		return refuse_session(facts_name(x, who, sizeof(who)), sid, f);
-	if (kind->slave && is_alone(fs, x))
+	if (kind->slave && !link_deleted(x->link, NULL) && pty_is_alone(fs, &get_ttys(fs)->masters, x))
 		return refuse_alone(facts_name(x, who, sizeof(who)), f);
 	return 0;
 }

@@ -8,17 +8,21 @@
 #include "workers/files/tty_preflight.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
 
 #include "proto/control/util.h"
 #include "workers/common/procfs.h"
 #include "workers/files/files.h"
+#include "workers/files/type.h"
 
 struct pty_masters {
 	uint32_t *index;
 	size_t n, cap;
 	bool complete;		/* every task of the tree could be looked at */
-	bool misses;		/* missed: an index that was looked for twice in vain */
+	bool misses;		/* missed: an index whose master is open, but not in the tree */
 	uint32_t missed;
 };
 
@@ -104,20 +108,42 @@ static bool has_index(const struct pty_masters *m, uint32_t index)
 	return !m->complete;
 }
 
-bool pty_master_in_tree(struct files *fs, struct pty_masters **m, uint32_t index)
+/* A duplicate of the slave, which keeps its number from other ptys. -1: it is not there any more. */
+static int hold(const struct facts *x)
 {
+	AUTO_CLOSE int pidfd = syscall(SYS_pidfd_open, x->pid, 0);
+	AUTO_CLOSE int fd = syscall(SYS_pidfd_getfd, pidfd, x->fd, 0);
+	struct stat st;
+
+	return fd >= 0 && fstat(fd, &st) == 0 && st.st_rdev == x->st.st_rdev ? take_fd(&fd) : -1;
+}
+
+/* Has its master been closed? */
+static bool is_hung(int slave)
+{
+	struct pollfd p = { .fd = slave };
+
+	return poll(&p, 1, 0) != 0;
+}
+
+bool pty_is_alone(struct files *fs, struct pty_masters **m, const struct facts *x)
+{
+	const uint32_t index = minor(x->st.st_rdev);
+	AUTO_CLOSE int slave = -1;
+
 	if (!*m)
 		*m = look(fs);
 	if (has_index(*m, index))
-		return true;
-	if ((*m)->misses && (*m)->missed == index)
 		return false;
-	/* The pty may have been made since: masters come before their slaves. */
+	if ((*m)->misses && (*m)->missed == index)
+		return true;
+	/* The pty may have been made since, or is closed by now. */
+	slave = hold(x);
 	pty_masters_free(*m);
 	*m = look(fs);
-	(*m)->misses = !has_index(*m, index);
+	(*m)->misses = slave >= 0 && !has_index(*m, index) && !is_hung(slave);
 	(*m)->missed = index;
-	return !(*m)->misses;
+	return (*m)->misses;
 }
 
 void pty_masters_free(struct pty_masters *m)

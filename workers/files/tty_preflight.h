@@ -6,16 +6,16 @@
 #define STASIS_FILES_TTY_PREFLIGHT_H
 
 #include <stdbool.h>
-#include <stdint.h>
 
+struct facts;
 struct files;
 struct pty_masters;
 
 /*
- * *m is made when it is first asked for. True when in doubt: the tasks run, and
- * FilesCollect asks again.
+ * Is the master of this slave outside of the tree? *m is made when it is first asked for. False when in
+ * doubt: the tasks run, and FilesCollect asks again.
  */
-bool pty_master_in_tree(struct files *fs, struct pty_masters **m, uint32_t index);
+bool pty_is_alone(struct files *fs, struct pty_masters **m, const struct facts *x);
 void pty_masters_free(struct pty_masters *m);
 
 #endif
