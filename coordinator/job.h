@@ -81,6 +81,7 @@ struct job {
 	struct {			/* what the environment asks step() to do */
 		bool read;
 		unsigned kill_at, kill_worker_at;
+		int kill_worker;	/* a role, -1: each in turn */
 		const char *file;
 	} step_orders;
 	char run_id[37];		/* of the dump, a UUID: inventory.img; "" when not known */

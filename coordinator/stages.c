@@ -83,25 +83,27 @@ static void report_steps(const char *path, unsigned steps, const char *what)
 		dprintf(fd, "%u %s\n", steps, what);
 }
 
-/* Each worker in turn. */
+/* The one that was named, if it runs; else each in turn. */
 static void kill_a_worker(struct job *job)
 {
+	int i, named = job->step_orders.kill_worker;
 	enum role roles[ROLE_COUNT];
 	size_t n = 0;
-	int i;
 
 	for (i = 0; i < ROLE_COUNT; i++)
-		if (crew_has(job->crew, i))
+		if (crew_has(job->crew, i) && (named < 0 || named == i))
 			roles[n++] = i;
 	if (n)
 		crew_kill(job->crew, roles[job->steps % n]);
 }
 
-/* Looked up once: a dump of 10,000 threads takes some 80,000 steps. */
+/* Looked up once: a dump of 10,000 threads takes some 80,000 steps. A worker: "STEP" or "STEP:NAME". */
 static void read_step_orders(struct job *job)
 {
 	const char *at = getenv("STASIS_KILL_AT"), *worker_at = getenv("STASIS_KILL_WORKER_AT");
+	const char *name = worker_at ? strchr(worker_at, ':') : NULL;
 
+	job->step_orders.kill_worker = name ? crew_role(name + 1, strlen(name + 1)) : -1;
 	job->step_orders.read = true;
 	job->step_orders.kill_at = at ? atoi(at) : 0;
 	job->step_orders.kill_worker_at = worker_at ? atoi(worker_at) : 0;

@@ -49,6 +49,19 @@ static int refuse_primary(struct fault *f)
 		     " the render node");
 }
 
+/* Buffers of other drivers are dmabufs as well. */
+static int check_exporter(struct amd *a, int fd, struct fault *f)
+{
+	char exporter[32];
+
+	if (!device_fdinfo(&a->dev, fd, "exp_name", exporter, sizeof(exporter)) ||
+	    strcmp(exporter, "drm") == 0)
+		return 0;
+	return fault(f, -ENOTSUP,
+		     "it is a buffer of \"%s\", not of a GPU's driver, and cannot be dumped",
+		     exporter);
+}
+
 enum hook_answer op_judge_file(struct amd *a, int fd, const char **deed, struct fault *f)
 {
 	struct device_id id;
@@ -66,7 +79,7 @@ enum hook_answer op_judge_file(struct amd *a, int fd, const char **deed, struct 
 		return drm_judge(&a->dev, fd, f) < 0 ? HOOK_FAILED : HOOK_DONE;
 	case DEVICE_DMABUF:
 		*deed = "buffer of a GPU, exported: comes back with the file that has it";
-		return HOOK_DONE;
+		return check_exporter(a, fd, f) < 0 ? HOOK_FAILED : HOOK_DONE;
 	case DEVICE_PRIMARY:
 		return refuse_primary(f);
 	default:
@@ -186,17 +199,11 @@ enum hook_answer op_traced(struct amd *a, const GpuTraced *t, int *fds, struct f
 static int collect_dmabuf(struct amd *a, struct amd_file *file, struct fault *f)
 {
 	struct device_id id = { 0 };
-	char exporter[32];
 
 	if (device_dmabuf(&a->dev, file->fd, &id, f) < 0 ||
-	    botable_reserve(a->table, botable_count(a->table) + 1, f) < 0)
+	    botable_reserve(a->table, botable_count(a->table) + 1, f) < 0 ||
+	    check_exporter(a, file->fd, f) < 0)
 		return -1;
-	if (device_fdinfo(&a->dev, file->fd, "exp_name", exporter, sizeof(exporter)) &&
-	    strcmp(exporter, "drm") != 0)
-		return fault(
-			f, -ENOTSUP,
-			"it is a buffer of \"%s\", not of a GPU's driver, and cannot be dumped",
-			exporter);
 	file->dmabuf = xcalloc(1, sizeof(*file->dmabuf));
 	criu_dmabuf_node__init(file->dmabuf);
 	file->dmabuf->has_inode = file->dmabuf->has_size = true;

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: MIT
+"""failures.py - errors of the device at every call, kills at every step. Part of scenarios.py.
+
+A dump that fails leaves the program as it was: it runs on, its queues are not paused, the device has no
+more files and buffers than before. A restore that fails leaves nothing.
+"""
+import hashlib
+import os
+
+import gpu
+import tool
+
+NAMES = ["/dev/kfd", "/dev/dri/", "dmabuf", "buffer", "contents of", "KFD"]
+# An engine that cannot be had is no fault where the processor sees the buffer: such a dump may be good all the same.
+EVADED = ["drm.0x41", "drm.0x48"]
+DUMP_CALLS = ["kfd.0x22.0", "kfd.0x22.1", "drm.0x59", "drm.0x50", "drm.0x2d", "sdma"] + EVADED
+RESTORE_CALLS = ["kfd.0x22.3", "kfd.0x22.4", "drm.0x40", "drm.0x48", "drm.0x2e", "sdma"]
+
+
+def contents(images):
+    """Digests of all images of device memory."""
+    table = {}
+    for name in sorted(os.listdir(images)):
+        if name.startswith("amdgpu-") and "pages" in name:
+            with open(os.path.join(images, name), "rb") as image:
+                table[name] = hashlib.sha256(image.read()).hexdigest()
+    return table
+
+
+def next_place(n):
+    """The place after n: the first ones all, later ones with growing distance."""
+    return n + 1 + n // 8
+
+
+class Injected:
+    """With the n-th call of a kind failing; happened tells whether it came to that."""
+    def __init__(self, kind, n):
+        self.rule, self.happened = f"{kind}:{n}:5", False
+
+    def __enter__(self):
+        self.before = gpu.counters()[1]["faults"]
+        gpu.inject(self.rule)
+        return self
+
+    def __exit__(self, *_):
+        self.happened = gpu.counters()[1]["faults"] != self.before
+        gpu.inject("")
+
+
+class Unharmed:
+    """Dumps of one program, each of which may fail; whatever happens, the program is as before."""
+    def __init__(self, plan, directory, argv):
+        self.plan, self.directory, self.count = plan, directory, 0
+        self.target = gpu.Target(directory, argv)
+        self.good = self.dump()[1]
+        self.before = gpu.counters()[0]
+
+    def dump(self):
+        images = gpu.new_images(self.directory, self.count)
+        self.count += 1
+        status = gpu.dump_on(self.plan, self.target, images)
+        gpu.expect_running_queues(f"after dump {self.count} (status {status})")
+        if self.count > 1:
+            gpu.expect_as_before(self.before, f"after dump {self.count} (status {status})")
+        self.target.expect_no_end()
+        return status, images
+
+    def end(self):
+        self.target.verify()
+        gpu.unload()
+
+
+def faulty_dump(dumps, kind, n):
+    """Returns whether there was an n-th call."""
+    with Injected(kind, n) as injected:
+        status, images = dumps.dump()
+    if status and not injected.happened:
+        raise tool.Failure(f"{kind}: dump {n} fails by itself: " + tool.first_error(images, "dump", status))
+    if not injected.happened:
+        return False
+    if status:
+        gpu.expect_sentence(images, "dump", status, NAMES)
+    elif kind not in EVADED:
+        raise tool.Failure(f"{kind}: error {n} is not noticed by the dump")
+    elif contents(images) != contents(dumps.good):
+        raise tool.Failure(f"{kind}: error {n} is not noticed by the dump, and its contents are wrong")
+    return True
+
+
+def faulty_dumps(argv, kinds, parameters="gpus=1"):
+    """The n-th call of each kind fails, for every n: the dump fails, the program runs on."""
+    def run(plan, directory):
+        gpu.load(parameters)
+        dumps = Unharmed(plan, directory, argv)
+        for kind in kinds:
+            n = 1
+            while faulty_dump(dumps, kind, n):
+                n = next_place(n)
+        dumps.end()
+    return run
+
+
+def faulty_restore(plan, target, images, kind, n):
+    """Returns whether there was an n-th call."""
+    gpu.expect_idle("before a restore")
+    with Injected(kind, n) as injected:
+        status = gpu.restore(plan, images)
+    if injected.happened and not status:
+        raise tool.Failure(f"{kind}: error {n} is not noticed by the restore")
+    if not injected.happened and status:
+        raise tool.Failure(f"{kind}: restore {n} fails by itself: " + tool.first_error(images, "restore", status))
+    if not injected.happened:
+        tool.kill_tree(target.pid)
+        return False
+    gpu.expect_sentence(images, "restore", status, NAMES)
+    if tool.alive(target.pid):
+        raise tool.Failure(f"{kind}: error {n} leaves a task")
+    return True
+
+
+def faulty_restores(argv, kinds, parameters="gpus=1"):
+    """The n-th call of each kind fails, for every n: the restore fails, nothing is left."""
+    def run(plan, directory):
+        gpu.load(parameters)
+        target, images = gpu.Target(directory, argv), gpu.new_images(directory, 0)
+        plan.dumper.dump(target.pid, images, gpu.OPTIONS + plan.extra)
+        for kind in kinds:
+            n = 1
+            while faulty_restore(plan, target, images, kind, n):
+                n = next_place(n)
+        gpu.expect_idle("before the last restore")
+        plan.restorer.restore(target.pid, images, gpu.OPTIONS + plan.extra)
+        target.verify()
+        gpu.unload()
+    return run
+
+
+def with_environment(name, value, function):
+    os.environ[name] = value
+    try:
+        return function()
+    finally:
+        del os.environ[name]
+
+
+def killed_dumps(argv, orders, most):
+    """
+    orders: {variable: value with {} for the step}. The coordinator, or a worker, is killed at most steps, evenly
+    spread: the queues run again, the program is unharmed.
+    """
+    def run(plan, directory):
+        gpu.load()
+        dumps, steps = Unharmed(plan, directory, argv), os.path.join(directory, "steps")
+        with_environment("STASIS_STEPS_FILE", steps, dumps.dump)
+        with open(steps) as text:
+            count = len(text.readlines())
+        for variable, value in orders.items():
+            failed = 0
+            for at in range(1, count + 1, max(1, count // most)):
+                failed += with_environment(variable, value.format(at), dumps.dump)[0] != 0
+            if not failed:
+                raise tool.Failure(f"{variable}: no dump was hurt")
+        dumps.end()
+    return run
+
+
+def killed_restores(argv, orders, most):
+    """The same in a restore: no task and no buffer is left, or all is well."""
+    def run(plan, directory):
+        gpu.load()
+        target, images = gpu.Target(directory, argv), gpu.new_images(directory, 0)
+        plan.dumper.dump(target.pid, images, gpu.OPTIONS + plan.extra)
+        steps = os.path.join(directory, "steps")
+        with_environment("STASIS_STEPS_FILE", steps, lambda: gpu.restore(plan, images))
+        tool.kill_tree(target.pid)
+        with open(steps) as text:
+            count = len(text.readlines())
+        for variable, value in orders.items():
+            failed = 0
+            for at in range(1, count + 1, max(1, count // most)):
+                gpu.expect_idle(f"before restore {at}")
+                status = with_environment(variable, value.format(at), lambda: gpu.restore(plan, images))
+                failed += status != 0
+                if status and not tool.wait_for(lambda: not tool.alive(target.pid), 10):
+                    raise tool.Failure(f"{variable}: a kill at step {at} leaves a task")
+                tool.kill_tree(target.pid)
+            if not failed:
+                raise tool.Failure(f"{variable}: no restore was hurt")
+        gpu.expect_idle("before the last restore")
+        plan.restorer.restore(target.pid, images, gpu.OPTIONS + plan.extra)
+        target.verify()
+        gpu.unload()
+    return run
+
+
+COORDINATOR = {"STASIS_KILL_AT": "{}"}
+WORKERS = {"STASIS_KILL_WORKER_AT": "{}:gpu"}
+FAILURES = [
+    ("faulty_dump_kfd", faulty_dumps(["kfd"], DUMP_CALLS)),
+    ("faulty_dump_drm", faulty_dumps(["drm"], DUMP_CALLS)),
+    ("faulty_restore_kfd", faulty_restores(["kfd"], RESTORE_CALLS)),
+    ("faulty_restore_share", faulty_restores(["share"], RESTORE_CALLS)),
+    ("killed_dump_kfd", killed_dumps(["kfd"], COORDINATOR, 30)),
+    ("killed_dump_share", killed_dumps(["share"], COORDINATOR, 12)),
+    ("killed_gpu_worker_kfd", killed_dumps(["kfd"], WORKERS, 30)),
+    ("killed_any_worker_kfd", killed_dumps(["kfd"], {"STASIS_KILL_WORKER_AT": "{}"}, 12)),
+    ("killed_restore_kfd", killed_restores(["kfd"], {**COORDINATOR, **WORKERS}, 15)),
+]
