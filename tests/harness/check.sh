@@ -80,6 +80,7 @@ if [ "$mode" != asan ]; then
 	part "traces" 200 tests/harness/tracing.py --stasis "$stasis"
 	part "CUDA tasks, by stand-ins" 300 tests/harness/cuda.py --stasis "$stasis"
 	part "objects of the host" 200 tests/harness/hostobjects.py --stasis "$stasis"
+	part "virtual machine, short" 600 tests/vm/check.sh --short --stasis "$stasis"
 fi
 case $mode in
 all)
