@@ -4,8 +4,8 @@
  * plugins.
  *
  * files and mem find what is a device's and name it; the coordinator shows it to the gpu worker,
- * whose drivers and plugins take it or not. The stages in which plugins are asked are CRIU's. Here is
- * what devices_dump.c and devices_restore.c share, and the end of both.
+ * whose drivers and plugins take it or not. The stages in which plugins are asked are CRIU's. Here
+ * is what devices_dump.c and devices_restore.c share, and the end of both.
  *
  * Rights:   being the tracer, for threads that a driver wants to run.
  * Holds:    job->devices, until devices_free.

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * devices_restore.c - what the gpu worker is asked in a restore, in the order of the functions here.
+ * devices_restore.c - what the gpu worker is asked in a restore, in the order of the functions
+ * here.
  *
  * Rights:   none.
  * Holds:    nothing of its own: job->devices.

@@ -100,6 +100,13 @@ def faulty_dumps(argv, kinds, parameters="gpus=1"):
     return run
 
 
+def dumped(plan, target, directory, number):
+    """Fresh images: a good restore takes names of --link-remap with it."""
+    images = gpu.new_images(directory, number)
+    plan.dumper.dump(target.pid, images, gpu.OPTIONS + plan.extra)
+    return images
+
+
 def faulty_restore(plan, target, images, kind, n):
     """Returns whether there was an n-th call."""
     gpu.expect_idle("before a restore")
@@ -110,7 +117,6 @@ def faulty_restore(plan, target, images, kind, n):
     if not injected.happened and status:
         raise tool.Failure(f"{kind}: restore {n} fails by itself: " + tool.first_error(images, "restore", status))
     if not injected.happened:
-        tool.kill_tree(target.pid)
         return False
     gpu.expect_sentence(images, "restore", status, NAMES)
     if tool.alive(target.pid):
@@ -122,14 +128,12 @@ def faulty_restores(argv, kinds, parameters="gpus=1"):
     """The n-th call of each kind fails, for every n: the restore fails, nothing is left."""
     def run(plan, directory):
         gpu.load(parameters)
-        target, images = gpu.Target(directory, argv), gpu.new_images(directory, 0)
-        plan.dumper.dump(target.pid, images, gpu.OPTIONS + plan.extra)
-        for kind in kinds:
+        target = gpu.Target(directory, argv)
+        for number, kind in enumerate(kinds):
+            images = dumped(plan, target, directory, number)
             n = 1
             while faulty_restore(plan, target, images, kind, n):
                 n = next_place(n)
-        gpu.expect_idle("before the last restore")
-        plan.restorer.restore(target.pid, images, gpu.OPTIONS + plan.extra)
         target.verify()
         gpu.unload()
     return run
@@ -168,25 +172,24 @@ def killed_restores(argv, orders, most):
     """The same in a restore: no task and no buffer is left, or all is well."""
     def run(plan, directory):
         gpu.load()
-        target, images = gpu.Target(directory, argv), gpu.new_images(directory, 0)
-        plan.dumper.dump(target.pid, images, gpu.OPTIONS + plan.extra)
-        steps = os.path.join(directory, "steps")
+        target, steps = gpu.Target(directory, argv), os.path.join(directory, "steps")
+        images = dumped(plan, target, directory, 0)
         with_environment("STASIS_STEPS_FILE", steps, lambda: gpu.restore(plan, images))
-        tool.kill_tree(target.pid)
         with open(steps) as text:
             count = len(text.readlines())
+        images, number = dumped(plan, target, directory, 1), 2
         for variable, value in orders.items():
             failed = 0
             for at in range(1, count + 1, max(1, count // most)):
                 gpu.expect_idle(f"before restore {at}")
-                status = with_environment(variable, value.format(at), lambda: gpu.restore(plan, images))
-                failed += status != 0
-                if status and not tool.wait_for(lambda: not tool.alive(target.pid), 10):
+                if with_environment(variable, value.format(at), lambda: gpu.restore(plan, images)) == 0:
+                    images, number = dumped(plan, target, directory, number), number + 1
+                    continue
+                failed += 1
+                if not tool.wait_for(lambda: not tool.alive(target.pid), 10):
                     raise tool.Failure(f"{variable}: a kill at step {at} leaves a task")
-                tool.kill_tree(target.pid)
             if not failed:
                 raise tool.Failure(f"{variable}: no restore was hurt")
-        gpu.expect_idle("before the last restore")
         plan.restorer.restore(target.pid, images, gpu.OPTIONS + plan.extra)
         target.verify()
         gpu.unload()

@@ -4,7 +4,7 @@
  *
  * inherited-node:  a child uses the render node its parent opened: one file, the same handles
  * inherited-kfd:   a child has the /dev/kfd its parent opened, for whom alone it works
- * held:            a dma-buf whose buffer has no handle in its parent's file any more, but in a child's
+ * held:            a dma-buf whose buffer has no handle in its holder's file, but in a child's
  * orphan:          a dma-buf of a file that is closed; cannot be dumped
  * foreign:         a dma-buf of udmabuf; cannot be dumped
  */
