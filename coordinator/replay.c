@@ -151,6 +151,8 @@ static Reply *without_times(const Reply *rep)
 	if (!copy)
 		die("a reply that cannot be copied");
 	copy->has_begun_ns = copy->has_done_ns = false;
+	while (copy->n_beside)
+		beside__free_unpacked(copy->beside[--copy->n_beside], NULL);
 	return copy;
 }
 

@@ -4,7 +4,8 @@
  *
  * A row for the coordinator's stages and one for each worker; in a row, bars that would cross each
  * other or each other's words lie in lanes below each other. A worker's bar is pale from question
- * to answer, as the coordinator saw them, and full where the worker was at it.
+ * to answer, as the coordinator saw them, and full where the worker was at it. What threads of a
+ * worker did between requests, it says with the answer that waited for it: bars of their own.
  *
  * Rights:   none.
  * Holds:    nothing.
@@ -13,6 +14,7 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "coordinator/crew.h"
@@ -191,11 +193,30 @@ static void add_exchange(struct picture *p, struct row *row, const struct exchan
 	b->title = title_of(x, name);
 }
 
+static void add_beside(struct row *row, const Beside *w)
+{
+	struct bar *b = add_bar(row, w->begun_ns, w->done_ns);
+	char took[32];
+
+	b->style = "beside";
+	snprintf(b->label, sizeof(b->label), "%.50s %s", w->what,
+		 duration(b->to - b->from, took, sizeof(took)));
+	b->title = xasprintf("%s: threads at it from %.3f to %.3f ms", w->what, ms(b->from),
+			     ms(b->to));
+}
+
+static int by_begin(const void *a, const void *b)
+{
+	const struct bar *x = a, *y = b;
+
+	return (x->from > y->from) - (x->from < y->from);
+}
+
 static void add_workers(struct picture *p)
 {
 	const struct recording *rec = p->rec;
 	struct row *of_role[ROLE_COUNT] = { NULL };
-	size_t i;
+	size_t i, k;
 
 	for (i = 0; i < rec->nexchanges; i++) {
 		const char *worker = rec->exchanges[i].req->worker;
@@ -206,7 +227,11 @@ static void add_workers(struct picture *p)
 			of_role[role]->name = worker;
 		}
 		add_exchange(p, of_role[role], &rec->exchanges[i]);
+		for (k = 0; rec->exchanges[i].rep && k < rec->exchanges[i].rep->n_beside; k++)
+			add_beside(of_role[role], rec->exchanges[i].rep->beside[k]);
 	}
+	for (i = 1; i < p->nrows; i++)
+		qsort(p->rows[i].bars, p->rows[i].n, sizeof(struct bar), by_begin);
 }
 
 /* ---- where it goes ---- */
@@ -273,6 +298,7 @@ static void draw_style(FILE *out)
 	      ".undo { fill: #f2c27d }\n"
 	      ".wait { fill: #e3e6e1; stroke: #b9c0b4; stroke-width: 0.5 }\n"
 	      ".work { fill: #97cf8f }\n"
+	      ".beside { fill: #c6a9e0 }\n"
 	      ".failed { fill: #ef9a9a }\n"
 	      "</style>\n", out);
 }
@@ -365,6 +391,7 @@ static void draw_legend(const struct picture *p, double y)
 		{ "stage", "a stage" },
 		{ "wait", "asked, until the answer is taken" },
 		{ "work", "the worker at it: the time written" },
+		{ "beside", "threads of the worker, between requests" },
 		{ "failed", "failed, or never answered" },
 		{ "undo", "a stage undone" },
 	};

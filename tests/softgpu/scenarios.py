@@ -20,6 +20,7 @@ import sys
 import gpu
 import tool		# found by gpu.py
 from failures import FAILURES
+from overlap import OVERLAP
 
 MASKED = os.path.join(gpu.BUILD, "checks", "masked")
 
@@ -157,7 +158,7 @@ SHORT = ["a_kfd", "b_drm", "c_share", "runs_on_kfd", "orphaned_dmabuf"]
 
 
 def choose(args):
-    tests = SCENARIOS + ([] if args.scenarios else MORE + FAILURES)
+    tests = SCENARIOS + ([] if args.scenarios else MORE + OVERLAP + FAILURES)
     if args.short:
         tests = [test for test in tests if test[0] in SHORT]
     if args.names:

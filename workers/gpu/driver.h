@@ -110,6 +110,9 @@ struct gate *gpu_gate(struct gpu *g, pid_t pid);
 int gpu_spare_fd(struct gpu *g, pid_t pid);
 /* restore: have the tasks the memory that they will have? */
 bool gpu_memory_built(const struct gpu *g);
+/* For a trace: what threads of a driver did beside requests. Told while a request is served that waited for it. */
+struct timespec;
+void gpu_beside(struct gpu *g, const char *what, const struct timespec *begun, const struct timespec *done);
 /* The store of descriptors that importers in any process get by number: fdstore.h. */
 struct fdstore;
 struct fdstore *gpu_fdstore(struct gpu *g);

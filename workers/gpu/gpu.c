@@ -90,11 +90,31 @@ struct botable *gpu_botable(struct gpu *g)
 	return g->botable;
 }
 
+void gpu_beside(struct gpu *g, const char *what, const struct timespec *begun,
+		const struct timespec *done)
+{
+	const struct timespec *start = &g->worker->set.start;
+	uint64_t now = elapsed_ns(start);
+	Reply *rep = g->reply;
+	Beside *b;
+
+	if (!gpu_opts(g)->trace)
+		return;
+	b = xcalloc(1, sizeof(*b));
+	beside__init(b);
+	b->what = xstrdup(what);
+	b->begun_ns = now - elapsed_ns(begun);
+	b->done_ns = now - elapsed_ns(done);
+	rep->beside = xrealloc(rep->beside, rep->n_beside + 1, sizeof(*rep->beside));
+	rep->beside[rep->n_beside++] = b;
+}
+
 struct gpu *gpu_begin(struct call *c)
 {
 	struct gpu *g = c->ctx;
 
 	g->worker = c->worker;
+	g->reply = c->rep;
 	return g;
 }
 

@@ -19,6 +19,7 @@ extern struct worker gpu_worker;
  */
 struct gpu {
 	const struct worker *worker;	/* options and directories: worker->set */
+	Reply *reply;			/* of the request that is served */
 	struct drivers *drivers;	/* drivers.c */
 	struct fdstore *fdstore;	/* fdstore.h */
 	struct botable *botable;	/* botable.h */

@@ -12,6 +12,14 @@
 #include "proto/control/util.h"
 #include "workers/gpu/amdgpu/operation.h"
 
+static void tell_copied(void *ctx, uint32_t minor, const struct timespec *begun,
+			const struct timespec *done)
+{
+	AUTO_FREE char *what = xasprintf("contents, renderD%u", minor);
+
+	gpu_beside(ctx, what, begun, done);
+}
+
 static int amdgpu_init(struct driver *d, enum driver_stage stage, struct fault *f)
 {
 	const struct device kernel = { &kernel_device, NULL };
@@ -23,6 +31,7 @@ static int amdgpu_init(struct driver *d, enum driver_stage stage, struct fault *
 		free(a);
 		return -1;
 	}
+	a->watch = (struct copy_watch){ tell_copied, d->gpu };
 	d->ctx = a;
 	return 0;
 }

@@ -39,6 +39,7 @@ struct lane {
 	size_t n, cap, next;
 	struct lane *after;
 	/* the thread's own */
+	struct timespec begun, done;	/* CLOCK_MONOTONIC: the first job, the last */
 	int node;
 	struct engine *engine;
 	struct fault no_engine;		/* why there is none */
@@ -298,8 +299,12 @@ static void *run(void *arg)
 	struct lane *l = arg;
 	struct copy_job j;
 
-	while (next_job(l, &j))
+	while (next_job(l, &j)) {
+		if (!l->begun.tv_sec)
+			clock_gettime(CLOCK_MONOTONIC, &l->begun);
 		do_job(l, &j);
+		clock_gettime(CLOCK_MONOTONIC, &l->done);
+	}
 	if (l->engine)
 		l->c->dev.ops->engine_close(l->c->dev.ctx, l->engine);
 	dev_close(&l->c->dev, l->node);
@@ -348,7 +353,7 @@ void copier_add(struct copier *c, const struct copy_job *job)
 	pthread_mutex_unlock(&c->lock);
 }
 
-int copier_end(struct copier *c, struct fault *f)
+int copier_end(struct copier *c, const struct copy_watch *watch, struct fault *f)
 {
 	struct lane *l;
 	int r = 0;
@@ -364,6 +369,8 @@ int copier_end(struct copier *c, struct fault *f)
 			pthread_join(l->thread, NULL);
 		else
 			run(l);
+		if (watch && watch->tell)
+			watch->tell(watch->ctx, l->minor, &l->begun, &l->done);
 		c->lanes = l->after;
 		free(l->job);
 		free(l);
@@ -386,5 +393,5 @@ void copier_cancel(struct copier *c)
 	pthread_mutex_lock(&c->lock);
 	c->failed = true;
 	pthread_mutex_unlock(&c->lock);
-	copier_end(c, &f);
+	copier_end(c, NULL, &f);
 }

@@ -5,6 +5,8 @@
 #ifndef STASIS_AMDGPU_COPY_H
 #define STASIS_AMDGPU_COPY_H
 
+#include <time.h>
+
 #include "workers/gpu/amdgpu/device.h"
 
 #define CONTENTS_HEADER 8		/* bytes: the length of what follows */
@@ -25,12 +27,22 @@ struct copy_job {
 
 struct copier;
 
+/* Who wants to know when a GPU's lane was at work. */
+struct copy_watch {
+	void (*tell)(void *ctx, uint32_t minor, const struct timespec *begun,
+		     const struct timespec *done);
+	void *ctx;
+};
+
 /* staging: bytes that an engine may use for itself, 0: a good size. */
 struct copier *copier_new(const struct device *d, int image_dir, bool to_gpu, uint64_t staging);
 /* Begin soon. Waits while too many do. Never fails: faults are told by copier_end. */
 void copier_add(struct copier *c, const struct copy_job *job);
-/* Wait for all that was added, free c. -1 with the first fault. NULL is fine. */
-int copier_end(struct copier *c, struct fault *f);
+/*
+ * Wait for all that was added, tell watch (may be NULL), free c. -1 with the first fault. A NULL
+ * copier is fine.
+ */
+int copier_end(struct copier *c, const struct copy_watch *watch, struct fault *f);
 /* Drop what has not begun, wait for what has, free c. */
 void copier_cancel(struct copier *c);
 

@@ -262,7 +262,7 @@ enum hook_answer op_dump_late(struct amd *a, struct fault *f)
 		return fault(f, -a->late.code, "%s", a->late.text);
 	c = a->copier;
 	a->copier = NULL;
-	r = copier_end(c, f);
+	r = copier_end(c, &a->watch, f);
 	return r < 0 || elect_write(a, f) < 0 ? HOOK_FAILED : HOOK_DONE;
 }
 
@@ -329,7 +329,7 @@ int op_barrier(struct amd *a, struct fault *f)
 	struct copier *c = a->copier;
 
 	a->copier = NULL;
-	return copier_end(c, f);
+	return copier_end(c, &a->watch, f);
 }
 
 enum hook_answer op_resume(struct amd *a, pid_t pid, struct fault *f)

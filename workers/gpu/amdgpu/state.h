@@ -9,6 +9,7 @@
 
 #include "proto/control/control.pb-c.h"
 #include "proto/images/amdgpu.pb-c.h"
+#include "workers/gpu/amdgpu/copy.h"
 #include "workers/gpu/amdgpu/device.h"
 #include "workers/gpu/amdgpu/match.h"
 #include "workers/gpu/amdgpu/topology.h"
@@ -59,6 +60,7 @@ struct amd {
 	struct topology topo;
 	struct match_switches switches;
 	struct copier *copier;
+	struct copy_watch watch;	/* set after op_begin by who wants to know; else nobody */
 	struct amd_file **file;
 	size_t nfiles, files_cap;
 	int kfd_major;
