@@ -13,7 +13,8 @@ import gpu
 import tool
 
 MOST = 0.75
-TRIES = 3
+SLACK = 0.08		# two processors, which the host's other work uses as well
+TRIES = 2
 
 
 def timed_restore(plan, target, images, options):
@@ -61,25 +62,22 @@ def expect_beside(plan, images):
         raise tool.Failure(f"the timeline shows no copying beside mem: {copying}, {memory}")
 
 
-def overlaps(mib, words, slow_us, most):
+def overlaps(device, process, words):
+    """So many MiB; without words the processor copies all, else only the engine can."""
     def run(plan, directory):
-        gpu.load(f"gpus=1 vram_mb={mib + 64}")
-        kinds = {"device": [str(mib), "0"], "process": ["0", str(mib)], "both": [str(mib), str(mib)]}
+        gpu.load(f"gpus=1 vram_mb={device + 64}")
+        kinds = {"device": [str(device), "0"], "process": ["0", str(process)], "both": [str(device), str(process)]}
         samples = {name: Sample(plan, directory, name, ["both"] + sizes + words) for name, sizes in kinds.items()}
-        with open("/sys/module/softgpu/parameters/slow_us", "w") as slow:
-            slow.write(str(slow_us))
         for _ in range(TRIES):
             for sample in samples.values():
                 sample.restore()
         best = {name: min(sample.took) for name, sample in samples.items()}
         ratio = best["both"] / (best["device"] + best["process"])
-        print(f"    {mib} MiB each {words}: device {best['device']:.2f} s, process {best['process']:.2f} s, "
+        print(f"    {device} MiB of VRAM, {process} of the process {words}: device {best['device']:.2f} s, process {best['process']:.2f} s, "
               f"both {best['both']:.2f} s: {ratio:.2f} of the sum", flush=True)
         expect_beside(plan, samples["both"].images)
-        if ratio > most:
+        if ratio > MOST + SLACK:
             raise tool.Failure(f"both take {ratio:.2f} of the sum of each alone: {best}")
-        with open("/sys/module/softgpu/parameters/slow_us", "w") as slow:
-            slow.write("0")
         target = samples["both"].target
         plan.restorer.restore(target.pid, samples["both"].images, [])
         target.verify()
@@ -87,8 +85,8 @@ def overlaps(mib, words, slow_us, most):
     return run
 
 
-# The engine of the first is as slow as mem; in the second the processor copies all, with two processors for both.
+# The simulated engine is a processor that is emulated, and slow: as much time is three times as much memory.
 OVERLAP = [
-    ("overlap_engine", overlaps(256, ["hidden"], 300, MOST)),
-    ("overlap_processor", overlaps(256, [], 0, 0.9)),
+    ("overlap_processor", overlaps(96, 96, [])),
+    ("overlap_engine", overlaps(32, 96, ["hidden"])),
 ]
