@@ -266,14 +266,17 @@ static int put_unsent(const struct restore *r, struct fault *f)
 	return tcprepair_switch(r->c, TCP_REPAIR_ON, f);
 }
 
-/* Wait until the kernel has the socket in the given state: the loopback device has a queue. */
+/*
+ * Wait until the kernel has the socket in the given state: the loopback device has a queue. A closed one
+ * gets into no other.
+ */
 static int await_state(const struct restore *r, uint32_t state, struct fault *f)
 {
 	char text[200];
 	uint32_t now;
 	int ms;
 
-	for (ms = 0; (now = tcprepair_now(r->c)) != state && ms < SETTLE_MS; ms++)
+	for (ms = 0; (now = tcprepair_now(r->c)) != state && now != TCP_CLOSE && ms < SETTLE_MS; ms++)
 		poll(NULL, 0, 1);
 	if (now == state)
 		return 0;
@@ -319,7 +322,7 @@ static int close_ours(const struct restore *r, struct fault *f)
 }
 
 /* The FINs in the order in which this state got them. */
-static int put_fins(const struct restore *r, struct fault *f)
+static int exchange_fins(const struct restore *r, struct fault *f)
 {
 	const struct tcprepair_state *s = r->s;
 	uint32_t state = s->state, una = s->outq_seq - s->outq_len - tcprepair_sent_fin(state);
@@ -333,6 +336,21 @@ static int put_fins(const struct restore *r, struct fault *f)
 		return receive(r, true, una, TCP_CLOSING, f);
 	if (state == TCP_FIN_WAIT2 || state == TCP_CLOSE)
 		return receive(r, false, s->outq_seq, state, f);
+	return 0;
+}
+
+/*
+ * The network of a connection that is to be closed is not blocked: whoever has the peer's port now may
+ * answer our acknowledgement by a reset, which closes it earlier, with an error that is none.
+ */
+static int put_fins(const struct restore *r, struct fault *f)
+{
+	if (exchange_fins(r, f) == 0)
+		return 0;
+	if (r->s->state != TCP_CLOSE || tcprepair_now(r->c) != TCP_CLOSE)
+		return -1;
+	*f = (struct fault){ 0 };
+	get_int(r->c->fd, SOL_SOCKET, SO_ERROR);
 	return 0;
 }
 
