@@ -308,6 +308,16 @@ static int restore_tree(struct tree *t)
 
 /* Comparing */
 
+/* A file of O_TMPFILE is restored as an ordinary file, and named by its inode: "/tmp/#4711". */
+static void blank_nameless(RegFileEntry *e)
+{
+	char *hash = strstr(e->name, "/#");
+
+	e->flags &= ~O_TMPFILE;
+	if (hash)
+		hash[2] = '\0';
+}
+
 /* Inode numbers of what was made anew differ: they are blanked. */
 static void blank_message(ProtobufCMessage *msg)
 {
@@ -318,8 +328,8 @@ static void blank_message(ProtobufCMessage *msg)
 			e->pipe->pipe_id = 0;
 		if (e->fifo)
 			e->fifo->pipe_id = 0;
-		if (e->reg)	/* restored as an ordinary file */
-			e->reg->flags &= ~O_TMPFILE;
+		if (e->reg)
+			blank_nameless(e->reg);
 	} else if (msg->descriptor == &pipe_data_entry__descriptor) {
 		((PipeDataEntry *)msg)->pipe_id = 0;
 	} else if (msg->descriptor == &ghost_file_entry__descriptor) {
