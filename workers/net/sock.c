@@ -79,6 +79,14 @@ static struct sock *add(struct net *net, struct sock *s)
 	return s;
 }
 
+static int no_duplicate(pid_t pid, int fd, struct fault *f)
+{
+	if (errno == EMFILE)
+		return fault(f, errno, "task %d, descriptor %d: stasis may not have as many descriptors as "
+			     "the tree has sockets: raise its limit (ulimit -Hn)", pid, fd);
+	return fault(f, errno, "duplicate descriptor %d of task %d", fd, pid);
+}
+
 /* A duplicate of a task's descriptor. Sockets come task by task: its pidfd is kept. */
 static int duplicate(struct socks *all, pid_t pid, int fd, struct fault *f)
 {
@@ -92,7 +100,7 @@ static int duplicate(struct socks *all, pid_t pid, int fd, struct fault *f)
 			return fault(f, errno, "open task %d", pid);
 	}
 	dup = syscall(SYS_pidfd_getfd, all->pidfd, fd, 0);
-	return dup < 0 ? fault(f, errno, "duplicate descriptor %d of task %d", fd, pid) : dup;
+	return dup < 0 ? no_duplicate(pid, fd, f) : dup;
 }
 
 static int ask_number(int fd, int option, int *value)
@@ -153,8 +161,7 @@ static int copy_one(void *ctx, size_t i, struct fault *f)
 
 	c->fd[i] = syscall(SYS_pidfd_getfd, c->pidfd[i], c->ref[i].fd, 0);
 	if (c->fd[i] < 0)
-		return fault(f, errno, "duplicate descriptor %d of task %d", c->ref[i].fd,
-			     c->ref[i].pid);
+		return no_duplicate(c->ref[i].pid, c->ref[i].fd, f);
 	fown_entry__init(&c->fown[i]);
 	return fown_read(c->fd[i], c->ref[i].flags, &c->fown[i], f);
 }
