@@ -132,6 +132,9 @@ def cleaned(function):
             for target in Target.all:
                 tool.kill_tree(target.pid)
             Target.all.clear()
+            for name in os.listdir("/dev/shm"):		# links of a CRIU that failed
+                if name.startswith("link_remap."):
+                    os.unlink("/dev/shm/" + name)
     return run
 
 

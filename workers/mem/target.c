@@ -61,12 +61,14 @@ static int check_supported(const struct target *t, const VmaEntry *e, struct fau
 
 static int check_kind(const struct target *t, const VmaEntry *e, struct fault *f)
 {
+	/* CRIU marks private mappings of devices so, although a plugin takes them. */
+	uint32_t known = KNOWN_STATUS | (e->status & VMA_PLUGIN ? VMA_UNSUPPORTED : 0);
 	uint32_t kind = e->status & KINDS;
 	uint32_t sharing = e->flags & (MAP_SHARED | MAP_PRIVATE | MAP_DROPPABLE);
 	bool anonymous = kind & (VMA_ANON_SHARED | VMA_ANON_PRIVATE);
 	bool shared = kind & (VMA_FILE_SHARED | VMA_ANON_SHARED);
 
-	if ((e->status & ~KNOWN_STATUS) || !(e->status & VMA_REGULAR))
+	if ((e->status & ~known) || !(e->status & VMA_REGULAR))
 		return bad(t, e, f, "unknown status bits");
 	if (!kind || (kind & (kind - 1)))
 		return bad(t, e, f, "status must name exactly one kind");

@@ -29,6 +29,7 @@ enum vma_status {
 	VMA_GUARD = 1u << 16,		/* not a mapping: MADV_GUARD_INSTALL over this range */
 	VMA_UPROBES = 1u << 17,
 	VMA_PLUGIN = 1u << 27,
+	VMA_UNSUPPORTED = 1u << 31,	/* CRIU's note to itself; images have it beside VMA_PLUGIN */
 };
 
 enum page_flags {
