@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * pty_many.c - hundreds of ptys whose descriptors run against their numbers. The kernel gives the lowest
- * free number, so a restore that makes them in the order of descriptors makes each pty hundreds of times.
+ * pty_many.c - hundreds of ptys whose descriptors run against their numbers. The kernel gives the
+ * lowest free number, so a restore that makes them in the order of descriptors makes each pty
+ * hundreds of times.
  */
 #include <fcntl.h>
 #include <stdint.h>

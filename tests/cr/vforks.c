@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * vforks.c - a child that borrows its parent's memory most of the time, until it is released: what a dump
- * cannot keep, and what passes by itself.
+ * vforks.c - a child that borrows its parent's memory half of the time, until it is released: what a
+ * dump cannot keep, and what passes by itself.
  */
 #include <stdatomic.h>
 #include <sys/mman.h>

@@ -267,8 +267,8 @@ static int put_unsent(const struct restore *r, struct fault *f)
 }
 
 /*
- * Wait until the kernel has the socket in the given state: the loopback device has a queue. A closed one
- * gets into no other.
+ * Wait until the kernel has the socket in the given state: the loopback device has a queue. A closed
+ * one gets into no other.
  */
 static int await_state(const struct restore *r, uint32_t state, struct fault *f)
 {
