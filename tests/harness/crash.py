@@ -124,9 +124,18 @@ class Busy:
         self.pid = tool.start([program] + self.options + [self.page], self.directory)
         if not tool.wait_for(lambda: self.read()[:8] == b"BUSYSIS!", 10):
             raise tool.Failure("busy does not start")
-        time.sleep(0.05)
+        self.settle()
+
+    def settle(self):
+        """Every thread is at its work, with the signals blocked that it blocks."""
+        if not tool.wait_for(lambda: self.rounds() and min(self.rounds()) > 1, 20):
+            raise tool.Failure("busy does not begin its work")
+        before = None
+        while before != self.thread_states():
+            before = self.thread_states()
+            time.sleep(0.1)
         self.maps = self.text("maps")
-        self.threads = self.thread_states()
+        self.threads = before
 
     def stop(self):
         tool.kill_tree(self.pid)
