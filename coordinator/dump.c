@@ -316,9 +316,12 @@ static int ask_mem_write(struct job *job, struct fault *f)
 static int ask_files_write(struct job *job, struct fault *f)
 {
 	const MemCollected *got = state(job)->collected->mem_collected;
+	const FilesCollected *found = state(job)->found->files_collected;
 	FilesWrite msg = FILES_WRITE__INIT;
 	Request req = REQUEST__INIT;
 
+	msg.cloexec = found->owed;
+	msg.n_cloexec = found->n_owed;
 	msg.mapped = got->mapped;
 	msg.n_mapped = got->n_mapped;
 	req.body_case = REQUEST__BODY_FILES_WRITE;

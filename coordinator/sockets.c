@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "coordinator/births.h"
+#include "coordinator/cloexec.h"
 #include "coordinator/crew.h"
 #include "coordinator/devices.h"
 #include "coordinator/iptables.h"
@@ -102,8 +103,10 @@ static int make_herald(struct fault *f)
 	return take_fd(&fd);
 }
 
-static Reply *collect(struct job *job, SocketList *sockets, bool first, struct fault *f)
+/* found: this is the first time; tasks are asked what files owes of their tables, while net is at it. */
+static Reply *collect(struct job *job, SocketList *sockets, FilesCollected *found, struct fault *f)
 {
+	const bool first = found;
 	AUTO_CLOSE int herald = first ? make_herald(f) : -1;
 	NetCollect msg = NET_COLLECT__INIT;
 	Request req = REQUEST__INIT;
@@ -122,7 +125,8 @@ static Reply *collect(struct job *job, SocketList *sockets, bool first, struct f
 	req.body_case = REQUEST__BODY_NET_COLLECT;
 	req.net_collect = &msg;
 	if (seal_run_id(job, f) < 0 ||
-	    crew_send(job->crew, ROLE_NET, STAGE__COLLECT, &req, &herald, first, f) < 0)
+	    crew_send(job->crew, ROLE_NET, STAGE__COLLECT, &req, &herald, first, f) < 0 ||
+	    (first && cloexec_ask(job, found, f) < 0))
 		return NULL;
 	return answer(job, ROLE_NET, REPLY__BODY_NET_COLLECTED, f);
 }
@@ -180,10 +184,10 @@ static int ask_plugins(struct job *job, const NetCollected *c, struct flown *all
 }
 
 /* Net and files in turn, until nothing new is in flight. */
-static int collect_all(struct job *job, const FilesCollected *found, struct flown *all,
+static int collect_all(struct job *job, FilesCollected *found, struct flown *all,
 		       struct fault *f)
 {
-	Reply *net = collect(job, found->socket, true, f), *files;
+	Reply *net = collect(job, found->socket, found, f), *files;
 	int rounds = 0, r = net ? 0 : -1;
 
 	while (r == 0 && net->net_collected->n_flying) {
@@ -194,7 +198,7 @@ static int collect_all(struct job *job, const FilesCollected *found, struct flow
 		if (r == 0 && ++rounds > MAX_ROUNDS)
 			r = fault(f, -ELOOP, "sockets carry sockets more than %d deep", MAX_ROUNDS);
 		if (r == 0)
-			net = collect(job, files->files_adopted->socket, false, f);
+			net = collect(job, files->files_adopted->socket, NULL, f);
 		if (files)
 			reply__free_unpacked(files, NULL);
 		r = net ? 0 : -1;
@@ -230,7 +234,7 @@ static int write_all(struct job *job, const struct flown *all, const MemCollecte
 	return 0;
 }
 
-int sockets_dump(struct job *job, const FilesCollected *found, const MemCollected *memory,
+int sockets_dump(struct job *job, FilesCollected *found, const MemCollected *memory,
 		 struct fault *f)
 {
 	struct flown all = { 0 };

@@ -12,8 +12,11 @@
 /* Before the freeze: net judges the sockets that files saw. Adds its obstacles to done's. */
 int sockets_preflight(struct job *job, FilesPreflightDone *done, struct fault *f);
 
-/* Net looks at the sockets found, files at what waits in their queues; all entries are written. */
-int sockets_dump(struct job *job, const FilesCollected *found, const MemCollected *memory,
+/*
+ * Net looks at the sockets found, files at what waits in their queues; all entries are written.
+ * found->owed is answered (cloexec.h): only sockets are owed.
+ */
+int sockets_dump(struct job *job, FilesCollected *found, const MemCollected *memory,
 		 struct fault *f);
 
 /*

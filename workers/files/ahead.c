@@ -15,6 +15,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -64,28 +65,32 @@ static char *read_link(int dir, const char *name)
 	return xstrdup(buf);
 }
 
-/*
- * Before the freeze fdinfo is read only where a unix socket is likely, which needs no link then: *after
- * is whether a socket was seen last. Where it is to be kept it is opened anyway.
- */
-static void glance_at(const struct ahead *a, struct look *l, const char *name, int *kept, bool *after)
+/* A socket needs no fdinfo (owed.h); what else needs it has it opened here, if it may be kept. */
+static void glance_at(const struct ahead *a, struct look *l, const char *name, int *kept)
 {
-	AUTO_CLOSE int file = kept ? take_fd(kept) : -1;
-
-	if (file < 0 && (kept || *after))
-		file = openat(a->place.info_dir, name, O_RDONLY | O_CLOEXEC);
-	if (*after) {
-		l->info = read_info(file);
-		l->unix_socket = l->info && info_shows_unix(l->info, a->place.sock_mnt);
-	}
-	if (kept)
-		*kept = take_fd(&file);
-	if (!l->unix_socket)
-		l->link = read_link(a->place.fd_dir, name);
-	*after = l->unix_socket || (l->link && strncmp(l->link, "socket:[", 8) == 0);
+	l->link = read_link(a->place.fd_dir, name);
+	if (kept && *kept < 0 && l->link && strncmp(l->link, "socket:[", 8) != 0)
+		*kept = openat(a->place.info_dir, name, O_RDONLY | O_CLOEXEC);
 }
 
-static void look_at(const struct ahead *a, size_t i, bool *after)
+/* Is the duplicate a socket? Then it tells all that is to be known of it here. */
+static bool see_socket(const struct ahead_place *p, struct look *l)
+{
+	socklen_t len = sizeof(int);
+	int family = AF_UNSPEC;
+
+	if (!l->seen || !S_ISSOCK(l->st.st_mode) || l->st.st_dev != p->sock_dev || p->sock_mnt < 0)
+		return false;
+	l->flags = fcntl(l->dup, F_GETFL);
+	if (l->flags < 0 || getsockopt(l->dup, SOL_SOCKET, SO_DOMAIN, &family, &len) < 0)
+		return false;
+	l->unix_socket = family == AF_UNIX;
+	if (l->unix_socket)
+		auto_close(&l->dup);
+	return true;
+}
+
+static void look_at(const struct ahead *a, size_t i)
 {
 	const struct ahead_place *p = &a->place;
 	struct look *l = &a->looks[i];
@@ -95,33 +100,32 @@ static void look_at(const struct ahead *a, size_t i, bool *after)
 
 	snprintf(name, sizeof(name), "%d", a->fds[i]);
 	if (a->kind == AHEAD_LINKS) {
-		glance_at(a, l, name, kept, after);
+		glance_at(a, l, name, kept);
 		return;
 	}
+	l->dup = syscall(SYS_pidfd_getfd, p->pidfd, a->fds[i], 0);
+	l->seen = l->dup >= 0 && fstat(l->dup, &l->st) == 0;
 	if (kept)
 		file = take_fd(kept);
+	l->socket = see_socket(p, l);
+	if (l->socket)
+		return;
 	if (file < 0)
 		file = openat(p->info_dir, name, O_RDONLY | O_CLOEXEC);
 	l->info = read_info(file);
-	l->unix_socket = l->info && info_shows_unix(l->info, p->sock_mnt);
-	if (l->unix_socket)
-		return;
-	l->dup = syscall(SYS_pidfd_getfd, p->pidfd, a->fds[i], 0);
-	l->seen = l->dup >= 0 && fstat(l->dup, &l->st) == 0;
 }
 
 /* Take a chunk, if there is one left, and look at it. Called and left with the lock held. */
 static bool look_at_chunk(struct ahead *a)
 {
 	size_t first = a->next, i, end;
-	bool after = true;
 
 	if (first >= a->n)
 		return false;
 	end = a->next = first + CHUNK < a->n ? first + CHUNK : a->n;
 	pthread_mutex_unlock(&a->lock);
 	for (i = first; i < end; i++)
-		look_at(a, i, &after);
+		look_at(a, i);
 	pthread_mutex_lock(&a->lock);
 	a->chunk_seen[first / CHUNK] = true;
 	pthread_cond_broadcast(&a->seen);

@@ -13,8 +13,10 @@ struct ahead;
 
 /* A descriptor: NULL or -1 where it could not be had (ask again to learn why). */
 struct look {
-	char *info;		/* text of its fdinfo; AHEAD_LINKS: of unix sockets only, if at all */
-	bool unix_socket;	/* it tells so: neither link nor dup */
+	char *info;		/* AHEAD_FILES: text of its fdinfo */
+	bool socket;		/* AHEAD_FILES: it was not read; st and flags (F_GETFL) are told by a duplicate */
+	int flags;
+	bool unix_socket;	/* no dup is left */
 	char *link;		/* AHEAD_LINKS: text of /proc/PID/fd/N */
 	int dup;		/* AHEAD_FILES: our duplicate; take it (and leave -1) or it is closed */
 	bool seen;		/* st is valid */
@@ -29,7 +31,8 @@ struct ahead_place {
 	int pidfd;
 	int fd_dir;		/* /proc/PID/fd */
 	int info_dir;		/* /proc/PID/fdinfo */
-	int sock_mnt;		/* the mount of sockets */
+	int sock_mnt;		/* the mount of sockets, -1: not known */
+	dev_t sock_dev;		/* their device, 0: not known */
 	int *kept;		/* by number: fdinfo that is open. LINKS leaves it so, FILES closes it */
 	size_t nkept;
 };

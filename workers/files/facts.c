@@ -212,17 +212,13 @@ static void name_socket(struct probe *p, uint64_t ino)
 int probe_glance(struct probe *p, int fd, const struct look *look, struct fault *f)
 {
 	struct fault gone = { 0 };
-	uint64_t flags, ino;
+	uint64_t flags;
 	char name[16];
 
 	probe_reset(p, fd);
 	p->x.st.st_mode = S_IFREG;
 	p->x.st.st_nlink = 1;
 	snprintf(name, sizeof(name), "%d", fd);
-	if (look && look->unix_socket && info_number(look->info, "\nino:", &ino)) {
-		name_socket(p, ino);
-		return 1;
-	}
 	if (look && look->link) {
 		take_link(p, look->link);
 	} else if (read_link(p, p->fd_dir, name, &gone) < 0) {
@@ -253,6 +249,17 @@ static void take_info(struct probe *p, const char *text)
 	memcpy(p->info, text, n);
 }
 
+/* No fdinfo was read: the rest of it is not known yet. A socket has no position. */
+static void take_socket(struct probe *p, const struct look *look)
+{
+	take_info(p, "");
+	p->x.st = look->st;
+	p->x.flags = look->flags & ~O_CLOEXEC;
+	p->x.mnt_id = p->sock_mnt;
+	p->x.unix_socket = look->unix_socket;
+	p->x.owed = true;
+}
+
 int probe_info(struct probe *p, int fd, struct look *look, struct fault *f)
 {
 	uint64_t flags, mnt_id, ino = 0;
@@ -263,6 +270,10 @@ int probe_info(struct probe *p, int fd, struct look *look, struct fault *f)
 	p->look = look;
 	if (look)
 		p->x.dup = take_fd(&look->dup);
+	if (look && look->socket) {
+		take_socket(p, look);
+		return 0;
+	}
 	if (look && look->info)
 		take_info(p, look->info);
 	else if (read_info(p, name, f) < 0)
@@ -271,7 +282,7 @@ int probe_info(struct probe *p, int fd, struct look *look, struct fault *f)
 	    !info_number(p->info, "mnt_id:", &mnt_id))
 		return fault(f, EPROTO, "/proc/%d/fdinfo/%d has not the form expected", p->pid, fd);
 	info_number(p->info, "\nino:", &ino);	/* since Linux 5.14 */
-	p->x.unix_socket = look ? look->unix_socket : info_shows_unix(p->info, probe_sock_mnt(p));
+	p->x.unix_socket = info_shows_unix(p->info, probe_sock_mnt(p));
 	p->x.st.st_ino = ino;
 	p->x.flags = flags & ~(uint64_t)O_CLOEXEC;
 	p->x.cloexec = flags & O_CLOEXEC;
@@ -300,6 +311,13 @@ static void learn_devices(struct probe *p)
 		p->sock_dev = own_device(sock);
 		close(sock);
 	}
+}
+
+dev_t probe_sock_dev(struct probe *p)
+{
+	if (!p->sock_dev)
+		learn_devices(p);
+	return p->sock_dev;
 }
 
 /*

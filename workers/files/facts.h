@@ -45,6 +45,7 @@ int probe_list(struct probe *p, int **fds, size_t *n, struct fault *f);
  */
 bool info_shows_unix(const char *info, int sock_mnt);
 int probe_sock_mnt(struct probe *p);
+dev_t probe_sock_dev(struct probe *p);	/* their device, 0: not told */
 
 /*
  * While the task runs: x.link, and for paths below /dev or deleted x.st and, unless they are

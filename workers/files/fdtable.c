@@ -21,6 +21,7 @@
 #include "workers/files/identity.h"
 #include "workers/files/kept.h"
 #include "workers/files/locks.h"
+#include "workers/files/owed.h"
 
 static void add_obstacle(FilesPreflightDone *out, const struct fault *f)
 {
@@ -56,7 +57,8 @@ struct survey {
 static int survey_begin(struct files *fs, struct survey *s, struct probe *p, enum ahead_kind kind,
 			struct fault *f)
 {
-	struct ahead_place place = { p->pidfd, p->fd_dir, p->info_dir, probe_sock_mnt(p), NULL, 0 };
+	struct ahead_place place = { p->pidfd, p->fd_dir, p->info_dir, probe_sock_mnt(p),
+				     probe_sock_dev(p), NULL, 0 };
 	size_t i;
 
 	*s = (struct survey){ .nguess = probe_count(p) };
@@ -90,7 +92,7 @@ static int survey_next(struct survey *s, struct probe *p, size_t i, int *fd, str
 	const struct look *l = s->fds || i >= s->nguess ? NULL : ahead_look(s->ahead, i);
 
 	*fd = i;
-	if (l && (l->info || l->link))
+	if (l && (l->info || l->link || l->socket))
 		return 1;
 	if (!s->fds && s->ahead && i == s->nguess)
 		return 0;
@@ -155,9 +157,8 @@ static int collect_file(struct files *fs, struct probe *p, bool flying, struct f
 }
 
 static int collect_fd(struct files *fs, struct probe *p, const DumpTask *task, int fd,
-		      struct look *look, struct image *img, struct fault *f)
+		      struct look *look, struct table *table, struct fault *f)
 {
-	FdinfoEntry e = FDINFO_ENTRY__INIT;
 	int is_new;
 
 	if (probe_info(p, fd, look, f) < 0)
@@ -167,14 +168,11 @@ static int collect_fd(struct files *fs, struct probe *p, const DumpTask *task, i
 	    locks_note(fs, &p->x, task, p->info, f) < 0)
 		return -1;
 	epoll_note(fs, &p->x);
-	e.id = p->x.id;
-	e.flags = p->x.cloexec ? 1 : 0;
-	e.type = identity_type(fs, p->x.id);
-	e.fd = fd;
-	return image_write(img, &e.base, f);
+	table_add(fs, table, &p->x, identity_type(fs, p->x.id));
+	return 0;
 }
 
-static int collect_fds(struct files *fs, struct probe *p, const DumpTask *task, struct image *img,
+static int collect_fds(struct files *fs, struct probe *p, const DumpTask *task, struct table *table,
 		       struct fault *f)
 {
 	struct survey s;
@@ -186,7 +184,7 @@ static int collect_fds(struct files *fs, struct probe *p, const DumpTask *task, 
 		if (more < 0)
 			r = -1;
 		else if (more)
-			r = collect_fd(fs, p, task, fd, survey_look(&s, fd, i), img, f);
+			r = collect_fd(fs, p, task, fd, survey_look(&s, fd, i), table, f);
 	}
 	survey_end(&s);
 	return r;
@@ -194,15 +192,12 @@ static int collect_fds(struct files *fs, struct probe *p, const DumpTask *task, 
 
 int fdtable_collect(struct files *fs, const DumpTask *task, struct fault *f)
 {
-	AUTO_IMAGE struct image *img = NULL;
+	AUTO_TABLE struct table *table = table_new(task);
 	AUTO_PROBE struct probe p;
 
-	if (probe_open(&p, task->pid, f) < 0)
+	if (probe_open(&p, task->pid, f) < 0 || collect_fds(fs, &p, task, table, f) < 0)
 		return -1;
-	img = image_create(files_image_dir(fs), IMG_FDINFO, task->files_id, f);
-	if (!img || collect_fds(fs, &p, task, img, f) < 0)
-		return -1;
-	return image_close(&img, f);
+	return table_close(fs, take_ptr(&table), f);
 }
 
 int fdtable_adopt(struct files *fs, const FilesAdopt *req, uint32_t *ids, struct fault *f)

@@ -28,6 +28,7 @@
 #include "workers/files/mapped.h"
 #include "workers/files/memfd.h"
 #include "workers/files/mqueue.h"
+#include "workers/files/owed.h"
 #include "workers/files/revive.h"
 #include "workers/files/socket.h"
 #include "workers/files/survey.h"
@@ -91,6 +92,7 @@ static void end(struct files *fs, bool remove_links)
 	ghost_end(fs, remove_links);
 	identity_free(fs);
 	kept_end(fs);
+	owed_end(fs);
 	locks_end(fs);
 	revive_end(fs);
 	prepare_end(fs);
@@ -180,7 +182,7 @@ static int collect(struct files *fs, const FilesCollect *req, struct fault *f)
 		if (fs_collect(fs, t, f) < 0)
 			return -1;
 	}
-	return locks_write(fs, f);
+	return owed_locks(fs, f) < 0 ? -1 : locks_write(fs, f);
 }
 
 /* Files in flight, which come later, ask for the tasks too. */
@@ -207,6 +209,7 @@ static int on_files_collect(struct call *c, struct fault *f)
 	files_collected__init(done);
 	done->socket = socket_found(fs);
 	done->n_device = device_found(fs, &done->device);
+	done->n_owed = owed_named(fs, &done->owed);
 	c->rep->body_case = REPLY__BODY_FILES_COLLECTED;
 	c->rep->files_collected = done;
 	return 0;
@@ -238,7 +241,8 @@ static int on_files_write(struct call *c, struct fault *f)
 	for (i = 0; file_types[i]; i++)
 		if (file_types[i]->dump_done && file_types[i]->dump_done(fs, f) < 0)
 			return -1;
-	if (mapped_dump(fs, req->mapped, req->n_mapped, f) < 0 || ghost_flush(fs, f) < 0 ||
+	if (owed_write(fs, req->cloexec, req->n_cloexec, f) < 0 ||
+	    mapped_dump(fs, req->mapped, req->n_mapped, f) < 0 || ghost_flush(fs, f) < 0 ||
 	    memfd_written(fs, &c->rep->files_written, f) < 0)
 		return -1;
 	if (c->rep->files_written)

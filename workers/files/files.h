@@ -29,6 +29,7 @@ struct files {
 	uint32_t last_id;		/* given out in files.img */
 	bool survey;			/* entries are not written */
 	struct kept *kept;		/* kept.c */
+	struct owed *owed;		/* owed.c */
 	struct identity *identity;	/* identity.c */
 	struct pipes *pipes;		/* pipe.c, both directions */
 	struct locks *locks;		/* locks.c, both directions */

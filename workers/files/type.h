@@ -43,7 +43,8 @@ struct facts {
 	int flags;		/* as F_GETFL: O_*, without O_CLOEXEC */
 	int mnt_id;		/* -1: not known */
 	bool cloexec;
-	bool unix_socket;	/* fdinfo tells so: no duplicate is made */
+	bool unix_socket;	/* told without a duplicate of ours that stays */
+	bool owed;		/* a socket of which cloexec and locks are not known: owed.h */
 	FownEntry *fown;	/* owner and signal, ready for an entry */
 	uint32_t id;		/* of the entry in files.img; set before dump() */
 };
