@@ -33,7 +33,7 @@ struct ahead_place {
 	int info_dir;		/* /proc/PID/fdinfo */
 	int sock_mnt;		/* the mount of sockets, -1: not known */
 	dev_t sock_dev;		/* their device, 0: not known */
-	int *kept;		/* by number: fdinfo that is open. LINKS leaves it so, FILES closes it */
+	int *kept;		/* by number: fdinfo that is open. LINKS opens it, FILES closes it */
 	size_t nkept;
 };
 
