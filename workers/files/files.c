@@ -182,7 +182,7 @@ static int collect(struct files *fs, const FilesCollect *req, struct fault *f)
 		if (fs_collect(fs, t, f) < 0)
 			return -1;
 	}
-	return owed_locks(fs, f) < 0 ? -1 : locks_write(fs, f);
+	return 0;
 }
 
 /* Files in flight, which come later, ask for the tasks too. */
@@ -241,7 +241,9 @@ static int on_files_write(struct call *c, struct fault *f)
 	for (i = 0; file_types[i]; i++)
 		if (file_types[i]->dump_done && file_types[i]->dump_done(fs, f) < 0)
 			return -1;
-	if (owed_write(fs, req->cloexec, req->n_cloexec, f) < 0 ||
+	/* Here, for /proc/locks takes longer than to collect a thousand sockets. */
+	if (owed_locks(fs, f) < 0 || locks_write(fs, f) < 0 ||
+	    owed_write(fs, req->cloexec, req->n_cloexec, f) < 0 ||
 	    mapped_dump(fs, req->mapped, req->n_mapped, f) < 0 || ghost_flush(fs, f) < 0 ||
 	    memfd_written(fs, &c->rep->files_written, f) < 0)
 		return -1;

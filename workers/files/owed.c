@@ -4,11 +4,11 @@
  * a duplicate tells the rest for 3 us.
  *
  * Close-on-exec is a question of 0.3 us to the task's agent (the coordinator asks it), and /proc/locks,
- * which costs an RCU grace period of some 10 ms, is read by a thread while tables are collected. Only
+ * which costs an RCU grace period of some 10 ms, is read by a thread while tables and sockets are collected. Only
  * of sockets that it names fdinfo is read after all.
  *
  * Rights:   ptrace access to the tasks.
- * Holds:    the tables, from FilesCollect to FilesWrite; a thread, while tables are collected.
+ * Holds:    the tables, from FilesCollect to FilesWrite; a thread in between.
  */
 #include "workers/files/owed.h"
 

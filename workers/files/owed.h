@@ -27,7 +27,7 @@ static inline void auto_table(struct table **t)
 
 #define AUTO_TABLE __attribute__((cleanup(auto_table)))
 
-/* All tables are closed: note the locks of sockets. */
+/* All tables are closed, some time has passed: note the locks of sockets. */
 int owed_locks(struct files *fs, struct fault *f);
 /* Which descriptors the coordinator is to ask their tasks for; the caller's. */
 size_t owed_named(const struct files *fs, FdNumbers ***list);
