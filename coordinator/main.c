@@ -185,7 +185,7 @@ static int prepare(struct job *job, const struct cmdline *c, struct fault *f)
 	return add_option_fds(job, c, f);
 }
 
-/* With "check PID" the status tells whether a dump would succeed, with "replay" whether all was the same. */
+/* The status: of "check PID", would a dump succeed? Of "replay", was all the same? */
 static int run(struct job *job, const struct cmdline *c, struct fault *f)
 {
 	int r;

@@ -3,7 +3,8 @@
  * devices.c - a task that uses devices and looks whether they are the same after a thaw.
  *
  *   devices DIR [LOOP]     open /dev/loop-control twice, duplicate one, map two pages of the
- *                          block device LOOP; then DIR/ready; when DIR/check appears: DIR/result has "ok"
+ *                          block device LOOP; then DIR/ready; when DIR/check appears:
+ *                          DIR/result has "ok"
  *                          or what is wrong
  *   devices DIR unix FD    keep the socket FD, whose peer is elsewhere; what comes from it is the
  *                          result
