@@ -88,9 +88,10 @@ UNIT = $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/*_t
 CASES = $(patsubst tests/cr/%.c,$(BUILD)/tests/cr/%,$(wildcard tests/cr/*.c))
 TASKS = $(patsubst tests/programs/%.c,$(BUILD)/tests/programs/%,$(wildcard tests/programs/*.c))
 
-FAKE = $(wildcard tests/fake/*.c)
+# What unit tests share: their counts, a GPU in memory, tasks to try a worker on.
+UNIT_SHARED = tests/unit/check.c $(wildcard tests/fake/*.c tests/world/*.c)
 
-$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(call obj,$(FAKE) $(COORDINATOR) $(MEM) $(FILES) $(NET) $(GPU)) $(BUILD)/libstasis.a
+$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(call obj,$(UNIT_SHARED) $(COORDINATOR) $(MEM) $(FILES) $(NET) $(GPU)) $(BUILD)/libstasis.a
 	$(CC) $(SAN) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/tests/cr/%: tests/cr/%.c tests/case.c tests/case.h $(wildcard tests/cr/*.h)

@@ -20,12 +20,8 @@ struct check_state {
 	const char *reason;		/* why the current test is skipped */
 };
 
-static inline struct check_state *check_state(void)
-{
-	static struct check_state state;
-
-	return &state;
-}
+/* One for the whole program, also for what tests/world checks: check.c. */
+struct check_state *check_state(void);
 
 /* The work of CHECK. Returns the condition, so that a test can stop on it. */
 static inline bool check_that(bool held, const char *what, const char *file, int line)

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <linux/io_uring.h>
 #include <linux/perf_event.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -20,9 +21,12 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "proto/control/util.h"
 #include "tests/unit/check.h"
-#include "tests/unit/mem_world.h"
+#include "tests/world/mem_world.h"
 #include "workers/mem/maps.h"
+#include "workers/mem/mem.h"
+#include "workers/mem/vma.h"
 #include "workers/mem/vdso.h"
 #include "workers/mem/vdso_symbols.h"
 
@@ -93,8 +97,8 @@ static void one_task(void)
 {
 	struct world w;
 
-	round_trip(&w, many_kinds, 1);
-	end(&w);
+	world_round_trip(&w, many_kinds, 1);
+	world_end(&w);
 }
 
 static void with_keys(int out)
@@ -119,8 +123,8 @@ static void protection_keys(void)
 		return;
 	}
 	pkey_free(key);
-	round_trip(&w, with_keys, 1);
-	end(&w);
+	world_round_trip(&w, with_keys, 1);
+	world_end(&w);
 }
 
 /* Forks a child that shares most of 8 MiB, of which it drops, changes and extends some. */
@@ -151,7 +155,7 @@ static void family(int out)
 		ro[PAGE] = 5;
 		munmap(gone, 8 * PAGE);
 		*map(16, RW, ANON) = 6;
-		report_and_wait(out);
+		world_report(out);
 	}
 	p[6 * PAGE] = 78;
 	madvise(p + 400 * PAGE, 10 * PAGE, MADV_DONTNEED);
@@ -178,13 +182,13 @@ static void shared_after_fork(void)
 {
 	struct world w;
 
-	round_trip(&w, family, 2);
+	world_round_trip(&w, family, 2);
 	if (w.prepared && !w.f.code) {
 		CHECK(w.prepared->task[1]->inherits);
 		if (!CHECK(private_kib(w.task[1].pid) < 1024))
 			fprintf(stderr, "  %lu KiB private\n", private_kib(w.task[1].pid));
 	}
-	end(&w);
+	world_end(&w);
 }
 
 static void big(int out)
@@ -204,8 +208,8 @@ static void big_task(void)
 {
 	struct world w;
 
-	round_trip(&w, big, 1);
-	end(&w);
+	world_round_trip(&w, big, 1);
+	world_end(&w);
 }
 
 /* Make the vDSO in the images another kernel's: this function lies 16 bytes further on there. */
@@ -259,10 +263,10 @@ static void foreign_vdso(void)
 	struct iovec local = { code, sizeof(code) }, remote;
 	size_t i;
 
-	CHECK(start_subject(&w, nothing, 1) == 0 && dump(&w, 0) == 0);
+	CHECK(world_start(&w, nothing, 1) == 0 && world_dump(&w, 0) == 0);
 	CHECK(move_function(&w, "__vdso_clock_gettime", &vdso, &offset));
-	kill_all(&w);
-	if (CHECK(rebuild(&w) == 0) && CHECK(vdso_find(w.task[0].pid, &areas, &w.f) == 0)) {
+	world_kill(&w);
+	if (CHECK(world_rebuild(&w) == 0) && CHECK(vdso_find(w.task[0].pid, &areas, &w.f) == 0)) {
 		/* From where the images have the function to where this kernel has it. */
 		remote.iov_base = (void *)(vdso + offset + 16);
 		remote.iov_len = sizeof(code);
@@ -274,7 +278,7 @@ static void foreign_vdso(void)
 		CHECK(i < areas.n && areas.area[i].start != vdso &&
 		      to == areas.area[i].start + offset);
 	}
-	end(&w);
+	world_end(&w);
 }
 
 /* The descriptor is closed: only the mapping tells. */
@@ -313,13 +317,13 @@ static void refused_early(void)
 	size_t i;
 
 	for (i = 0; i < ARRAY_LEN(cases); i++) {
-		CHECK(start_subject(&w, cases[i].setup, 1) == 0);
-		CHECK(strstr(preflight(&w), cases[i].says));
-		end(&w);
+		CHECK(world_start(&w, cases[i].setup, 1) == 0);
+		CHECK(strstr(world_preflight(&w), cases[i].says));
+		world_end(&w);
 	}
-	CHECK(start_subject(&w, nothing, 1) == 0);
-	CHECK(!*preflight(&w));
-	end(&w);
+	CHECK(world_start(&w, nothing, 1) == 0);
+	CHECK(!*world_preflight(&w));
+	world_end(&w);
 }
 
 static void parses_smaps(void)
@@ -356,12 +360,8 @@ int main(void)
 		printf("skip - round trips: root is needed\n");
 		return check_done();
 	}
-	options__init(&options);
-	mem_worker.set.opts = &options;
-	mem_worker.set.image_dir = -1;
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, plane) < 0)
+	if (world_prepare() < 0)
 		return 1;
-	mem_worker.fd_plane = plane[1];
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	check_run("mappings of every kind come back as they were", one_task);
 	check_run("protection keys come back", protection_keys);

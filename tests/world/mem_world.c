@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mem_world.h - for mem_test.c: dump a subject with the mem worker's handlers, build it again in
- * another task, compare. The handlers are called as the coordinator would send the messages.
+ * mem_world.c - dump a subject with the mem worker's handlers, build it again in another task, compare. The
+ * handlers are called as the coordinator would send the messages.
+ *
+ * Rights:   root (ptrace, map_files, clone3 with chosen pids).
+ * Holds:    what struct world names; the worker's options and fd plane.
  */
-#ifndef STASIS_UNIT_MEM_WORLD_H
-#define STASIS_UNIT_MEM_WORLD_H
+#include "tests/world/mem_world.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -12,6 +14,7 @@
 #include <linux/sched.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <stdnoreturn.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -34,34 +37,25 @@
 #include "workers/mem/target.h"
 #include "workers/mem/vma.h"
 
-#define PAGE 4096ul
 #define FIRST_FD 600
 #define MEMORY_FD 599
-#define TASKS 2
 #define ARENA (256ul << 10)
 
 /* ---- the worker's messages, as the coordinator would send them ---- */
 
-struct task_facts {
-	pid_t pid;
-	uint64_t brk;
-	uint64_t region, region_size;
-};
-
-struct world {
-	struct task_facts task[TASKS];	/* [1] is the child of [0] */
-	size_t n;
-	char dir[2][40];		/* images of the first and the second dump */
-	int files[64];			/* of the first dump, by id */
-	size_t nfiles;
-	MemPrepared *prepared;
-	int memory;
-	struct gate *gate[TASKS];
-	struct fault f;
-};
-
 static Options options;
 static int plane[2];			/* the fd plane: ours, the worker's */
+
+int world_prepare(void)
+{
+	options__init(&options);
+	mem_worker.set.opts = &options;
+	mem_worker.set.image_dir = -1;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, plane) < 0)
+		return -1;
+	mem_worker.fd_plane = plane[1];
+	return 0;
+}
 
 static int ask(struct world *w, Request__BodyCase body, void *msg,
 	       int (*run)(struct call *, struct fault *), Reply *rep)
@@ -99,7 +93,7 @@ static void open_files(struct world *w, const MemCollected *m)
 }
 
 /* What MemPreflight says of the first task: "" for nothing. */
-static const char *preflight(struct world *w)
+const char *world_preflight(struct world *w)
 {
 	static char text[200];
 	uint32_t pid = w->task[0].pid;
@@ -116,7 +110,7 @@ static const char *preflight(struct world *w)
 	return text;
 }
 
-static int dump(struct world *w, int which)
+int world_dump(struct world *w, int which)
 {
 	DumpTask task[TASKS], *tasks[TASKS];
 	MemTaskState state[TASKS], *states[TASKS];
@@ -223,7 +217,7 @@ static void finish(struct world *w)
 /* ---- subjects ---- */
 
 /* Tells its pid and brk through the pipe, then waits for its death. */
-static noreturn void report_and_wait(int fd)
+noreturn void world_report(int fd)
 {
 	struct task_facts facts = { .pid = getpid(), .brk = syscall(SYS_brk, 0) };
 
@@ -233,7 +227,7 @@ static noreturn void report_and_wait(int fd)
 		pause();
 }
 
-static int start_subject(struct world *w, void (*setup)(int fd), size_t n)
+int world_start(struct world *w, world_subject *setup, size_t n)
 {
 	int p[2];
 	size_t i;
@@ -248,7 +242,7 @@ static int start_subject(struct world *w, void (*setup)(int fd), size_t n)
 	if (!fork()) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		setup(p[1]);
-		report_and_wait(p[1]);
+		world_report(p[1]);
 	}
 	close(p[1]);
 	for (i = 0; i < n; i++) {
@@ -273,7 +267,7 @@ static int start_subject(struct world *w, void (*setup)(int fd), size_t n)
 	return 0;
 }
 
-static void kill_all(struct world *w)
+void world_kill(struct world *w)
 {
 	size_t i;
 
@@ -295,7 +289,7 @@ static void remove_dir(const char *path)
 	rmdir(path);
 }
 
-static void end(struct world *w)
+void world_end(struct world *w)
 {
 	size_t i;
 
@@ -304,7 +298,7 @@ static void end(struct world *w)
 	finish(w);
 	for (i = 0; i < w->n; i++)
 		gate_close(w->gate[i]);
-	kill_all(w);
+	world_kill(w);
 	for (i = 0; i < w->nfiles; i++)
 		close(w->files[i]);
 	if (w->memory > 0)
@@ -450,7 +444,7 @@ static int pass_files(struct world *w, const MemNeeds *n)
 	return gate_channel_close(c, &w->f) < 0 ? -1 : r;
 }
 
-static int rebuild(struct world *w)
+int world_rebuild(struct world *w)
 {
 	bool inherits;
 
@@ -573,17 +567,15 @@ static void compare_task(struct world *w, size_t task)
 		target_free(&t[i]);
 }
 
-static void round_trip(struct world *w, void (*setup)(int fd), size_t n)
+void world_round_trip(struct world *w, world_subject *setup, size_t n)
 {
 	size_t i;
 
-	if (!CHECK(start_subject(w, setup, n) == 0) || !CHECK(dump(w, 0) == 0))
+	if (!CHECK(world_start(w, setup, n) == 0) || !CHECK(world_dump(w, 0) == 0))
 		return;
-	kill_all(w);
-	if (!CHECK(rebuild(w) == 0) || !CHECK(dump(w, 1) == 0))
+	world_kill(w);
+	if (!CHECK(world_rebuild(w) == 0) || !CHECK(world_dump(w, 1) == 0))
 		return;
 	for (i = 0; i < n; i++)
 		compare_task(w, i);
 }
-
-#endif
