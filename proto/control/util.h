@@ -16,10 +16,12 @@
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 #define STASIS_PAGE 4096ul
 
+/* Leaves -1: a number that is closed is soon another's. */
 static inline void auto_close(int *fd)
 {
 	if (*fd >= 0)
 		close(*fd);
+	*fd = -1;
 }
 
 static inline void auto_free(void *p)
