@@ -97,7 +97,7 @@ int fdplane_recv(int sock, uint64_t ticket, int *fds, size_t n, struct fault *f)
 	fault(f, r < 0 ? errno : -EBADMSG, "expected %zu descriptors under ticket %llu, got %zu", n,
 	      (unsigned long long)ticket, have);
 	while (have)
-		close(fds[--have]);
+		auto_close(&fds[--have]);
 	return -1;
 }
 

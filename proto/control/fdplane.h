@@ -20,7 +20,7 @@ int fdplane_send(int sock, uint64_t ticket, const int *fds, size_t n, struct fau
 
 /*
  * Receive exactly n descriptors (close-on-exec) sent under this ticket; they are the caller's. A
- * different ticket or number of descriptors is a fault and nothing is kept.
+ * different ticket or number of descriptors is a fault and nothing is kept (-1 where one had come).
  */
 int fdplane_recv(int sock, uint64_t ticket, int *fds, size_t n, struct fault *f);
 

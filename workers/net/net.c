@@ -277,7 +277,6 @@ static int on_net_collect(struct call *c, struct fault *f)
 
 	if (req->herald && take_herald(net, c->worker, f) < 0)
 		return -1;
-
 	net->ns_id = req->ns_id;
 	net->root_pid = req->root_pid;
 	if (!net->run_id)
@@ -485,20 +484,21 @@ static int create_all(struct net *net, struct fault *f)
 
 static int on_net_create(struct call *c, struct fault *f)
 {
+	const NetCreate *req = c->req->net_create;
 	struct net *net = begin(c);
+	AUTO_FREE int *fds = NULL;
 	MadeFiles *done;
 	size_t i;
 
-	if (!net->tasks || c->req->net_create->nplugin != net->nplugin)
-		return fault(
-			f, -EPROTO,
-			"nothing is prepared to be restored, or sockets of plugins are missing");
-	net->plugin = xcalloc(net->nplugin, sizeof(*net->plugin));
-	if (net->nplugin && worker_recv_fds(c->worker, net->plugin, net->nplugin, f) < 0)
+	if (!net->tasks || net->plugin || req->nplugin != net->nplugin)
+		return fault(f, -EPROTO,
+			     "nothing is prepared to be restored, or sockets of plugins are missing");
+	fds = xcalloc(net->nplugin, sizeof(*fds));
+	if (net->nplugin && worker_recv_fds(c->worker, fds, net->nplugin, f) < 0)
 		return -1;
-	if (tasks_set_spare(net->tasks, c->req->net_create->spare, c->req->net_create->n_spare, f) <
-		    0 ||
-	    packet_ring_places(net, c->req->net_create->map, c->req->net_create->n_map, f) < 0 ||
+	net->plugin = take_ptr(&fds);
+	if (tasks_set_spare(net->tasks, req->spare, req->n_spare, f) < 0 ||
+	    packet_ring_places(net, req->map, req->n_map, f) < 0 ||
 	    create_all(net, f) < 0)
 		return -1;
 	done = xcalloc(1, sizeof(*done));
