@@ -538,6 +538,26 @@ int crew_wait(struct crew *c, enum role role, Reply **rep, struct fault *f)
 	return r;
 }
 
+/* The reply, if it has this body; else NULL with f set, and it is freed. NULL stays NULL. */
+static Reply *expect(const struct member *m, Reply *rep, int body, struct fault *f)
+{
+	if (!rep || (int)rep->body_case == body)
+		return rep;
+	reply__free_unpacked(rep, NULL);
+	fault(f, -EPROTO, "worker %s (%d): its answer is not the one expected; are all programs of one "
+	      "version?", m->worker->name, m->pid);
+	return NULL;
+}
+
+Reply *crew_answer(struct crew *c, enum role role, int body, struct fault *f)
+{
+	Reply *rep = NULL;
+
+	if (crew_wait(c, role, &rep, f) < 0)
+		return NULL;
+	return expect(&c->member[role], rep, body, f);
+}
+
 int crew_recv_fds(struct crew *c, enum role role, int *fds, size_t n, struct fault *f)
 {
 	struct member *m = &c->member[role];
@@ -573,6 +593,16 @@ int crew_ask(struct crew *c, enum role role, Stage stage, Request *req, Reply **
 			break;
 	}
 	return crew_wait(c, role, rep, f);
+}
+
+Reply *crew_ask_for(struct crew *c, enum role role, Stage stage, Request *req, int body,
+		    struct fault *f)
+{
+	Reply *rep = NULL;
+
+	if (crew_ask(c, role, stage, req, &rep, f) < 0)
+		return NULL;
+	return expect(&c->member[role], rep, body, f);
 }
 
 void crew_quiesce(struct crew *c)

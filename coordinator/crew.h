@@ -44,6 +44,9 @@ int crew_send(struct crew *c, enum role role, Stage stage, Request *req, const i
  */
 int crew_wait(struct crew *c, enum role role, Reply **rep, struct fault *f);
 
+/* The same for a reply that must have this body (Reply.body_case). NULL with f set. */
+Reply *crew_answer(struct crew *c, enum role role, int body, struct fault *f);
+
 /*
  * The same, one reply at a time, that to Setup too, whatever its status is; the caller frees it. -1: there
  * was none, or none that can be taken for one.
@@ -64,6 +67,9 @@ bool crew_has(const struct crew *c, enum role role);
 
 /* Send and wait. */
 int crew_ask(struct crew *c, enum role role, Stage stage, Request *req, Reply **rep, struct fault *f);
+/* The same for a reply that must have this body, as crew_answer. */
+Reply *crew_ask_for(struct crew *c, enum role role, Stage stage, Request *req, int body,
+		    struct fault *f);
 
 /*
  * All that was asked of this worker has been answered and nothing more will be: it ends while we go

@@ -51,26 +51,6 @@ bool devices_take_part(const struct job *job)
 	return crew_has(job->crew, ROLE_GPU) && !(job->devices && job->devices->ended);
 }
 
-Reply *devices_answer(struct job *job, int body, struct fault *f)
-{
-	Reply *rep = NULL;
-
-	if (crew_wait(job->crew, ROLE_GPU, &rep, f) < 0)
-		return NULL;
-	if ((int)rep->body_case == body)
-		return rep;
-	reply__free_unpacked(rep, NULL);
-	fault(f, -EPROTO, "the gpu worker's answer is not the one expected");
-	return NULL;
-}
-
-Reply *devices_ask(struct job *job, Stage stage, Request *req, int body, struct fault *f)
-{
-	if (crew_send(job->crew, ROLE_GPU, stage, req, NULL, 0, f) < 0)
-		return NULL;
-	return devices_answer(job, body, f);
-}
-
 uint32_t *devices_living(const struct job *job, size_t *n)
 {
 	uint32_t *pids = xcalloc(job->ntasks, sizeof(*pids));
@@ -91,7 +71,7 @@ Reply *devices_helpers(struct job *job, uint32_t *pids, size_t n, struct fault *
 	msg.n_pid = n;
 	req.body_case = REQUEST__BODY_GPU_HELPERS;
 	req.gpu_helpers = &msg;
-	return devices_ask(job, STAGE__FREEZE, &req, REPLY__BODY_GPU_HELPERS_FOUND, f);
+	return crew_ask_for(job->crew, ROLE_GPU, STAGE__FREEZE, &req, REPLY__BODY_GPU_HELPERS_FOUND, f);
 }
 
 int devices_ask_with_helpers(struct job *job, const GpuHelpersFound *helpers, Stage stage,
@@ -172,4 +152,3 @@ void devices_end(struct job *job, int result)
 	if (helpers)
 		reply__free_unpacked(helpers, NULL);
 }
-

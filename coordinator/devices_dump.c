@@ -36,7 +36,7 @@ int devices_judge(struct job *job, DeviceFile **file, size_t nfiles, DeviceMap *
 	msg.n_map = nmaps;
 	req.body_case = REQUEST__BODY_GPU_PREFLIGHT;
 	req.gpu_preflight = &msg;
-	*rep = devices_ask(job, STAGE__PREPARE, &req, REPLY__BODY_SURVEYED, f);
+	*rep = crew_ask_for(job->crew, ROLE_GPU, STAGE__PREPARE, &req, REPLY__BODY_SURVEYED, f);
 	return *rep ? 0 : -1;
 }
 
@@ -165,7 +165,7 @@ static int collect(struct job *job, const FilesCollected *files, const MemCollec
 	msg.n_map = memory->n_device;
 	req.body_case = REQUEST__BODY_GPU_COLLECT;
 	req.gpu_collect = &msg;
-	rep = devices_ask(job, STAGE__COLLECT, &req, REPLY__BODY_GPU_COLLECTED, f);
+	rep = crew_ask_for(job->crew, ROLE_GPU, STAGE__COLLECT, &req, REPLY__BODY_GPU_COLLECTED, f);
 	if (!rep)
 		return -1;
 	r = trace_files(job, files, rep->gpu_collected, f);
@@ -218,7 +218,7 @@ int devices_late(struct job *job, struct fault *f)
 	msg.root_pid = job->tasks[0]->pid;
 	req.body_case = REQUEST__BODY_GPU_LATE;
 	req.gpu_late = &msg;
-	rep = devices_ask(job, STAGE__WRITE, &req, REPLY__BODY_GPU_WRITTEN, f);
+	rep = crew_ask_for(job->crew, ROLE_GPU, STAGE__WRITE, &req, REPLY__BODY_GPU_WRITTEN, f);
 	if (!rep)
 		return -1;
 	take_names(job, rep->gpu_written);
@@ -240,7 +240,7 @@ int devices_dump_unix(struct job *job, uint32_t ino, int fd, bool *taken, struct
 	req.gpu_unix_dump = &msg;
 	if (crew_send(job->crew, ROLE_GPU, STAGE__COLLECT, &req, &fd, 1, f) < 0)
 		return -1;
-	rep = devices_answer(job, REPLY__BODY__NOT_SET, f);
+	rep = crew_answer(job->crew, ROLE_GPU, REPLY__BODY__NOT_SET, f);
 	if (!rep)
 		return -1;
 	*taken = rep->status == STATUS__OK;

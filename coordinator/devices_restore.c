@@ -173,7 +173,7 @@ static int note_waiting(struct devices *d, const Reply *rep, struct fault *f)
 /* The answer to a GpuCreate. Returns how many were made, or -1. */
 static long take_created(struct job *job, struct fault *f)
 {
-	Reply *rep = devices_answer(job, REPLY__BODY_GPU_CREATED, f);
+	Reply *rep = crew_answer(job->crew, ROLE_GPU, REPLY__BODY_GPU_CREATED, f);
 	long n;
 
 	devices_state(job)->creating = false;

@@ -25,10 +25,6 @@ struct devices {
 struct devices *devices_state(struct job *job);
 /* Is the gpu worker there, and has it not been told of the end? */
 bool devices_take_part(const struct job *job);
-/* The answer to what was sent last, which must have this body; the caller's. NULL with f set. */
-Reply *devices_answer(struct job *job, int body, struct fault *f);
-/* Send a request and take its answer; as devices_answer. */
-Reply *devices_ask(struct job *job, Stage stage, Request *req, int body, struct fault *f);
 /* Living tasks of the tree; freed by the caller. */
 uint32_t *devices_living(const struct job *job, size_t *n);
 /* Threads that drivers want to run; the caller's. NULL with f set. */

@@ -285,11 +285,11 @@ static int collect(struct job *job, struct fault *f)
 	    core_dump_ask(d->cores, f) < 0)
 		return -1;
 	step(job, "collecting");
-	if (core_dump_collect(d->cores, f) < 0 || core_dump_registers(d->cores, f) < 0 ||
-	    crew_wait(job->crew, ROLE_MEM, &d->collected, f) < 0)
+	if (core_dump_collect(d->cores, f) < 0 || core_dump_registers(d->cores, f) < 0)
 		return -1;
-	if (d->collected->body_case != REPLY__BODY_MEM_COLLECTED)
-		return fault(f, -EPROTO, "the mem worker's answer is not the one expected");
+	d->collected = crew_answer(job->crew, ROLE_MEM, REPLY__BODY_MEM_COLLECTED, f);
+	if (!d->collected)
+		return -1;
 	job->uprobes = d->collected->mem_collected->uprobes;
 	return 0;
 }
@@ -349,17 +349,18 @@ static int write_memory_files(struct job *job, const FilesWritten *files, struct
 {
 	MemWriteFiles msg = MEM_WRITE_FILES__INIT;
 	Request req = REQUEST__INIT;
-	Reply *rep = NULL;
+	Reply *rep;
 	int r = 0;
 
 	msg.memory = files->memory;
 	msg.n_memory = files->n_memory;
 	req.body_case = REQUEST__BODY_MEM_WRITE_FILES;
 	req.mem_write_files = &msg;
-	if (crew_ask(job->crew, ROLE_MEM, STAGE__WRITE, &req, &rep, f) < 0)
+	rep = crew_ask_for(job->crew, ROLE_MEM, STAGE__WRITE, &req, REPLY__BODY_MEM_WRITTEN, f);
+	if (!rep)
 		return -1;
-	if (rep->body_case != REPLY__BODY_MEM_WRITTEN || !job->written) {
-		r = fault(f, -EPROTO, "the mem worker's answer is not the one expected");
+	if (!job->written) {
+		r = fault(f, -EPROTO, "worker mem has not told what it wrote");
 	} else {
 		job->written->shpages_scanned += rep->mem_written->shpages_scanned;
 		job->written->shpages_written += rep->mem_written->shpages_written;
@@ -389,14 +390,12 @@ static int take_written(struct job *job, struct fault *f)
 /* All descriptors are known; sockets are looked at by net. */
 static int take_collected(struct job *job, struct fault *f)
 {
-	Reply *files = NULL;
+	Reply *files = crew_answer(job->crew, ROLE_FILES, REPLY__BODY_FILES_COLLECTED, f);
 	int r = 0;
 
-	if (crew_wait(job->crew, ROLE_FILES, &files, f) < 0)
+	if (!files)
 		return -1;
-	if (files->body_case != REPLY__BODY_FILES_COLLECTED)
-		r = fault(f, -EPROTO, "the files worker's answer is not the one expected");
-	else if (socket_list_count(files->files_collected->socket))
+	if (socket_list_count(files->files_collected->socket))
 		r = sockets_dump(job, files->files_collected, state(job)->collected->mem_collected, f);
 	if (r == 0)
 		state(job)->found = take_ptr(&files);

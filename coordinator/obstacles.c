@@ -81,22 +81,20 @@ static void take_objects(FilesPreflightDone *all, FilesPreflightDone *from)
 static int files_obstacles(struct job *job, FilesPreflightDone *all, struct fault *found,
 			   struct fault *f)
 {
+	Reply *rep = crew_answer(job->crew, ROLE_FILES, REPLY__BODY_FILES_PREFLIGHT_DONE, f);
 	FilesPreflightDone *done;
-	Reply *rep = NULL;
+	int r;
 
-	if (crew_wait(job->crew, ROLE_FILES, &rep, f) < 0)
+	if (!rep)
 		return -1;
-	done = rep->body_case == REPLY__BODY_FILES_PREFLIGHT_DONE ? rep->files_preflight_done : NULL;
-	if (done && socket_list_check(done->socket, f) < 0) {
-		reply__free_unpacked(rep, NULL);
-		return -1;
-	}
-	if (done) {
+	done = rep->files_preflight_done;
+	r = socket_list_check(done->socket, f);
+	if (r == 0) {
 		take_objects(all, done);
 		note_obstacles(done->obstacle, done->n_obstacle, found);
 	}
 	reply__free_unpacked(rep, NULL);
-	return 0;
+	return r;
 }
 
 static int socket_obstacles(struct job *job, FilesPreflightDone *all, struct fault *found,
@@ -113,10 +111,9 @@ static int mem_obstacles(struct job *job, struct fault *found, Reply **rep, stru
 {
 	const MemPreflightDone *done;
 
-	if (crew_wait(job->crew, ROLE_MEM, rep, f) < 0)
+	*rep = crew_answer(job->crew, ROLE_MEM, REPLY__BODY_MEM_PREFLIGHT_DONE, f);
+	if (!*rep)
 		return -1;
-	if ((*rep)->body_case != REPLY__BODY_MEM_PREFLIGHT_DONE)
-		return fault(f, -EPROTO, "the mem worker's answer is not the one expected");
 	done = (*rep)->mem_preflight_done;
 	note_obstacles(done->obstacle, done->n_obstacle, found);
 	return 0;

@@ -101,24 +101,24 @@ static int learn_memory(struct job *job, MemPrepared *m, struct fault *f)
 
 static int learn_files(struct job *job, struct fault *f)
 {
+	Reply *rep = crew_answer(job->crew, ROLE_FILES, REPLY__BODY_FILES_PREPARED, f);
 	const FilesPrepared *files;
-	Reply *rep = NULL;
 	size_t i;
 	int r = 0;
 
-	if (crew_wait(job->crew, ROLE_FILES, &rep, f) < 0)
+	if (!rep)
 		return -1;
-	files = rep->body_case == REPLY__BODY_FILES_PREPARED ? rep->files_prepared : NULL;
-	births_of(job)->keep_files = files && files->has_host_objects;
-	for (i = 0; files && i < files->n_task; i++) {
+	files = rep->files_prepared;
+	births_of(job)->keep_files = files->has_host_objects;
+	for (i = 0; i < files->n_task; i++) {
 		struct birth *b = birth_by_pid(job, i, files->task[i]->pid);
 
 		if (b)
 			b->max_fd = files->task[i]->max_fd;
 	}
-	if (files && files->has_sockets && !births_of(job)->sockets_asked)
+	if (files->has_sockets && !births_of(job)->sockets_asked)
 		r = sockets_prepare(job, f);
-	if (files && r == 0)
+	if (r == 0)
 		r = devices_prepare(job, files, births_of(job)->prepared->mem_prepared, f);
 	reply__free_unpacked(rep, NULL);
 	return r == 0 && births_of(job)->sockets_asked ? sockets_prepared(job, f) : r;
@@ -127,13 +127,11 @@ static int learn_files(struct job *job, struct fault *f)
 int rebuild_learn(struct job *job, struct fault *f)
 {
 	struct births *p = births_of(job);
-	Reply *rep = NULL;
+	Reply *rep = crew_answer(job->crew, ROLE_MEM, REPLY__BODY_MEM_PREPARED, f);
 
-	if (crew_wait(job->crew, ROLE_MEM, &rep, f) < 0)
+	if (!rep)
 		return -1;
 	p->prepared = rep;
-	if (rep->body_case != REPLY__BODY_MEM_PREPARED)
-		return fault(f, -EPROTO, "the mem worker's answer is not the one asked for");
 	p->keep_mem = rep->mem_prepared->has_segments;
 	p->memory_files_made = !rep->mem_prepared->has_memory_files;
 	if (learn_memory(job, rep->mem_prepared, f) < 0)
@@ -250,7 +248,7 @@ static int make_memory_files(struct job *job, struct fault *f)
 	MemMakeFiles make = MEM_MAKE_FILES__INIT;
 	FilesTakeMemory take = FILES_TAKE_MEMORY__INIT;
 	Request req = REQUEST__INIT;
-	Reply *rep = NULL;
+	Reply *rep;
 	AUTO_FREE int *fds = NULL;
 	size_t i, n;
 	int r;
@@ -260,12 +258,9 @@ static int make_memory_files(struct job *job, struct fault *f)
 		return -1;
 	req.body_case = REQUEST__BODY_MEM_MAKE_FILES;
 	req.mem_make_files = &make;
-	if (crew_ask(job->crew, ROLE_MEM, STAGE__RESTORE, &req, &rep, f) < 0)
+	rep = crew_ask_for(job->crew, ROLE_MEM, STAGE__RESTORE, &req, REPLY__BODY_MEM_FILES_MADE, f);
+	if (!rep)
 		return -1;
-	if (rep->body_case != REPLY__BODY_MEM_FILES_MADE) {
-		reply__free_unpacked(rep, NULL);
-		return fault(f, -EPROTO, "the mem worker's answer is not the one asked for");
-	}
 	take.inode_id = rep->mem_files_made->inode_id;
 	n = take.n_inode_id = rep->mem_files_made->n_inode_id;
 	fds = xcalloc(n, sizeof(*fds));

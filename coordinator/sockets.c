@@ -31,33 +31,6 @@
 /* More than sockets that carry sockets can be nested (the kernel's limit is 4). */
 #define MAX_ROUNDS 16
 
-static int wrong_answer(struct fault *f)
-{
-	return fault(f, -EPROTO, "a worker's answer about sockets is not the one expected");
-}
-
-/* Take an answer of the kind body; the caller frees it. NULL with f set. */
-static Reply *answer(struct job *job, enum role role, int body, struct fault *f)
-{
-	Reply *rep = NULL;
-
-	if (crew_wait(job->crew, role, &rep, f) < 0)
-		return NULL;
-	if ((int)rep->body_case == body)
-		return rep;
-	reply__free_unpacked(rep, NULL);
-	wrong_answer(f);
-	return NULL;
-}
-
-static Reply *ask(struct job *job, enum role role, Stage stage, Request *req, int body,
-		  struct fault *f)
-{
-	if (crew_send(job->crew, role, stage, req, NULL, 0, f) < 0)
-		return NULL;
-	return answer(job, role, body, f);
-}
-
 /* ---- dump ---- */
 
 int sockets_preflight(struct job *job, FilesPreflightDone *done, struct fault *f)
@@ -73,7 +46,7 @@ int sockets_preflight(struct job *job, FilesPreflightDone *done, struct fault *f
 	req.net_preflight = &msg;
 	if (crew_need(job, ROLE_NET, f) < 0)
 		return -1;
-	rep = ask(job, ROLE_NET, STAGE__PREPARE, &req, REPLY__BODY_NET_PREFLIGHT_DONE, f);
+	rep = crew_ask_for(job->crew, ROLE_NET, STAGE__PREPARE, &req, REPLY__BODY_NET_PREFLIGHT_DONE, f);
 	if (!rep)
 		return -1;
 	net = rep->net_preflight_done;
@@ -128,7 +101,7 @@ static Reply *collect(struct job *job, SocketList *sockets, FilesCollected *foun
 	    crew_send(job->crew, ROLE_NET, STAGE__COLLECT, &req, &herald, first, f) < 0 ||
 	    (first && cloexec_ask(job, found, f) < 0))
 		return NULL;
-	return answer(job, ROLE_NET, REPLY__BODY_NET_COLLECTED, f);
+	return crew_answer(job->crew, ROLE_NET, REPLY__BODY_NET_COLLECTED, f);
 }
 
 static Reply *adopt(struct job *job, const NetCollected *c, struct fault *f)
@@ -141,7 +114,7 @@ static Reply *adopt(struct job *job, const NetCollected *c, struct fault *f)
 	msg.n_fd = c->n_flying;
 	req.body_case = REQUEST__BODY_FILES_ADOPT;
 	req.files_adopt = &msg;
-	return ask(job, ROLE_FILES, STAGE__COLLECT, &req, REPLY__BODY_FILES_ADOPTED, f);
+	return crew_ask_for(job->crew, ROLE_FILES, STAGE__COLLECT, &req, REPLY__BODY_FILES_ADOPTED, f);
 }
 
 /* The ids of everything that was in flight so far, and what else net is to be told. */
@@ -157,7 +130,7 @@ static int note_ids(struct flown *all, const FilesAdopted *a, size_t due, struct
 	size_t i;
 
 	if (a->n_id != due)
-		return wrong_answer(f);
+		return fault(f, -EPROTO, "the files worker adopts %zu of %zu files in flight", a->n_id, due);
 	for (i = 0; i < a->n_id; i++)
 		*(uint32_t *)grow(&all->id, all->n++, &all->cap, sizeof(*all->id)) = a->id[i];
 	return 0;
@@ -225,7 +198,7 @@ static int write_all(struct job *job, const struct flown *all, const MemCollecte
 	msg.n_mapped = memory->n_socket;
 	req.body_case = REQUEST__BODY_NET_WRITE;
 	req.net_write = &msg;
-	rep = ask(job, ROLE_NET, STAGE__WRITE, &req, REPLY__BODY_NET_WRITTEN, f);
+	rep = crew_ask_for(job->crew, ROLE_NET, STAGE__WRITE, &req, REPLY__BODY_NET_WRITTEN, f);
 	if (!rep)
 		return -1;
 	if (rep->net_written->has_network_lock_method)
@@ -338,7 +311,7 @@ int sockets_prepare(struct job *job, struct fault *f)
 
 int sockets_prepared(struct job *job, struct fault *f)
 {
-	births_of(job)->sockets = answer(job, ROLE_NET, REPLY__BODY_NET_PREPARED, f);
+	births_of(job)->sockets = crew_answer(job->crew, ROLE_NET, REPLY__BODY_NET_PREPARED, f);
 	if (!births_of(job)->sockets)
 		return -1;
 	births_of(job)->keep_net = births_of(job)->sockets->net_prepared->has_host_objects;
@@ -400,15 +373,11 @@ static int give_sockets(struct job *job, struct fault *f)
 {
 	FilesTakeMade msg = FILES_TAKE_MADE__INIT;
 	Request req = REQUEST__INIT;
-	Reply *rep = NULL;
+	Reply *rep = crew_answer(job->crew, ROLE_NET, REPLY__BODY_NET_CREATED, f);
 	int r;
 
-	if (crew_wait(job->crew, ROLE_NET, &rep, f) < 0)
+	if (!rep)
 		return -1;
-	if (rep->body_case != REPLY__BODY_NET_CREATED) {
-		reply__free_unpacked(rep, NULL);
-		return wrong_answer(f);
-	}
 	msg.made = rep->net_created;
 	req.body_case = REQUEST__BODY_FILES_TAKE_MADE;
 	req.files_take_made = &msg;
@@ -428,7 +397,7 @@ static Reply *borrow(struct job *job, struct fault *f)
 		return NULL;
 	req.body_case = REQUEST__BODY_FILES_LEND;
 	req.files_lend = &msg;
-	return ask(job, ROLE_FILES, STAGE__RESTORE, &req, REPLY__BODY_FILES_LENT, f);
+	return crew_ask_for(job->crew, ROLE_FILES, STAGE__RESTORE, &req, REPLY__BODY_FILES_LENT, f);
 }
 
 /* Do tasks have sockets mapped? Net then needs the descriptor numbers that files takes next. */

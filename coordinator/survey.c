@@ -100,19 +100,6 @@ static int ask_mem(struct job *job, struct fault *f)
 	return crew_send(job->crew, ROLE_MEM, STAGE__PREPARE, &req, NULL, 0, f);
 }
 
-static Reply *answer(struct job *job, enum role role, int body, struct fault *f)
-{
-	Reply *rep = NULL;
-
-	if (crew_wait(job->crew, role, &rep, f) < 0)
-		return NULL;
-	if ((int)rep->body_case == body)
-		return rep;
-	reply__free_unpacked(rep, NULL);
-	fault(f, -EPROTO, "a worker's answer is not the one expected");
-	return NULL;
-}
-
 static int ask_net(struct job *job, struct survey *s, struct fault *f)
 {
 	NetSurvey msg = NET_SURVEY__INIT;
@@ -126,7 +113,7 @@ static int ask_net(struct job *job, struct survey *s, struct fault *f)
 	if (crew_need(job, ROLE_NET, f) < 0 ||
 	    crew_send(job->crew, ROLE_NET, STAGE__PREPARE, &req, NULL, 0, f) < 0)
 		return -1;
-	s->net = answer(job, ROLE_NET, REPLY__BODY_SURVEYED, f);
+	s->net = crew_answer(job->crew, ROLE_NET, REPLY__BODY_SURVEYED, f);
 	return s->net ? 0 : -1;
 }
 
@@ -134,8 +121,8 @@ static int ask_workers(struct job *job, struct survey *s, struct fault *f)
 {
 	if (ask_files(job, f) < 0 || ask_mem(job, f) < 0)
 		return -1;
-	s->mem = answer(job, ROLE_MEM, REPLY__BODY_SURVEYED, f);
-	s->files = s->mem ? answer(job, ROLE_FILES, REPLY__BODY_FILES_SURVEYED, f) : NULL;
+	s->mem = crew_answer(job->crew, ROLE_MEM, REPLY__BODY_SURVEYED, f);
+	s->files = s->mem ? crew_answer(job->crew, ROLE_FILES, REPLY__BODY_FILES_SURVEYED, f) : NULL;
 	if (!s->files || ask_net(job, s, f) < 0)
 		return -1;
 	return devices_judge(job, s->files->files_surveyed->device,
