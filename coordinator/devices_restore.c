@@ -47,15 +47,11 @@ int devices_prepare(struct job *job, const FilesPrepared *files, const MemPrepar
 	AUTO_FREE RestoreTask **list = xcalloc(job->ntasks, sizeof(*list));
 	GpuPrepare msg = GPU_PREPARE__INIT;
 	Request req = REQUEST__INIT;
-	size_t i;
 
 	if (!is_needed(job, files, memory))
 		return 0;
 	note(job, files, memory);
-	for (i = 0; i < job->ntasks; i++) {
-		list[i] = &tasks[i];
-		rebuild_describe(job->tasks[i], list[i]);
-	}
+	rebuild_describe(job, tasks, list);
 	msg.task = list;
 	msg.n_task = job->ntasks;
 	msg.file = files->device;

@@ -23,7 +23,7 @@
 
 /* ---- prepare ---- */
 
-void rebuild_describe(const struct task *t, RestoreTask *e)
+static void fill_task(const struct task *t, RestoreTask *e)
 {
 	restore_task__init(e);
 	e->pid = t->pid;
@@ -40,6 +40,16 @@ void rebuild_describe(const struct task *t, RestoreTask *e)
 	e->pgid = t->pgid;
 }
 
+void rebuild_describe(const struct job *job, RestoreTask *tasks, RestoreTask **list)
+{
+	size_t i;
+
+	for (i = 0; i < job->ntasks; i++) {
+		list[i] = &tasks[i];
+		fill_task(job->tasks[i], list[i]);
+	}
+}
+
 int rebuild_ask(struct job *job, struct fault *f)
 {
 	AUTO_FREE RestoreTask *tasks = xcalloc(job->ntasks, sizeof(*tasks));
@@ -47,12 +57,8 @@ int rebuild_ask(struct job *job, struct fault *f)
 	MemPrepare mem = MEM_PREPARE__INIT;
 	FilesPrepare files = FILES_PREPARE__INIT;
 	Request req = REQUEST__INIT;
-	size_t i;
 
-	for (i = 0; i < job->ntasks; i++) {
-		rebuild_describe(job->tasks[i], &tasks[i]);
-		list[i] = &tasks[i];
-	}
+	rebuild_describe(job, tasks, list);
 	mem.task = files.task = list;
 	mem.n_task = files.n_task = job->ntasks;
 	req.body_case = REQUEST__BODY_FILES_PREPARE;

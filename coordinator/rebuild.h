@@ -32,8 +32,8 @@ int rebuild_finish(struct job *job, struct fault *f);
 uint32_t rebuild_spare_fd(const struct task *t);
 /* The same of all living tasks, for a message; both arrays have room for all. Returns how many. */
 size_t rebuild_spare_fds(const struct job *job, SpareFd *spare, SpareFd **list);
-/* What workers are told of a task. */
-void rebuild_describe(const struct task *t, RestoreTask *e);
+/* What workers are told of the tasks; both arrays have room for all. */
+void rebuild_describe(const struct job *job, RestoreTask *tasks, RestoreTask **list);
 /* The tasks run: host objects that were made for them stay. */
 void rebuild_keep(struct job *job);
 

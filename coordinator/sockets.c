@@ -282,20 +282,8 @@ int sockets_prepare(struct job *job, struct fault *f)
 	AUTO_FREE RestoreTask **list = xcalloc(job->ntasks, sizeof(*list));
 	NetPrepare msg = NET_PREPARE__INIT;
 	Request req = REQUEST__INIT;
-	size_t i;
 
-	for (i = 0; i < job->ntasks; i++) {
-		const struct task *t = job->tasks[i];
-
-		list[i] = &tasks[i];
-		restore_task__init(list[i]);
-		tasks[i].pid = t->pid;
-		tasks[i].vm_id = t->vm_id;
-		tasks[i].files_id = t->files_id;
-		tasks[i].fs_id = t->fs_id;
-		tasks[i].has_dead = true;
-		tasks[i].dead = t->state == TASK_ZOMBIE;
-	}
+	rebuild_describe(job, tasks, list);
 	msg.task = list;
 	msg.n_task = job->ntasks;
 	msg.run_id = job->run_id[0] ? job->run_id : NULL;
