@@ -62,7 +62,8 @@ uint32_t *devices_living(const struct job *job, size_t *n)
 	return pids;
 }
 
-Reply *devices_helpers(struct job *job, uint32_t *pids, size_t n, struct fault *f)
+/* Threads that drivers want to run; the caller's. NULL with f set. */
+static Reply *ask_helpers(struct job *job, uint32_t *pids, size_t n, struct fault *f)
 {
 	GpuHelpers msg = GPU_HELPERS__INIT;
 	Request req = REQUEST__INIT;
@@ -74,7 +75,8 @@ Reply *devices_helpers(struct job *job, uint32_t *pids, size_t n, struct fault *
 	return crew_ask_for(job->crew, ROLE_GPU, STAGE__FREEZE, &req, REPLY__BODY_GPU_HELPERS_FOUND, f);
 }
 
-int devices_ask_with_helpers(struct job *job, const GpuHelpersFound *helpers, Stage stage,
+/* Ask something of the gpu worker while these threads run; they stand again afterwards, come what may. */
+static int ask_with_helpers(struct job *job, const GpuHelpersFound *helpers, Stage stage,
 			    Request *req, struct fault *f)
 {
 	AUTO_FREE struct letrun *run = xcalloc(helpers->n_thread, sizeof(*run));
@@ -91,6 +93,19 @@ int devices_ask_with_helpers(struct job *job, const GpuHelpersFound *helpers, St
 			*f = halt;
 			r = -1;
 		}
+	return r;
+}
+
+int devices_ask_tasks(struct job *job, uint32_t *pids, size_t n, Stage stage, Request *req,
+		      struct fault *f)
+{
+	Reply *helpers = ask_helpers(job, pids, n, f);
+	int r;
+
+	if (!helpers)
+		return -1;
+	r = ask_with_helpers(job, helpers->gpu_helpers_found, stage, req, f);
+	reply__free_unpacked(helpers, NULL);
 	return r;
 }
 
@@ -123,7 +138,7 @@ static Reply *helpers_at_end(struct job *job, int result)
 	    (!result && !o->leave_running && !o->leave_stopped))
 		return NULL;
 	pids = devices_living(job, &n);
-	rep = devices_helpers(job, pids, n, &f);
+	rep = ask_helpers(job, pids, n, &f);
 	if (!rep)
 		log_warnx("at the end of devices: %s", f.text);
 	return rep;
@@ -146,7 +161,7 @@ void devices_end(struct job *job, int result)
 	msg.result = result;
 	req.body_case = REQUEST__BODY_GPU_END;
 	req.gpu_end = &msg;
-	if (devices_ask_with_helpers(job, helpers ? helpers->gpu_helpers_found : &none, STAGE__SEAL, &req,
+	if (ask_with_helpers(job, helpers ? helpers->gpu_helpers_found : &none, STAGE__SEAL, &req,
 			     &f) < 0)
 		log_warnx("at the end of devices: %s", f.text);
 	if (helpers)

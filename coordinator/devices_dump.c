@@ -88,20 +88,13 @@ int devices_checkpoint(struct job *job, struct fault *f)
 	AUTO_FREE uint32_t *pids = NULL;
 	GpuCheckpoint msg = GPU_CHECKPOINT__INIT;
 	Request req = REQUEST__INIT;
-	Reply *helpers;
-	int r;
 
 	if (!devices_take_part(job))
 		return 0;
 	msg.pid = pids = devices_living(job, &msg.n_pid);
-	helpers = devices_helpers(job, pids, msg.n_pid, f);
-	if (!helpers)
-		return -1;
 	req.body_case = REQUEST__BODY_GPU_CHECKPOINT;
 	req.gpu_checkpoint = &msg;
-	r = devices_ask_with_helpers(job, helpers->gpu_helpers_found, STAGE__FREEZE, &req, f);
-	reply__free_unpacked(helpers, NULL);
-	return r;
+	return devices_ask_tasks(job, pids, msg.n_pid, STAGE__FREEZE, &req, f);
 }
 
 static int ask_kernel(int fd, unsigned long nr, void *arg)

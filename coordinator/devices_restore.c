@@ -235,19 +235,14 @@ int devices_resume(struct job *job, struct fault *f)
 	AUTO_FREE uint32_t *pids = NULL;
 	GpuResume msg = GPU_RESUME__INIT;
 	Request req = REQUEST__INIT;
-	Reply *helpers;
 	int r;
 
 	if (!devices_take_part(job))
 		return 0;
 	msg.pid = pids = devices_living(job, &msg.n_pid);
-	helpers = devices_helpers(job, pids, msg.n_pid, f);
-	if (!helpers)
-		return -1;
 	req.body_case = REQUEST__BODY_GPU_RESUME;
 	req.gpu_resume = &msg;
-	r = devices_ask_with_helpers(job, helpers->gpu_helpers_found, STAGE__RELEASE, &req, f);
-	reply__free_unpacked(helpers, NULL);
+	r = devices_ask_tasks(job, pids, msg.n_pid, STAGE__RELEASE, &req, f);
 	if (r == 0) {
 		devices_state(job)->ended = true;
 		crew_retire(job->crew, ROLE_GPU);

@@ -27,14 +27,12 @@ struct devices *devices_state(struct job *job);
 bool devices_take_part(const struct job *job);
 /* Living tasks of the tree; freed by the caller. */
 uint32_t *devices_living(const struct job *job, size_t *n);
-/* Threads that drivers want to run; the caller's. NULL with f set. */
-Reply *devices_helpers(struct job *job, uint32_t *pids, size_t n, struct fault *f);
 /*
- * Ask something of the gpu worker while those threads run; they stand again afterwards, come what
- * may.
+ * Ask something of the gpu worker for these tasks, while those of their threads run that drivers want to
+ * run; they stand again afterwards, come what may.
  */
-int devices_ask_with_helpers(struct job *job, const GpuHelpersFound *helpers, Stage stage,
-			     Request *req, struct fault *f);
+int devices_ask_tasks(struct job *job, uint32_t *pids, size_t n, Stage stage, Request *req,
+		      struct fault *f);
 /* Queues that we stopped run again; every task is still traced, or dead. */
 int devices_unpause(struct job *job, struct fault *f);
 
