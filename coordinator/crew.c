@@ -70,36 +70,31 @@ struct crew {
 	struct member member[ROLE_COUNT];
 };
 
+static struct worker *const workers[ROLE_COUNT] = {
+	[ROLE_MEM] = &mem_worker, [ROLE_FILES] = &files_worker,
+	[ROLE_NET] = &net_worker, [ROLE_GPU] = &gpu_worker,
+};
+
 static struct crew *crew_new(void)
 {
 	struct crew *c = xcalloc(1, sizeof(*c));
 	int i;
 
-	for (i = 0; i < ROLE_COUNT; i++)
+	for (i = 0; i < ROLE_COUNT; i++) {
 		c->member[i].pidfd = c->member[i].fd_plane = -1;
-	c->member[ROLE_MEM].worker = &mem_worker;
-	c->member[ROLE_FILES].worker = &files_worker;
-	c->member[ROLE_NET].worker = &net_worker;
-	c->member[ROLE_GPU].worker = &gpu_worker;
+		c->member[i].worker = workers[i];
+	}
 	return c;
-}
-
-static int find_role(const struct crew *c, const char *name, size_t len)
-{
-	int i;
-
-	for (i = 0; i < ROLE_COUNT; i++)
-		if (!strncmp(c->member[i].worker->name, name, len) &&
-		    !c->member[i].worker->name[len])
-			return i;
-	return -1;
 }
 
 int crew_role(const char *name, size_t len)
 {
-	AUTO_FREE struct crew *c = crew_new();
+	int i;
 
-	return find_role(c, name, len);
+	for (i = 0; i < ROLE_COUNT; i++)
+		if (!strncmp(workers[i]->name, name, len) && !workers[i]->name[len])
+			return i;
+	return -1;
 }
 
 static void socket_url(const struct crew *c, const struct member *m, char *buf, size_t size)
@@ -175,11 +170,10 @@ static _Noreturn void exec_worker(const struct job *job, const struct member *m,
 
 _Noreturn void crew_become(const char *name, int fd_plane)
 {
-	const struct crew *c = crew_new();
-	int role = find_role(c, name, strlen(name));
+	int role = crew_role(name, strlen(name));
 
 	if (role >= 0)
-		worker_forked(c->member[role].worker, fd_plane);
+		worker_forked(workers[role], fd_plane);
 	_exit(127);
 }
 
@@ -348,7 +342,7 @@ int crew_send(struct crew *c, enum role role, Stage stage, Request *req, const i
 	struct pending *p;
 
 	if (!m->running || m->count == CREW_PENDING)
-		die("%s asked out of turn", m->worker ? m->worker->name : "absent worker");
+		die("%s asked out of turn", m->worker->name);
 	p = &m->pending[(m->first + m->count++) % CREW_PENDING];
 	p->id = req->id = ++c->last_id;
 	p->body = req->body_case;
@@ -492,7 +486,7 @@ int crew_take(struct crew *c, enum role role, Reply **rep, struct fault *f)
 	Reply *got;
 
 	if (!m->count)
-		die("nothing was asked of %s", m->worker ? m->worker->name : "a worker");
+		die("nothing was asked of %s", m->worker->name);
 	p = m->pending[m->first++ % CREW_PENDING];
 	m->count--;
 	got = take_reply(m, p.body, c->patient, f);
