@@ -335,6 +335,14 @@ const char *crew_body_name(int body)
 	return d ? d->name : "?";
 }
 
+const char *crew_status_name(const Reply *rep)
+{
+	const ProtobufCEnumValue *v;
+
+	v = protobuf_c_enum_descriptor_get_value(&status__descriptor, rep->status);
+	return v ? v->name : "?";
+}
+
 int crew_send(struct crew *c, enum role role, Stage stage, Request *req, const int *fds,
 	      size_t nfds, struct fault *f)
 {
@@ -447,10 +455,19 @@ static Reply *take_reply(struct member *m, int body, bool patient, struct fault 
 	return NULL;
 }
 
-static int check_status(const Reply *rep, struct fault *f)
+/* What may be answered by RETRY: who asks these looks at the status. */
+static bool may_retry(int body)
 {
-	if (rep->status == STATUS__OK || rep->status == STATUS__RETRY)
+	return body == REQUEST__BODY_GPU_CREATE || body == REQUEST__BODY_GPU_UNIX_DUMP;
+}
+
+static int check_status(const struct member *m, const Reply *rep, int body, struct fault *f)
+{
+	if (rep->status == STATUS__OK || (rep->status == STATUS__RETRY && may_retry(body)))
 		return 0;
+	if (rep->status == STATUS__RETRY)
+		return fault(f, -EPROTO, "worker %s (%d) answers %s by RETRY, which it may not", m->worker->name,
+			     m->pid, crew_body_name(body));
 	return fault(f, rep->has_code && rep->code > 0 ? -rep->code : -EIO, "%s",
 		     rep->text ? rep->text : "a worker failed without saying why");
 }
@@ -501,7 +518,7 @@ int crew_take(struct crew *c, enum role role, Reply **rep, struct fault *f)
 	m->last_reply = got->id;
 	trace_reply(c->trace, m->worker->name, got);
 	log_debug("<- %s: %s (%llu) %s", m->worker->name, crew_body_name(p.body),
-		  (unsigned long long)p.id, got->status == STATUS__OK ? "ok" : "failed");
+		  (unsigned long long)p.id, crew_status_name(got));
 	if (p.body == REQUEST__BODY_SETUP) {
 		drop_socket(c, m);
 		drop_directory(c);
@@ -514,19 +531,18 @@ int crew_wait(struct crew *c, enum role role, Reply **rep, struct fault *f)
 {
 	struct member *m = &c->member[role];
 	Reply *got = NULL;
-	bool setup;
-	int r;
+	int r, body;
 
 	do {
-		setup = m->count && m->pending[m->first % CREW_PENDING].body == REQUEST__BODY_SETUP;
+		body = m->pending[m->first % CREW_PENDING].body;
 		if (crew_take(c, role, &got, f) < 0)
 			return -1;
-		r = check_status(got, f);
-		if (r < 0 || !rep || setup) {
+		r = check_status(m, got, body, f);
+		if (r < 0 || !rep || body == REQUEST__BODY_SETUP) {
 			reply__free_unpacked(got, NULL);
 			got = NULL;
 		}
-	} while (r == 0 && setup);
+	} while (r == 0 && body == REQUEST__BODY_SETUP);
 	if (rep)
 		*rep = got;
 	return r;

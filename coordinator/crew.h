@@ -20,6 +20,9 @@ int crew_role(const char *name, size_t len);
 /* "mem_collect" for a Request.body_case, "?" for none. */
 const char *crew_body_name(int body);
 
+/* "OK", "RETRY", "FAILED", "?" for another. */
+const char *crew_status_name(const Reply *rep);
+
 /* Start the named roles (bit set of 1 << role), in parallel, and send them Setup. Once. */
 int crew_start(struct job *job, unsigned roles, struct fault *f);
 

@@ -131,14 +131,6 @@ static bool print_both(const Reply *recorded, const Reply *now)
 
 /* ---- the conversation ---- */
 
-static const char *status_name(const Reply *rep)
-{
-	const ProtobufCEnumValue *v;
-
-	v = rep ? protobuf_c_enum_descriptor_get_value(&status__descriptor, rep->status) : NULL;
-	return v ? v->name : "no reply";
-}
-
 /* When the worker was at it is not part of what it said. */
 static Reply *without_times(const Reply *rep)
 {
@@ -164,7 +156,8 @@ static void compare(struct replay *r, const struct exchange *x, Reply *now)
 
 	now->id = x->req->message->id;		/* there were other workers to number */
 	printf("%s (request %llu): recorded %s, now %s\n", crew_body_name(x->req->message->body_case),
-	       (unsigned long long)x->req->message->id, status_name(x->rep), status_name(now));
+	       (unsigned long long)x->req->message->id,
+	       x->rep ? crew_status_name(x->rep) : "no reply", crew_status_name(now));
 	if (then) {
 		same = print_both(then, now);
 		reply__free_unpacked(then, NULL);

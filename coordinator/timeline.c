@@ -165,8 +165,8 @@ static char *title_of(const struct exchange *x, const char *name)
 				 ms(x->rep->done_ns));
 	return xasprintf("%s%s, answer taken at %.3f ms (%s, %zu bytes, %u descriptors)%s%s", asked,
 			 work ? work : "", ms(x->taken_ns),
-			 x->rep->status == STATUS__OK ? "OK" : x->rep->status == STATUS__RETRY ? "RETRY" :
-			 "FAILED", reply__get_packed_size(x->rep), x->nfds, x->rep->text ? ": " : "",
+			 crew_status_name(x->rep), reply__get_packed_size(x->rep), x->nfds,
+			 x->rep->text ? ": " : "",
 			 x->rep->text ? x->rep->text : "");
 }
 
@@ -185,9 +185,10 @@ static void add_exchange(struct picture *p, struct row *row, const struct exchan
 	}
 	b->style = !rep || rep->status == STATUS__FAILED ? "failed" : "work";
 	if (rep)
-		snprintf(b->label, sizeof(b->label), "%s%s %s", name,
-			 rep->status == STATUS__FAILED ? " FAILED" : rep->status == STATUS__RETRY ?
-			 " RETRY" : "", duration(took, text, sizeof(text)));
+		snprintf(b->label, sizeof(b->label), "%s%s%s %s", name,
+			 rep->status == STATUS__OK ? "" : " ",
+			 rep->status == STATUS__OK ? "" : crew_status_name(rep),
+			 duration(took, text, sizeof(text)));
 	else
 		snprintf(b->label, sizeof(b->label), "%s (no reply)", name);
 	b->title = title_of(x, name);
