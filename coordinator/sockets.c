@@ -59,7 +59,10 @@ int sockets_preflight(struct job *job, FilesPreflightDone *done, struct fault *f
 	return 0;
 }
 
-/* The memory of this thread's herald, which net's guard listens to; the caller's. */
+/*
+ * The memory of this thread's herald, which net's guard listens to; the caller's. Mapped for good: net may
+ * listen until it ends.
+ */
 static int make_herald(struct fault *f)
 {
 	AUTO_CLOSE int fd = memfd_create("stasis-herald", MFD_CLOEXEC);
@@ -70,13 +73,11 @@ static int make_herald(struct fault *f)
 	herald = mmap(NULL, sizeof(*herald), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (herald == MAP_FAILED)
 		return fault(f, errno, "map memory for a herald");
-	/* An earlier try at this dump may have left one, which nobody listens to any more. */
-	gate_herald_end();
 	gate_herald(herald, true);
 	return take_fd(&fd);
 }
 
-/* found: this is the first time; tasks are asked what files owes of their tables, while net is at it. */
+/* found: this is the first time; tasks are asked what files owes of their tables meanwhile. */
 static Reply *collect(struct job *job, SocketList *sockets, FilesCollected *found, struct fault *f)
 {
 	const bool first = found;
@@ -89,7 +90,6 @@ static Reply *collect(struct job *job, SocketList *sockets, FilesCollected *foun
 		return NULL;
 	msg.has_herald = true;
 	msg.herald = first;
-
 	kids_own_entry(&own);
 	msg.socket = sockets;
 	msg.ns_id = own.net_ns_id;
@@ -257,7 +257,12 @@ int sockets_seal(struct job *job, bool killed, struct fault *f)
 
 int sockets_sealed(struct job *job, struct fault *f)
 {
-	return crew_has(job->crew, ROLE_NET) ? crew_wait(job->crew, ROLE_NET, NULL, f) : 0;
+	if (!crew_has(job->crew, ROLE_NET))
+		return 0;
+	if (crew_wait(job->crew, ROLE_NET, NULL, f) < 0)
+		return -1;
+	gate_herald_end();
+	return 0;
 }
 
 void sockets_rollback(struct job *job)
@@ -272,6 +277,8 @@ void sockets_rollback(struct job *job)
 	req.net_rollback = &msg;
 	if (crew_ask(job->crew, ROLE_NET, STAGE__SEAL, &req, NULL, &f) < 0)
 		log_debug("while undoing: %s", f.text);
+	else
+		gate_herald_end();	/* its guard has ended */
 }
 
 /* ---- restore ---- */

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "proto/control/util.h"
@@ -159,14 +160,27 @@ static void test_coordinator_killed(void)
 	close_sockets(sk);
 }
 
+/* What the kernel walks when this thread dies. */
+static void *robust_list(void)
+{
+	void *head = NULL;
+	size_t size;
+
+	CHECK(syscall(SYS_get_robust_list, 0, &head, &size) == 0);
+	return head;
+}
+
 static void end_with(bool undone, int left)
 {
+	void *own = robust_list();
 	struct net net = { 0 };
 	int sk[SOCKETS];
 
 	make_sockets(sk);
 	change(&net, sk);
+	CHECK(robust_list() != own);
 	guard_end(&net, undone);
+	CHECK(robust_list() == own);
 	CHECK(changed(sk) == left);
 	CHECK(!net.guard && waitpid(-1, NULL, 0) < 0 && errno == ECHILD);
 	close_sockets(sk);
@@ -190,6 +204,20 @@ static void test_nothing(void)
 	CHECK(!net.guard);
 }
 
+/* Of the coordinator, who has one ahead: its memory of delays goes too. */
+static void test_herald_ends(void)
+{
+	static struct gate_herald h;
+	void *own = robust_list();
+
+	gate_herald(&h, true);
+	CHECK(robust_list() != own && !(h.death & FUTEX_OWNER_DIED));
+	gate_herald_end();
+	CHECK(robust_list() == own);
+	gate_herald_end();
+	CHECK(robust_list() == own);
+}
+
 int main(void)
 {
 	check_run("what a killed worker changed is undone, but not what it undid itself", test_killed);
@@ -198,5 +226,6 @@ int main(void)
 	check_run("at a bad end what is left is undone, and no process stays", test_undone);
 	check_run("at a good end what is left stays, and no process stays", test_left);
 	check_run("without a change there is no guard", test_nothing);
+	check_run("after a herald's end the thread has its own list again", test_herald_ends);
 	return check_done();
 }
