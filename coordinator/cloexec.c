@@ -25,8 +25,12 @@ static struct gate *gate_of(const struct job *job, pid_t pid)
 	return i < job->ntasks ? job->tasks[i]->gate : NULL;
 }
 
-/* As many of fd as one batch holds. Those that exec closes go to *closed on. Returns how many were asked. */
-static long ask_some(struct batch *b, const FdNumbers *of, size_t first, size_t *closed, struct fault *f)
+/*
+ * As many of fd as one batch holds. Those that exec closes go to *closed on. Returns how many were
+ * asked.
+ */
+static long ask_some(struct batch *b, const FdNumbers *of, size_t first, size_t *closed,
+		     struct fault *f)
 {
 	size_t n = 0, i;
 	int64_t r;

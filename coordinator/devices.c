@@ -75,7 +75,7 @@ static Reply *ask_helpers(struct job *job, uint32_t *pids, size_t n, struct faul
 	return crew_ask_for(job->crew, ROLE_GPU, STAGE__FREEZE, &req, REPLY__BODY_GPU_HELPERS_FOUND, f);
 }
 
-/* Ask something of the gpu worker while these threads run; they stand again afterwards, come what may. */
+/* Ask something of the gpu worker while these threads run; they stand again afterwards. */
 static int ask_with_helpers(struct job *job, const GpuHelpersFound *helpers, Stage stage,
 			    Request *req, struct fault *f)
 {

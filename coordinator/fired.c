@@ -4,8 +4,8 @@
  *
  * Pending signals are read while a thread is stopped, and only then its agent reads the timers. One
  * that goes off in between is off when it is read, and its signal is not among those that were: the
- * program would wait for it forever. So where timers are off the queues are looked at again. What timers have
- * sent that run still is left out: it went off after it was read, and will again.
+ * program would wait for it forever. So where timers are off the queues are looked at again. What
+ * timers have sent that run still is left out: it went off after it was read, and will again.
  *
  * Rights:   being the tracer of the threads.
  * Holds:    nothing.

@@ -60,8 +60,8 @@ int sockets_preflight(struct job *job, FilesPreflightDone *done, struct fault *f
 }
 
 /*
- * The memory of this thread's herald, which net's guard listens to; the caller's. Mapped for good: net may
- * listen until it ends.
+ * The memory of this thread's herald, which net's guard listens to; the caller's. It stays mapped:
+ * the kernel writes to it when we die.
  */
 static int make_herald(struct fault *f)
 {

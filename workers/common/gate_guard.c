@@ -15,8 +15,8 @@
  * Holds:    per thread a list of guarded gates. Where it is, the kernel remembers:
  *           get_robust_list; so there is no variable for it here.
  * Relies on no robust pthread mutex being held: glibc's list of them is replaced while
- * there is a herald or any gate is guarded and put back afterwards. Sharing it instead would need glibc's
- * private node layout, and its writes into pages that a task can write to.
+ * there is a herald or any gate is guarded, and put back afterwards. Sharing it instead
+ * would need glibc's private node layout, and its writes into pages that a task can write to.
  */
 #include <errno.h>
 #include <linux/futex.h>

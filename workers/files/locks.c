@@ -2,7 +2,8 @@
 /*
  * locks.c - POSIX, flock and OFD locks and leases, both directions.
  *
- * Dump:     (not before the freeze, nor but for many sockets: /proc/locks costs an RCU grace period, 10 ms)
+ * Dump:     (not before the freeze, and /proc/locks, which costs an RCU grace period, some 10 ms,
+ *           for many sockets only: owed.c)
  *           fdinfo of a descriptor shows the locks of its struct file and the POSIX locks its
  *           table holds on the same inode, so most appear several times and are kept once.
  * Restore:  each lock is taken by the task it belongs to, through its gate, when

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * owed.c - tables with many sockets: fdinfo tells close-on-exec and locks, but costs 10 us a descriptor;
- * a duplicate tells the rest for 3 us.
+ * owed.c - tables with many sockets: fdinfo tells close-on-exec and locks, but costs 10 us a
+ * descriptor; a duplicate tells the rest for 3 us.
  *
- * Close-on-exec is a question of 0.3 us to the task's agent (the coordinator asks it), and /proc/locks,
- * which costs an RCU grace period of some 10 ms, is read by a thread while tables and sockets are collected. Only
- * of sockets that it names fdinfo is read after all.
+ * Close-on-exec is a question of 0.3 us to the task's agent (the coordinator asks it), and
+ * /proc/locks, which costs an RCU grace period of some 10 ms, is read by a thread while tables and
+ * sockets are collected. Only of sockets that it names fdinfo is read after all.
  *
  * Rights:   ptrace access to the tasks.
  * Holds:    the tables, from FilesCollect to FilesWrite; a thread in between.
@@ -64,6 +64,8 @@ static void *read_locks(void *arg)
 		*(uint64_t *)grow(&o->locked, o->nlocked, &o->locked_cap, sizeof(ino)) = ino;
 		o->nlocked++;
 	}
+	if (file && ferror(file))
+		o->error = EIO;
 	return NULL;
 }
 

@@ -3,9 +3,9 @@
  * guard.c - what a dump changes in the tasks' sockets is undone even when this worker is killed.
  *
  * The guard is a clone with CLONE_FILES: it keeps the descriptors open when we die, waits for that,
- * walks the list in shared memory and exits. It has a session of its own and no signal but SIGKILL reaches it, so
- * what is aimed at a process group passes it by. The coordinator's death it learns by a herald, before
- * the tasks run on: it kills us and undoes what would hurt them first.
+ * walks the list in shared memory and exits. It has a session of its own and no signal but SIGKILL
+ * reaches it, so what is aimed at a process group passes it by. The coordinator's death it learns by a
+ * herald, before the tasks run on: it kills us and undoes what would hurt them first.
  *
  * Rights:   those of the worker.
  * Holds:    the process and the list, from the first action to the end.
