@@ -85,11 +85,11 @@ static int ask_with_helpers(struct job *job, const GpuHelpersFound *helpers, Sta
 	int r = 0;
 
 	for (i = 0; i < helpers->n_thread && r == 0; i++)
-		r = freeze_let_run(job, helpers->thread[i], &run[i], f);
+		r = letrun_begin(job, helpers->thread[i], &run[i], f);
 	if (r == 0)
 		r = crew_ask(job->crew, ROLE_GPU, stage, req, NULL, f);
 	for (i = 0; i < helpers->n_thread; i++)
-		if (freeze_halt(&run[i], &halt) < 0 && r == 0) {
+		if (letrun_end(&run[i], &halt) < 0 && r == 0) {
 			*f = halt;
 			r = -1;
 		}

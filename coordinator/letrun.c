@@ -29,7 +29,7 @@ static struct thread *find(struct job *job, const HelperThread *who, struct task
 	return NULL;
 }
 
-int freeze_let_run(struct job *job, const HelperThread *who, struct letrun *r, struct fault *f)
+int letrun_begin(struct job *job, const HelperThread *who, struct letrun *r, struct fault *f)
 {
 	const uint64_t all = UINT64_MAX;
 
@@ -47,7 +47,7 @@ int freeze_let_run(struct job *job, const HelperThread *who, struct letrun *r, s
 	return 0;
 }
 
-int freeze_halt(struct letrun *r, struct fault *f)
+int letrun_end(struct letrun *r, struct fault *f)
 {
 	pid_t tid = r->running ? r->thread->tid : 0;
 	int status;

@@ -19,9 +19,9 @@ struct letrun {
  * Let a thread in a ptrace stop run, with all signals blocked: they wait for it. Our death in this
  * moment is what they do not outlive: the mask stays. -1 with f set when it is not in the tree.
  */
-int freeze_let_run(struct job *job, const HelperThread *who, struct letrun *r, struct fault *f);
+int letrun_begin(struct job *job, const HelperThread *who, struct letrun *r, struct fault *f);
 
 /* Stop it again, with its own mask. Nothing when it does not run. */
-int freeze_halt(struct letrun *r, struct fault *f);
+int letrun_end(struct letrun *r, struct fault *f);
 
 #endif

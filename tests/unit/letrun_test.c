@@ -81,16 +81,16 @@ static void look(struct job *job, pid_t pid)
 	who.tid = page->helper;
 	nobody.tid = 1;
 	CHECK(!moves());
-	CHECK(freeze_let_run(job, &nobody, &r, &f) < 0 && freeze_halt(&r, &f) == 0);
+	CHECK(letrun_begin(job, &nobody, &r, &f) < 0 && letrun_end(&r, &f) == 0);
 	f = (struct fault){ 0 };
-	if (!CHECK(freeze_let_run(job, &who, &r, &f) == 0))
+	if (!CHECK(letrun_begin(job, &who, &r, &f) == 0))
 		return;
 	CHECK(moves());
 	kill(pid, SIGUSR1);
 	CHECK(moves() && page->signals == 0);
-	CHECK(freeze_halt(&r, &f) == 0);
+	CHECK(letrun_end(&r, &f) == 0);
 	CHECK(!moves() && page->signals == 0);
-	CHECK(freeze_halt(&r, &f) == 0);	/* twice is once */
+	CHECK(letrun_end(&r, &f) == 0);	/* twice is once */
 	CHECK(ptrace(PTRACE_GETSIGMASK, who.tid, sizeof(mask), &mask) == 0 && mask == 0);
 	CHECK(thread_frozen(r.thread)->sigmask == 0);
 }
