@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ahead_test.c - looks ahead at many descriptors: what is told of each, and whose duplicates are
- * whose.
+ * ahead_test.c - looks ahead at many descriptors: what is told of each, whose duplicates are whose,
+ * and what is kept open in between.
  */
 #include "workers/files/ahead.h"
 
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "tests/unit/check.h"
 #include "workers/common/procfs.h"
+#include "workers/files/files.h"
+#include "workers/files/kept.h"
 
 #define EACH 300		/* of a kind; they alternate */
 
@@ -76,10 +79,71 @@ static void test_duplicates(void)
 	close(place.pidfd);
 	close(place.fd_dir);
 	close(place.info_dir);
+	for (i = 0; i < 3 * EACH; i++)
+		close(fds[i]);
+}
+
+/* How many can be opened now; they are closed again. */
+static size_t left(void)
+{
+	int fds[300];
+	size_t n = 0, i;
+
+	while (n < 300 && (fds[n] = open("/dev/null", O_RDONLY)) >= 0)
+		n++;
+	for (i = 0; i < n; i++)
+		close(fds[i]);
+	return n;
+}
+
+/* Of a task of this number: open all that may be kept. */
+static size_t keep(struct files *fs, pid_t pid, size_t n)
+{
+	size_t room, i;
+	int *kept = kept_new(fs, pid, n, &room);
+
+	for (i = 0; kept && i < room; i++)
+		kept[i] = open("/dev/null", O_RDONLY);
+	return kept ? room : 0;
+}
+
+/* Few descriptors may be had: what is kept for many tasks must not be in the way of the rest. */
+static void test_kept_few(void)
+{
+	struct rlimit old, few;
+	struct files fs = { 0 };
+	size_t room;
+
+	CHECK(getrlimit(RLIMIT_NOFILE, &old) == 0);
+	few = (struct rlimit){ 1000, old.rlim_max };
+	CHECK(setrlimit(RLIMIT_NOFILE, &few) == 0);
+	CHECK(keep(&fs, 1, 400) == 400);
+	CHECK(keep(&fs, 2, 400) == 100);
+	CHECK(keep(&fs, 3, 400) == 0);
+	CHECK(left() == 300);
+	CHECK(kept_of(&fs, 1, 400, &room) && room == 400);
+	CHECK(!kept_of(&fs, 3, 400, &room) && room == 0);
+	CHECK(!fs.kept);
+	kept_end(&fs);
+	CHECK(setrlimit(RLIMIT_NOFILE, &old) == 0);
+}
+
+static void test_kept_many(void)
+{
+	struct files fs = { 0 };
+	size_t room;
+
+	CHECK(kept_new(&fs, 1, 200, &room) && room == 200);
+	CHECK(kept_new(&fs, 1, 300, &room) && room == 200);
+	CHECK(kept_of(&fs, 1, 200, &room) && room == 200);
+	CHECK(!kept_of(&fs, 2, 200, &room) && fs.kept);
+	kept_end(&fs);
 }
 
 int main(void)
 {
 	check_run("of a unix socket seen ahead no duplicate is left, of others one", test_duplicates);
+	check_run("where few descriptors may be had as few are kept", test_kept_few);
+	check_run("what is kept of a task is found again", test_kept_many);
 	return check_done();
 }

@@ -63,7 +63,7 @@ static int survey_begin(struct files *fs, struct survey *s, struct probe *p, enu
 
 	*s = (struct survey){ .nguess = probe_count(p) };
 	place.kept = kind == AHEAD_LINKS ? kept_new(fs, p->pid, s->nguess, &place.nkept) :
-					   kept_of(fs, p->pid, &place.nkept);
+					   kept_of(fs, p->pid, s->nguess, &place.nkept);
 	s->guess = xcalloc(s->nguess, sizeof(int));
 	for (i = 0; i < s->nguess; i++)
 		s->guess[i] = i;

@@ -11,12 +11,14 @@
  */
 #include "workers/files/kept.h"
 
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "proto/control/util.h"
 #include "workers/files/files.h"
 
 #define KEPT_MAX 12000		/* all tasks together: the worker's table need not grow, see worker.c */
+#define OTHERS 256		/* descriptors that the worker has for other things */
 
 struct kept {
 	pid_t pid;
@@ -25,14 +27,21 @@ struct kept {
 	int fd[];
 };
 
-int *kept_of(struct files *fs, pid_t pid, size_t *room)
+/* How many descriptors this worker may have. */
+static size_t limit(void)
+{
+	struct rlimit lim;
+
+	return getrlimit(RLIMIT_NOFILE, &lim) < 0 ? 0 : lim.rlim_cur;
+}
+
+static struct kept *find(const struct files *fs, pid_t pid)
 {
 	struct kept *k = fs->kept;
 
 	while (k && k->pid != pid)
 		k = k->next;
-	*room = k ? k->n : 0;
-	return k ? k->fd : NULL;
+	return k;
 }
 
 static size_t all_kept(const struct files *fs)
@@ -45,16 +54,29 @@ static size_t all_kept(const struct files *fs)
 	return n;
 }
 
+int *kept_of(struct files *fs, pid_t pid, size_t n, size_t *room)
+{
+	struct kept *k = find(fs, pid);
+
+	*room = k ? k->n : 0;
+	if (all_kept(fs) - *room + n + OTHERS <= limit())
+		return k ? k->fd : NULL;
+	kept_end(fs);
+	*room = 0;
+	return NULL;
+}
+
 int *kept_new(struct files *fs, pid_t pid, size_t n, size_t *room)
 {
-	const size_t left = KEPT_MAX - all_kept(fs);
-	int *known = kept_of(fs, pid, room);
-	struct kept *k;
+	const size_t most = limit() / 2 < KEPT_MAX ? limit() / 2 : KEPT_MAX, all = all_kept(fs);
+	struct kept *k = find(fs, pid);
 	size_t i;
 
-	if (known)
-		return known;
-	n = n < left ? n : left;
+	*room = k ? k->n : 0;
+	if (k)
+		return k->fd;
+	if (all + n > most)
+		n = all < most ? most - all : 0;
 	if (!n)
 		return NULL;
 	k = xcalloc(1, sizeof(*k) + n * sizeof(int));
