@@ -456,8 +456,9 @@ class Tmux(App):
             self.tmux("send-keys", "-t", "s:0.0", "C-c", "")
             self.tmux("send-keys", "-t", "s:0.0", "echo $((6 * 7)) >answer", "Enter")
             if tool.wait_for(lambda: lines_of(answer) == ["42"], 4):
-                return
-        raise tool.Failure("a shell does not hear what a new client types")
+                break
+        else:
+            raise tool.Failure("a shell does not hear what a new client types")
         if "6 * 7" not in self.tmux("capture-pane", "-p", "-t", "s:0.0"):
             raise tool.Failure("a new client does not see what was typed")
 
