@@ -134,6 +134,14 @@ def wait_for(condition, seconds, step=0.01):
         time.sleep(step)
 
 
+def listens(path):
+    """Whether a unix socket listens there: its name appears a moment before it does."""
+    accepts = 1 << 16			# __SO_ACCEPTCON
+    with open("/proc/net/unix") as table:
+        rows = [line.split() for line in table if line.endswith(f" {path}\n")]
+    return any(int(row[3], 16) & accepts for row in rows)
+
+
 # -- the program under test ------------------------------------------------------
 
 class Tool:

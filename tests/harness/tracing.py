@@ -149,18 +149,12 @@ def check_picture(stasis, images, action):
             raise tool.Failure(f"{action}: no bar {stage} in {texts}")
 
 
-def listens(path):
-    """The socket's path is there a moment before it listens (flag __SO_ACCEPTCON)."""
-    with open("/proc/net/unix") as sockets:
-        return any(line.split()[3:4] == ["00010000"] and line.endswith(f" {path}\n") for line in sockets)
-
-
 def replay(stasis, images, name, trace="restore.trace"):
     """Replay to a worker's program: exit status and what was said."""
     path = os.path.join(images, name + ".sock")
     worker = subprocess.Popen([f"{stasis}-{name}", "--listen", "ipc://" + path],
                               stdin=subprocess.DEVNULL)
-    if not tool.wait_for(lambda: listens(path + ".fds"), 20):
+    if not tool.wait_for(lambda: tool.listens(path + ".fds"), 20):
         raise tool.Failure(f"stasis-{name} does not start")
     run = subprocess.run([stasis, "replay", os.path.join(images, trace), "-D", images, "-o",
                           "replay.log", "-v4", "--worker", f"{name}=ipc://{path}"],

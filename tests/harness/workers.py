@@ -37,8 +37,8 @@ class FakeWorker:
             except OSError:		# the coordinator has hung up
                 pass
             os._exit(0)
-        while not os.path.exists(path + ".fds.ready"):
-            time.sleep(0.01)
+        if not tool.wait_for(lambda: tool.listens(path + ".fds"), 20):
+            raise tool.Failure(f"nobody listens at {path}.fds")
 
     def listen(self, path, kind):
         sock = socket.socket(socket.AF_UNIX, kind)
@@ -49,8 +49,6 @@ class FakeWorker:
     def serve(self):
         bus = self.listen(self.path, socket.SOCK_STREAM)
         fds = self.listen(self.path + ".fds", socket.SOCK_SEQPACKET)
-        with open(self.path + ".fds.ready", "wb"):
-            pass
         plane, _ = fds.accept()
         peer, _ = bus.accept()
         peer.sendall(b"\0SP\0" + struct.pack(">HH", 16, 0))	# NN_PAIR
@@ -70,14 +68,6 @@ class FakeWorker:
                 return b""
             data += part
         return data
-
-
-def listens(path):
-    """Whether a unix socket listens there: the name appears before it does."""
-    accepts = 1 << 16			# __SO_ACCEPTCON
-    with open("/proc/net/unix") as table:
-        rows = [line.split() for line in table if line.endswith(path + "\n")]
-    return any(int(row[3], 16) & accepts for row in rows)
 
 
 def state_of(pid):
@@ -104,7 +94,7 @@ class Bench:
         """Start the worker's program at a socket of ours."""
         child = subprocess.Popen([self.stasis + "-" + name, "--listen", "ipc://" + self.path(name)],
                                  stdin=subprocess.DEVNULL)
-        if not tool.wait_for(lambda: listens(self.path(name) + ".fds"), 20):
+        if not tool.wait_for(lambda: tool.listens(self.path(name) + ".fds"), 20):
             raise tool.Failure(f"stasis-{name} does not listen")
         return child
 
