@@ -44,7 +44,7 @@ static char *map(size_t pages, int prot, int flags)
 
 static void many_kinds(int out)
 {
-	char *p, *q;
+	char path[] = "/tmp/mem_test.file.XXXXXX", *p, *q;
 	int fd;
 
 	(void)out;
@@ -77,7 +77,7 @@ static void many_kinds(int out)
 	p = map(8, RW, ANON);
 	memset(p, 9, 8 * PAGE);
 	madvise(p + 2 * PAGE, 2 * PAGE, MADV_GUARD_INSTALL);
-	fd = open("/tmp/mem_test.file", O_RDWR | O_CREAT | O_TRUNC, 0600);
+	fd = mkstemp(path);
 	if (fd < 0 || ftruncate(fd, 8 * PAGE) < 0)
 		_exit(3);
 	p = mmap(NULL, 8 * PAGE, RW, MAP_PRIVATE, fd, PAGE);
@@ -86,7 +86,7 @@ static void many_kinds(int out)
 	*q = 11;
 	p = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0);
 	close(fd);
-	unlink("/tmp/mem_test.file");
+	unlink(path);
 	fd = open("/dev/zero", O_RDWR);
 	p = mmap(NULL, 2 * PAGE, RW, MAP_PRIVATE, fd, 0);
 	*p = 12;
