@@ -189,7 +189,7 @@ def main():
     if os.getuid():
         print("SKIP bench: needs root")
         return 77
-    tool.enter_private_namespaces([os.path.abspath(sys.argv[0])] + sys.argv[1:])
+    tool.enter_private_namespaces()
     programs = {"stasis": os.path.realpath(args.stasis)}
     if args.criu:
         programs["criu"] = os.path.realpath(args.criu)

@@ -10,7 +10,6 @@ is dumped and restored again; at the end its whole output is verified, so a line
 or a byte lost, doubled or changed is found. The last line is "N passed, N
 failed, N skipped".
 """
-import argparse
 import os
 import pty
 import shutil
@@ -640,22 +639,5 @@ def run_app(name):
     return lambda plan, directory: APP_TABLE[name](directory, plan).run()
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    tool.add_options(parser)
-    args = parser.parse_args()
-    names = args.names or list(APP_TABLE)
-    unknown = [name for name in names if name not in APP_TABLE]
-    if unknown:
-        parser.error(f"no such app: {unknown[0]}; there are {' '.join(APP_TABLE)}")
-    if args.list:
-        print("\n".join(names))
-        return 0
-    if not args.no_unshare and os.getuid() == 0:
-        tool.enter_private_namespaces([os.path.abspath(sys.argv[0])] + sys.argv[1:])
-    return tool.run_all([(name, run_app(name)) for name in names], args)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tool.main(__doc__, {name: run_app(name) for name in APP_TABLE}))

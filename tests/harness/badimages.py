@@ -192,7 +192,7 @@ def main():
     if os.getuid():
         print("SKIP all: needs root\n0 passed, 0 failed, 1 skipped")
         return 77
-    tool.enter_private_namespaces(sys.argv)
+    tool.enter_private_namespaces()
     options.stasis = os.path.abspath(options.stasis)
     with tempfile.TemporaryDirectory(prefix="stasis-bad-") as directory:
         try:

@@ -10,7 +10,6 @@ Each test puts a small target into cgroups of the cpu controller (version 1) and
 a name, dumps it, changes what is there, restores and looks.
 The last line is "N passed, N failed, N skipped".
 """
-import argparse
 import os
 import subprocess
 import sys
@@ -443,21 +442,9 @@ def with_bench(function):
     return run
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    tool.add_options(parser)
-    args = parser.parse_args()
-    tests = {name[len("test_"):]: function for name, function in globals().items()
-             if name.startswith("test_")}
-    names = args.names or list(tests)
-    if args.list:
-        print("\n".join(names))
-        return 0
-    if not args.no_unshare and os.getuid() == 0:
-        tool.enter_private_namespaces([os.path.abspath(sys.argv[0])] + sys.argv[1:])
-    return tool.run_all([(name, with_bench(tests[name])) for name in names], args)
+TESTS = {name[len("test_"):]: with_bench(function) for name, function in list(globals().items())
+         if name.startswith("test_")}
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tool.main(__doc__, TESTS))

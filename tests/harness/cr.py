@@ -14,7 +14,6 @@ A case is built when its sources are newer, started, dumped (and must be gone),
 restored, dumped and restored again, told to look, and asked for its result.
 The last line is "N passed, N failed, N skipped".
 """
-import argparse
 import glob
 import os
 import subprocess
@@ -151,19 +150,5 @@ def run_case(name):
     return run
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    tool.add_options(parser)
-    args = parser.parse_args()
-    names = args.names or case_names()
-    if args.list:
-        print("\n".join(names))
-        return 0
-    if not args.no_unshare and os.getuid() == 0:
-        tool.enter_private_namespaces([os.path.abspath(sys.argv[0])] + sys.argv[1:])
-    return tool.run_all([(name, run_case(name)) for name in names], args)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tool.main(__doc__, {name: run_case(name) for name in case_names()}))

@@ -479,7 +479,7 @@ def main():
         print("SKIP all: needs root")
         print("0 passed, 0 failed, 1 skipped")
         return 77
-    tool.enter_private_namespaces(sys.argv)
+    tool.enter_private_namespaces()
     random.seed(args.seed)
     print(f"seed {args.seed}")
     score = Score()

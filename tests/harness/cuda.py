@@ -11,7 +11,6 @@ stand-in for libcuda.so.1 is what the tasks use, and Stasis is told by STASIS_CU
 is that our side of the conversation is right; not that NVIDIA's is as documented.
 The last line is "N passed, N failed, N skipped".
 """
-import argparse
 import contextlib
 import os
 import re
@@ -356,31 +355,24 @@ TESTS = {name: test for name, test in list(globals().items())
 MIXED = ["cycles", "leave_running"]
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    tool.add_options(parser)
+def more_options(parser):
     parser.add_argument("--by", choices=["program", "libcuda"], default="program")
     parser.add_argument("--libdir", help="of CRIU's cuda_plugin.so")
-    args = parser.parse_args()
-    known = {t: TESTS[t] for t in MIXED} if args.criu else TESTS
-    tests = [(name, test) for name, test in known.items() if not args.names or name in args.names]
-    if args.list:
-        print("\n".join(name for name, _ in tests))
-        return 0
-    if not args.no_unshare and os.getuid() == 0:
-        tool.enter_private_namespaces([os.path.abspath(sys.argv[0])] + sys.argv[1:])
+
+
+def prepare(args):
+    if os.getpid() != 1:
+        raise tool.Skip("needs a mount namespace of its own")
     enter_world()
     os.environ["STASIS_CUDA"] = os.path.join(PARTS, "cuda-checkpoint" if args.by == "program" else "libcuda.so.1")
-    if args.criu:
-        if not args.libdir:
-            print("SKIP all: --criu needs --libdir, where its cuda_plugin.so lies")
-            return 77
-        os.environ["CUDA_LIBDIR"] = os.path.abspath(args.libdir)
-        os.environ["PATH"] = PARTS + ":" + os.environ["PATH"]
-        os.environ["CRIU_FAULT"] = "138"	# the plugin works without a GPU
-    return tool.run_all(tests, args)
+    if args.mode == "stasis":
+        return
+    if not args.libdir:
+        raise tool.Skip("CRIU needs --libdir, where its cuda_plugin.so lies")
+    os.environ["CUDA_LIBDIR"] = os.path.abspath(args.libdir)
+    os.environ["PATH"] = PARTS + ":" + os.environ["PATH"]
+    os.environ["CRIU_FAULT"] = "138"	# the plugin works without a GPU
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tool.main(__doc__, TESTS, MIXED, more_options, prepare))

@@ -9,7 +9,6 @@ Each test starts a small Python program, which opens something (OPEN), is dumped
 with descriptors of ours given to the restore, and then does something with it (USE).
 The last line is "N passed, N failed, N skipped".
 """
-import argparse
 import contextlib
 import fcntl
 import os
@@ -425,19 +424,5 @@ TESTS = [pipe_outside, socket_outside, datagrams_outside, file_by_path, file_ext
          irmap_cache, refused_keeps, exec_command]
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    tool.add_options(parser)
-    args = parser.parse_args()
-    tests = [(t.__name__, t) for t in TESTS if not args.names or t.__name__ in args.names]
-    if args.list:
-        print("\n".join(name for name, _ in tests))
-        return 0
-    if not args.no_unshare and os.getuid() == 0:
-        tool.enter_private_namespaces([os.path.abspath(sys.argv[0])] + sys.argv[1:])
-    return tool.run_all(tests, args)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tool.main(__doc__, {test.__name__: test for test in TESTS}))

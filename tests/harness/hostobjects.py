@@ -10,9 +10,9 @@ killed at every step, and fails late: names in the file system are then what the
 cases shm_sysv and mqueues look whether all is as it was.
 The last line is "N passed, N failed, N skipped".
 """
-import argparse
 import contextlib
 import ctypes
+import functools
 import os
 import subprocess
 import sys
@@ -98,7 +98,7 @@ def named_segment(before):
     return [number for number, key in segments().items() if number not in before and key][0]
 
 
-def test_used(plan, directory, _):
+def test_used(plan, directory):
     """A segment that somebody else has attached keeps its contents."""
     before = segments()
     pid, images = start(plan, directory, "shm_sysv")
@@ -111,7 +111,7 @@ def test_used(plan, directory, _):
     cr.finish(pid, directory)
 
 
-def test_unused(plan, directory, _):
+def test_unused(plan, directory):
     """A segment that nobody has attached gets the contents of the dump."""
     before = segments()
     pid, images = start(plan, directory, "shm_sysv")
@@ -124,7 +124,7 @@ def test_unused(plan, directory, _):
     cr.finish(pid, directory)
 
 
-def test_taken(plan, directory, _):
+def test_taken(plan, directory):
     """Another segment under the id is a clear refusal, and stays."""
     before = segments()
     pid, images = start(plan, directory, "shm_sysv")
@@ -197,7 +197,7 @@ def task_numbered(number):
     raise tool.Failure(f"no task gets the number {number}")
 
 
-def test_number(plan, directory, _):
+def test_number(plan, directory):
     """Open files of /proc of a dead task are not taken for those of the task that has its number now."""
     pid = begin(directory, "proc_dead")
     links = [os.readlink(f"/proc/{pid}/fd/{fd}").split("/") for fd in os.listdir(f"/proc/{pid}/fd")]
@@ -291,30 +291,14 @@ def test_left(plan, directory, name):
 
 LEFT_OPTIONS = {"files_linked": ["--link-remap"], "files_odd": ["--file-locks"]}
 LEFT = ["unix_names", "unix_dgrams", "files_linked", "files_gone", "files_deleted", "files_odd", "pipes"]
+HOST = ["shm_sysv", "mqueues", "tun"]
 
-TESTS = [("removed shm_sysv", test_removed), ("removed mqueues", test_removed),
-         ("removed tun", test_removed),
-         ("used", test_used), ("unused", test_unused), ("taken", test_taken),
-         ("number", test_number),
-         ("killed shm_sysv", test_killed), ("killed mqueues", test_killed),
-         ("killed tun", test_killed)] + [(f"left {name}", test_left) for name in LEFT]
+TESTS = {"used": test_used, "unused": test_unused, "taken": test_taken, "number": test_number}
+for word, test, cases in (("removed", test_removed, HOST), ("killed", test_killed, HOST),
+                          ("left", test_left, LEFT)):
+    TESTS |= {f"{word}-{case}": functools.partial(test, name=case) for case in cases}
 
-
-def main():
-    parser = argparse.ArgumentParser(description="objects of the host")
-    tool.add_options(parser)
-    args = parser.parse_args()
-    if not args.no_unshare:
-        tool.enter_private_namespaces(sys.argv)
-    chosen = []
-    for name, function in TESTS:
-        if args.names and name not in args.names:
-            continue
-        case = name.split()[-1]
-        chosen.append((name.replace(" ", "-"), lambda plan, directory, f=function, c=case:
-                       f(plan, directory, c)))
-    return tool.run_all(chosen, args)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tool.main(__doc__, TESTS))

@@ -8,7 +8,6 @@ Alone:   sudo /usr/bin/python3 tests/harness/plugins.py [--stasis PATH] [test...
 The plugins are tests/plugins/*.c. With CRIU_SRC=checkout of CRIU its two inventory test plugins are built from there
 too. The last line is "N passed, N failed, N skipped".
 """
-import argparse
 import contextlib
 import os
 import re
@@ -639,17 +638,5 @@ TESTS = [test_hooks, test_environment, test_exec_workers, test_relative, test_no
          test_new_task, test_mapping, test_unix, test_inventory]
 
 
-def main():
-    parser = argparse.ArgumentParser(description="plugins")
-    tool.add_options(parser)
-    args = parser.parse_args()
-    if not args.no_unshare:
-        tool.enter_private_namespaces(sys.argv)
-    tests = TESTS if args.mode == "stasis" else [test_hooks]
-    chosen = [(test.__name__[5:], test) for test in tests
-              if not args.names or test.__name__[5:] in args.names]
-    return tool.run_all(chosen, args)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tool.main(__doc__, {test.__name__[len("test_"):]: test for test in TESTS}, mixed=["hooks"]))

@@ -9,7 +9,6 @@ The server's tree is dumped and restored under load. The clients live here, outs
 the tree: they must notice nothing but a pause. Every answer is checked. The last
 line is "N passed, N failed, N skipped".
 """
-import argparse
 import hashlib
 import os
 import random
@@ -496,22 +495,5 @@ def run_server(name):
     return lambda plan, directory: SERVER_TABLE[name](directory, plan).run()
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    tool.add_options(parser)
-    args = parser.parse_args()
-    names = args.names or list(SERVER_TABLE)
-    unknown = [name for name in names if name not in SERVER_TABLE]
-    if unknown:
-        parser.error(f"no such server: {unknown[0]}; there are {' '.join(SERVER_TABLE)}")
-    if args.list:
-        print("\n".join(names))
-        return 0
-    if not args.no_unshare and os.getuid() == 0:
-        tool.enter_private_namespaces([os.path.abspath(sys.argv[0])] + sys.argv[1:])
-    return tool.run_all([(name, run_server(name)) for name in names], args)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tool.main(__doc__, {name: run_server(name) for name in SERVER_TABLE}))

@@ -3,6 +3,7 @@
 
 Nothing here knows a particular test. Debian's python3, standard library only.
 """
+import argparse
 import ctypes
 import hashlib
 import os
@@ -29,7 +30,7 @@ class Skip(Exception):
 
 # -- where it runs ------------------------------------------------------------
 
-def enter_private_namespaces(argv):
+def enter_private_namespaces():
     """Run this program again as init of a new pid and mount namespace.
 
     There killed and thawed tasks are our orphans to reap, pids of others cannot
@@ -37,14 +38,15 @@ def enter_private_namespaces(argv):
     CRIU keeps its cache of kernel features, and nobody else opens terminals: the
     number of one that is thawed is free.
     """
-    if os.environ.get("STASIS_HARNESS_INSIDE") == str(os.getpid()) or os.getpid() == 1:
+    if os.getpid() == 1:
         return
     code = ("mount --make-rprivate / && mount -t tmpfs -o mode=755 run /run && "
             "mount -t devpts -o newinstance,ptmxmode=666,mode=620,gid=5 devpts /dev/pts && "
             "{ [ -L /dev/ptmx ] || mount --bind /dev/pts/ptmx /dev/ptmx; } && "
             'exec "$@"')
     os.execvp("unshare", ["unshare", "--mount", "--pid", "--fork", "--mount-proc",
-                          "--kill-child", "sh", "-c", code, "sh", sys.executable, "-B"] + argv)
+                          "--kill-child", "sh", "-c", code, "sh", sys.executable, "-B",
+                          os.path.abspath(sys.argv[0])] + sys.argv[1:])
 
 
 def become_subreaper():
@@ -282,11 +284,46 @@ def add_options(parser):
     parser.add_argument("names", nargs="*", help="run only these")
 
 
+def main(doc, tests, mixed=None, more_options=None, prepare=None):
+    """main() of a harness. Returns the exit status.
+
+    tests: name -> function(plan, directory); mixed: the names of those that can be run
+    when CRIU takes part, if not all. more_options(parser) adds options; prepare(args) is
+    called in the namespaces before the first test, and may raise Skip.
+    """
+    parser = argparse.ArgumentParser(description=doc,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_options(parser)
+    if more_options:
+        more_options(parser)
+    args = parser.parse_args()
+    known = list(tests) if args.mode == "stasis" or mixed is None else mixed
+    names = args.names or known
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        parser.error(f"no such test: {unknown[0]}; there are {' '.join(known)}")
+    if args.list:
+        print("\n".join(names))
+        return 0
+    if os.getuid():
+        return skip_all("needs root")
+    if not args.no_unshare:
+        enter_private_namespaces()
+    try:
+        if prepare:
+            prepare(args)
+    except Skip as skip:
+        return skip_all(skip)
+    return run_all([(name, tests[name]) for name in names], args)
+
+
+def skip_all(why):
+    print(f"SKIP all: {why}\n0 passed, 0 failed, 1 skipped")
+    return 77
+
+
 def run_all(tests, args):
     """Run (name, function) pairs; function(plan, directory). Returns the exit status."""
-    if os.getuid():
-        print("SKIP all: needs root")
-        return 77
     os.umask(0o022)
     plan = Plan(args)
     if os.getpid() != 1:

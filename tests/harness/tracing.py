@@ -9,7 +9,6 @@ The target is programs/bundle, which needs every worker. The log, which names ea
 a trace is compared with; the trace is read by a few lines of our own. The last line is "N passed,
 N failed, N skipped".
 """
-import argparse
 import os
 import re
 import struct
@@ -293,22 +292,5 @@ TESTS = {
 }
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    tool.add_options(parser)
-    args = parser.parse_args()
-    names = args.names or list(TESTS)
-    unknown = [name for name in names if name not in TESTS]
-    if unknown:
-        parser.error(f"no such test: {unknown[0]}; there are {' '.join(TESTS)}")
-    if args.list:
-        print("\n".join(names))
-        return 0
-    if not args.no_unshare and os.getuid() == 0:
-        tool.enter_private_namespaces([os.path.abspath(sys.argv[0])] + sys.argv[1:])
-    return tool.run_all([(name, TESTS[name]) for name in names], args)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tool.main(__doc__, TESTS))
