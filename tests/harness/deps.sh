@@ -4,7 +4,7 @@
 set -e
 build="gcc make pkg-config binutils protobuf-c-compiler protobuf-compiler libprotobuf-c-dev libnanomsg-dev libcap-dev libdrm-dev libc6-dev linux-libc-dev"
 demo="python3"
-check="python3 procps util-linux perl sqlite3 nftables redis-server memcached nginx-light postgresql openssh-server openssh-client rsync nodejs tmux"
+check="python3 procps util-linux iproute2 perl sqlite3 nftables redis-server memcached nginx-light postgresql openssh-server openssh-client rsync nodejs tmux"
 vm="qemu-system-x86 busybox-static cpio xz-utils kmod libdrm-dev libhsakmt-dev"
 case "$1" in
 build) want=$build ;;

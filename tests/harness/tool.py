@@ -30,23 +30,38 @@ class Skip(Exception):
 
 # -- where it runs ------------------------------------------------------------
 
+# A new network gets its own devices in /sys, lo, who may ping, and a device with a link-local address
+# where the kernel can make one.
+ENTER = """
+mount --make-rprivate / && mount -t tmpfs -o mode=755 run /run || exit
+mount -t devpts -o newinstance,ptmxmode=666,mode=620,gid=5 devpts /dev/pts || exit
+[ -L /dev/ptmx ] || mount --bind /dev/pts/ptmx /dev/ptmx || exit
+[ ! -d /dev/mqueue ] || mount -t mqueue mqueue /dev/mqueue || exit
+mkdir /run/sys && mount -t sysfs sysfs /run/sys || exit
+for d in class/net devices/virtual/net; do mount --bind /run/sys/$d /sys/$d || exit; done
+umount -l /run/sys && rmdir /run/sys && ip link set lo up || exit
+echo 0 2147483647 >/proc/sys/net/ipv4/ping_group_range
+echo 0 2>/dev/null >/proc/sys/net/ipv6/conf/default/accept_dad
+! ip link add stasis0 type veth peer name stasis1 2>/dev/null ||
+	{ ip link set stasis0 up && ip link set stasis1 up; } || exit
+exec "$@"
+"""
+
+
 def enter_private_namespaces():
-    """Run this program again as init of a new pid and mount namespace.
+    """Run this program again as init of new pid, mount, network and IPC namespaces.
 
     There killed and thawed tasks are our orphans to reap, pids of others cannot
     collide with those of an image, nothing survives us, /run is a tmpfs, so that
-    CRIU keeps its cache of kernel features, and nobody else opens terminals: the
-    number of one that is thawed is free.
+    CRIU keeps its cache of kernel features, and nobody else opens terminals, takes
+    a port or a name while its owner is frozen, or says anything on our loopback
+    device: suites that run beside us, whose pids are the same, do not meet us.
     """
     if os.getpid() == 1:
         return
-    code = ("mount --make-rprivate / && mount -t tmpfs -o mode=755 run /run && "
-            "mount -t devpts -o newinstance,ptmxmode=666,mode=620,gid=5 devpts /dev/pts && "
-            "{ [ -L /dev/ptmx ] || mount --bind /dev/pts/ptmx /dev/ptmx; } && "
-            'exec "$@"')
-    os.execvp("unshare", ["unshare", "--mount", "--pid", "--fork", "--mount-proc",
-                          "--kill-child", "sh", "-c", code, "sh", sys.executable, "-B",
-                          os.path.abspath(sys.argv[0])] + sys.argv[1:])
+    os.execvp("unshare", ["unshare", "--mount", "--net", "--ipc", "--pid", "--fork",
+                          "--mount-proc", "--kill-child", "sh", "-c", ENTER, "sh",
+                          sys.executable, "-B", os.path.abspath(sys.argv[0])] + sys.argv[1:])
 
 
 def become_subreaper():
