@@ -16,18 +16,21 @@ struct check_state {
 	int passed;			/* tests */
 	int failed;
 	int skipped;
-	int broken;			/* conditions of the current test */
+	int broken;			/* conditions of the current test, also in its children and threads */
 	const char *reason;		/* why the current test is skipped */
 };
 
-/* One for the whole program, also for what tests/world checks: check.c. */
+/* One for the whole program, for what tests/world checks, and for children: shared memory, check.c. */
 struct check_state *check_state(void);
 
-/* The work of CHECK. Returns the condition, so that a test can stop on it. */
+/*
+ * The work of CHECK. Returns the condition, so that a test can stop on it. A child that fails
+ * must be waited for before its test ends.
+ */
 static inline bool check_that(bool held, const char *what, const char *file, int line)
 {
 	if (!held) {
-		check_state()->broken++;
+		__atomic_add_fetch(&check_state()->broken, 1, __ATOMIC_RELAXED);
 		fprintf(stderr, "%s:%d: CHECK(%s) failed\n", file, line, what);
 	}
 	return held;

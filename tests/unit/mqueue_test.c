@@ -93,9 +93,13 @@ static void kill_a_reader(mqd_t q, int delay_us, bool group)
 	pid_t pid = fork();
 
 	setpgid(pid, pid);
-	if (pid == 0)
+	if (pid == 0) {
 		while (mq_messages_read(q, &m, &f) == 0)
 			mq_messages_free(&m);
+		CHECK(!"a reader goes on until it is killed");
+		fprintf(stderr, "%s\n", f.text);
+		_exit(1);
+	}
 	usleep(delay_us);
 	if (group)
 		kill(-pid, SIGTERM);
