@@ -464,7 +464,7 @@ static void test_killed_in_call(void)
 		cuda_pause(s.cuda, s.pid[0], &s.f);
 		_exit(0);
 	}
-	while (!calls("lock"))
+	while (!calls("lock") && waitpid(worker, NULL, WNOHANG) == 0)
 		usleep(1000);
 	kill(worker, SIGKILL);
 	waitpid(worker, NULL, 0);

@@ -239,7 +239,8 @@ static void start(struct subject *s, size_t nthreads)
 	s->task.threads = xcalloc(nthreads, sizeof(*s->task.threads));
 	for (i = 0; i < nthreads; i++)
 		while (!(s->task.threads[i].tid = __atomic_load_n(&shared->of[i].tid,
-								  __ATOMIC_ACQUIRE)))
+								  __ATOMIC_ACQUIRE)) &&
+		       waitpid(place.pid, NULL, WNOHANG) == 0)
 			usleep(1000);
 	s->tasks[0] = &s->task;
 	s->job.tasks = s->tasks;
