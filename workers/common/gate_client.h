@@ -131,6 +131,9 @@ struct gate_channel *gate_channel_open(struct gate *g, int park, struct fault *f
 int gate_send_fds(struct gate_channel *c, const int *fds, const int *at, const int *flags, size_t n,
 		  struct fault *f);
 int gate_channel_close(struct gate_channel *c, struct fault *f);
+/* All of it at once, for descriptors that go there in one go. */
+int gate_pass_fds(struct gate *g, int park, const int *fds, const int *at, const int *flags, size_t n,
+		  struct fault *f);
 
 /*
  * Let the leader's agent notice when the calling thread dies (also by SIGKILL): its death word

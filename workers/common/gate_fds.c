@@ -309,3 +309,15 @@ int gate_send_fds(struct gate_channel *c, const int *fds, const int *at, const i
 	}
 	return 0;
 }
+
+int gate_pass_fds(struct gate *g, int park, const int *fds, const int *at, const int *flags, size_t n,
+		  struct fault *f)
+{
+	struct gate_channel *c = gate_channel_open(g, park, f);
+	int r;
+
+	if (!c)
+		return -1;
+	r = gate_send_fds(c, fds, at, flags, n, f);
+	return gate_channel_close(c, f) < 0 ? -1 : r;
+}

@@ -108,20 +108,14 @@ static struct gate *gate_of(struct files *fs, uint32_t sid, struct fault *f)
 int tty_session_set(struct files *fs, uint32_t sid, uint32_t pgrp, int fd, struct fault *f)
 {
 	struct gate *g = gate_of(fs, sid, f);
-	struct gate_channel *c;
 	const int flags = 0;
-	int at, r;
+	int at;
 
 	if (!g)
 		return -1;
 	at = files_spare_fd(fs, sid);
-	c = gate_channel_open(g, at + FILES_SPARE - 1, f);
-	if (!c)
-		return -1;
-	r = gate_send_fds(c, &fd, &at, &flags, 1, f);
-	if (gate_channel_close(c, f) < 0 || r < 0)
-		return -1;
-	if (take_terminal(g, at, sid, pgrp, f) < 0)
+	if (gate_pass_fds(g, at + FILES_SPARE - 1, &fd, &at, &flags, 1, f) < 0 ||
+	    take_terminal(g, at, sid, pgrp, f) < 0)
 		return -1;
 	return close_there(g, at, f);
 }

@@ -36,19 +36,6 @@ static enum hook_answer ask_update(struct driver *d, void *arg, struct fault *f)
 				  : HOOK_NOT_MINE;
 }
 
-/* Put our file into the task, at the first spare number; the channel's end stands at the second. */
-static int pass(struct gate *g, int fd, int spare, struct fault *f)
-{
-	const int flags = O_CLOEXEC;
-	struct gate_channel *c = gate_channel_open(g, spare + 1, f);
-	int r;
-
-	if (!c)
-		return -1;
-	r = gate_send_fds(c, &fd, &spare, &flags, 1, f);
-	return gate_channel_close(c, f) < 0 ? -1 : r;
-}
-
 static int open_there(struct gate *g, const DeviceMap *m, int spare, struct fault *f)
 {
 	AUTO_BATCH struct batch *b = batch_begin(g);
@@ -106,12 +93,15 @@ static int map_one(struct gpu *g, const DeviceMap *m, struct fault *f)
 	struct place p = { .map = m, .offset = m->offset, .fd = -1 };
 	struct gate *gate = gpu_gate(g, m->pid);
 	int spare = gpu_spare_fd(g, m->pid), r;
+	const int flags = O_CLOEXEC;
 
 	if (!gate)
 		return fault(f, -EPROTO, "task %u is not in the tree", m->pid);
 	if (drivers_first(g, ask_update, &p, f) == HOOK_FAILED)
 		return -1;
-	r = p.fd >= 0 ? pass(gate, p.fd, spare, f) : open_there(gate, m, spare, f);
+	/* Ours stands at the first spare number, its channel at the second. */
+	r = p.fd < 0 ? open_there(gate, m, spare, f)
+		     : gate_pass_fds(gate, spare + 1, &p.fd, &spare, &flags, 1, f);
 	auto_close(&p.fd);
 	return r < 0 ? -1 : map_there(gate, &p, spare, f);
 }

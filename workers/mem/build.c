@@ -273,9 +273,7 @@ static int pass_shared(struct build *b, struct fault *f)
 {
 	AUTO_FREE uint64_t *ids = NULL;
 	AUTO_FREE int *fds = NULL, *at = NULL, *flags = NULL;
-	struct gate_channel *c;
 	size_t i, n;
-	int r;
 
 	ids = xcalloc(b->t->n, sizeof(*ids));
 	n = choose_shared(b, ids);
@@ -291,13 +289,7 @@ static int pass_shared(struct build *b, struct fault *f)
 		at[i] = b->first_fd + b->nfds + i;
 	}
 	b->nfds += n;
-	c = gate_channel_open(b->t->gate, b->first_fd + b->nfds, f);
-	if (!c)
-		return -1;
-	r = gate_send_fds(c, fds, at, flags, n, f);
-	if (gate_channel_close(c, f) < 0)
-		return -1;
-	return r;
+	return gate_pass_fds(b->t->gate, b->first_fd + b->nfds, fds, at, flags, n, f);
 }
 
 static void plan_close(struct build *b)

@@ -127,19 +127,6 @@ int packet_ring_places(struct net *net, SocketMap *const *map, size_t n, struct 
 	return 0;
 }
 
-/* Put the socket into the task for a moment, at the first spare number; its channel at the second. */
-static int pass(struct gate *g, int fd, int spare, struct fault *f)
-{
-	const int flags = O_CLOEXEC;
-	struct gate_channel *c = gate_channel_open(g, spare + 1, f);
-	int r;
-
-	if (!c)
-		return -1;
-	r = gate_send_fds(c, &fd, &spare, &flags, 1, f);
-	return gate_channel_close(c, f) < 0 ? -1 : r;
-}
-
 /*
  * A socket is mapped as a whole only. What the task has of it, perhaps a part, is moved to its place;
  * the rest goes.
@@ -178,6 +165,7 @@ static int restore_place(struct net *net, const SocketMap *m, struct fault *f)
 	struct sock *s = net_sock(net, m->id);
 	struct gate *g = net_gate(net, m->pid);
 	uint64_t whole = ring_bytes(s->entry->psk->rx_ring) + ring_bytes(s->entry->psk->tx_ring);
+	const int flags = O_CLOEXEC;
 	char who[SOCK_NAME_MAX];
 	int spare;
 
@@ -187,7 +175,9 @@ static int restore_place(struct net *net, const SocketMap *m, struct fault *f)
 		return fault(f, -EBADMSG, "mm-%u.img: the mapping %llx is not inside the rings of packet "
 			     "socket %u", m->pid, (unsigned long long)m->start, m->id);
 	spare = net_spare_fd(net, m->pid);
-	if (pass(g, s->fd, spare, f) < 0 || map_place(g, m, whole, spare, f) < 0)
+	/* The socket stands at the first spare number for a moment, its channel at the second. */
+	if (gate_pass_fds(g, spare + 1, &s->fd, &spare, &flags, 1, f) < 0 ||
+	    map_place(g, m, whole, spare, f) < 0)
 		return fault_prefix(f, "%s", sock_name(s, who, sizeof(who)));
 	return 0;
 }

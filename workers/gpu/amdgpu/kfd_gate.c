@@ -99,19 +99,13 @@ static int place_files(const struct kfd_order *o, const struct letter *l, struct
 	AUTO_FREE int *fds = xcalloc(n + 1, sizeof(int));
 	AUTO_FREE int *at = xcalloc(n + 1, sizeof(int));
 	AUTO_FREE int *flags = xcalloc(n + 1, sizeof(int));
-	struct gate_channel *c;
-	int r;
 
 	for (i = 0; i <= n; i++) {
 		fds[i] = i < n ? (int)o->devices[i].drm_fd : l->fd;
 		at[i] = o->spare_fd + 1 + i;
 		flags[i] = O_CLOEXEC;
 	}
-	c = gate_channel_open(o->gate, o->spare_fd, f);
-	if (!c)
-		return -1;
-	r = gate_send_fds(c, fds, at, flags, n + 1, f);
-	return gate_channel_close(c, f) < 0 ? -1 : r;
+	return gate_pass_fds(o->gate, o->spare_fd, fds, at, flags, n + 1, f);
 }
 
 static int64_t one_op(struct batch *b, int op, struct fault *f)
