@@ -9,7 +9,7 @@ passed=0 failed=0 skipped=0
 
 # run COMMAND...: its last line with counts is added, all others are shown
 run() {
-	"$@" 2>&1 | tee /tmp/output | grep -v '^[0-9]* passed, [0-9]* failed'
+	"$@" 2>&1 | tee /tmp/output | grep --line-buffered -v '^[0-9]* passed, [0-9]* failed'
 	counts=$(grep -E '^[0-9]+ passed, [0-9]+ failed' /tmp/output | tail -n 1)
 	if [ -z "$counts" ]; then
 		echo "FAIL $1: ended without a count"

@@ -13,7 +13,7 @@ $(VM_CACHE)/complete: tests/vm/kernel.sh | vm-deps
 	tests/vm/kernel.sh $(VM_CACHE)
 
 # kbuild writes beside the sources, so it gets copies.
-build/softgpu/softgpu.ko: $(SOFTGPU_SOURCES) | $(VM_CACHE)/complete
+build/softgpu/softgpu.ko: $(SOFTGPU_SOURCES) $(VM_CACHE)/complete
 	@mkdir -p $(@D)
 	cp -p $(SOFTGPU_SOURCES) $(@D)
 	$(MAKE) -s -C $(VM_CACHE)/headers M=$(abspath $(@D)) CONFIG_DEBUG_INFO_BTF_MODULES= modules
@@ -55,6 +55,6 @@ build/softgpu/checks/%: tests/softgpu/checks/%.c $(CHECK_SHARED) $(wildcard test
 gpu-programs: $(CHECKS)
 
 # What needs another kernel than this machine's. Under 10 minutes with software emulation.
-check-vm:
+check-vm: all
 	@mkdir -p build
 	@tests/vm/check.sh
