@@ -100,12 +100,6 @@ def fresh(path):
     return path
 
 
-def steps_of(path):
-    """The names of the steps a run noted in STASIS_STEPS_FILE."""
-    with open(path) as lines:
-        return [line.strip().split(" ", 1)[1] for line in lines]
-
-
 # -- the dumped task ------------------------------------------------------------
 
 class Busy:
@@ -285,7 +279,7 @@ def measure_dump(stasis, target, images):
         target.check()
     duration = min(durations)	# kills must come midway
     stasis.run("dump", fresh(images), dump_options(target), STASIS_STEPS_FILE=steps)
-    names = steps_of(steps)
+    names = tool.steps_of(steps)
     target.check()
     return names, duration
 
@@ -461,7 +455,7 @@ def test_restore(stasis, score, directory, args):
             raise tool.Failure("restore: " + tool.first_error(images, "restore", status))
         end_tree(pids)
     duration = min(durations)
-    names = steps_of(steps)
+    names = tool.steps_of(steps)
     print(f"a restore has {len(names)} steps and takes {duration * 1000:.1f} ms", flush=True)
     kill_restores(stasis, score, images, pids, names, duration, args)
 

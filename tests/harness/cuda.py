@@ -308,19 +308,16 @@ def every_step(variable):
     def test(plan, directory):
         tree = Tree(plan, directory)
         steps = tree.path("steps")
-        os.environ["STASIS_STEPS_FILE"] = steps
-        images = tree.dump()
-        del os.environ["STASIS_STEPS_FILE"]
+        with tool.environment(STASIS_STEPS_FILE=steps):
+            images = tree.dump()
         tree.restore(images)
-        with open(steps) as lines:
-            count = len(lines.readlines())
+        count = len(tool.steps_of(steps))
         expect(count > 10, f"{count} steps are not many")
         alive = 0
         for step in range(1, count + 1):
             tree.script("")
-            os.environ[variable] = str(step)
-            _, images = tree.try_dump()
-            del os.environ[variable]
+            with tool.environment(**{variable: step}):
+                _, images = tree.try_dump()
             if tool.wait_for(lambda: not tool.alive(tree.root), 0.1):
                 expect(os.path.exists(os.path.join(images, "inventory.img")), f"step {step}: lost")
                 tree.work_left(f"step {step}")

@@ -145,11 +145,8 @@ def test_taken(plan, directory):
 
 def killed_restore(plan, images, variable, step, options=()):
     """A restore that is killed there. Its exit status."""
-    os.environ[variable] = str(step)
-    try:
+    with tool.environment(**{variable: step}):
         return plan.restorer.run("restore", images, "restore.log", ["-d", *options])
-    finally:
-        del os.environ[variable]
 
 
 def nothing_left(before, pid):

@@ -81,13 +81,9 @@ class Scene:
 
     def dump_with(self, **env):
         self.new_images()
-        os.environ.update(env)
-        try:
+        with tool.environment(**env):
             return self.plan.dumper.run("dump", self.images, "dump.log",
                                         KEEP + ["-t", str(self.pid)])
-        finally:
-            for name in env:
-                del os.environ[name]
 
     def dump_running(self):
         self.new_images()
@@ -216,8 +212,7 @@ def test_killed(plan, directory):
             raise tool.Failure(tool.first_error(scene.images, "dump", 1))
         tool.reap()
         scene.restore()
-        with open(steps) as lines:
-            number = {name: n for n, name in (line.strip().split(" ", 1) for line in lines)}
+        number = {name: n for n, name in enumerate(tool.steps_of(steps), 1)}
         for step in ("seal", "signal", "killed", "buried", "released"):
             scene.talk(b"before")
             if scene.dump_with(STASIS_KILL_AT=number[step]) != -9:

@@ -40,20 +40,6 @@ def folder(directory, *paths):
     return libs
 
 
-@contextlib.contextmanager
-def environment(**values):
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update({name: str(value) for name, value in values.items()})
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
 def lines(directory):
     try:
         with open(os.path.join(directory, "trace")) as text:
@@ -141,7 +127,7 @@ RESTORE = ["init 2 state=-", "RESTORE_INIT stored state=-", "POST_FORKING state=
 # -- tests ------------------------------------------------------------------------
 
 def traced(directory, pid, **more):
-    return environment(PLUGIN_TRACE=os.path.join(directory, "trace"), PLUGIN_PID=pid, **more)
+    return tool.environment(PLUGIN_TRACE=os.path.join(directory, "trace"), PLUGIN_PID=pid, **more)
 
 
 def test_hooks(plan, directory):
@@ -406,15 +392,14 @@ def test_fail_restore(plan, directory):
 def kill_steps(directory, run, check):
     """Run with one of us killed at each step; check(status, what) looks at what is left."""
     steps = os.path.join(directory, "steps")
-    with environment(STASIS_STEPS_FILE=steps):
+    with tool.environment(STASIS_STEPS_FILE=steps):
         check(run(), "nobody is killed")
-    with open(steps) as text:
-        total = int(text.read().split("\n")[-2].split()[0])
+    total = len(tool.steps_of(steps))
     if total < 10:
         raise tool.Failure(f"only {total} steps")
     for variable in ("STASIS_KILL_WORKER_AT", "STASIS_KILL_AT"):
         for step in range(1, total + 1):
-            with environment(**{variable: step}):
+            with tool.environment(**{variable: step}):
                 check(run(), f"{variable}={step}")
 
 

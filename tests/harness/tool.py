@@ -4,6 +4,7 @@
 Nothing here knows a particular test. Debian's python3, standard library only.
 """
 import argparse
+import contextlib
 import ctypes
 import hashlib
 import os
@@ -160,6 +161,27 @@ def listens(path):
 
 
 # -- the program under test ------------------------------------------------------
+
+@contextlib.contextmanager
+def environment(**values):
+    """These variables for whatever is started meanwhile: STASIS_KILL_AT=4."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update({name: str(value) for name, value in values.items()})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def steps_of(path):
+    """The names of the steps a run noted in STASIS_STEPS_FILE; the first is step 1."""
+    with open(path) as lines:
+        return [line.strip().split(" ", 1)[1] for line in lines]
+
 
 class Tool:
     """A checkpointer: stasis, or CRIU, whose command line is the same."""

@@ -241,12 +241,9 @@ def test_killed_worker(plan, directory):
     pid = start(directory)
     images = os.path.join(directory, "images")
     os.mkdir(images)
-    os.environ["STASIS_KILL_WORKER_AT"] = "3"
-    try:
+    with tool.environment(STASIS_KILL_WORKER_AT=3):
         status = plan.dumper.run("dump", images, "dump.log",
                                  KEEP + ["-t", str(pid), "--trace", "dump.trace"])
-    finally:
-        del os.environ["STASIS_KILL_WORKER_AT"]
     trace = Trace(os.path.join(images, "dump.trace"))
     if status != 1 or len(trace.replies) >= len(trace.requests):
         raise tool.Failure(f"status {status}, {len(trace.requests)} requests, "
