@@ -139,66 +139,98 @@ def faulty_restores(argv, kinds, parameters="gpus=1"):
     return run
 
 
-def with_environment(name, value, function):
-    os.environ[name] = value
-    try:
-        return function()
-    finally:
-        del os.environ[name]
+def sampled(steps, most):
+    """Numbers of so many steps, evenly spread, and of the last two: before and after the release."""
+    count = len(steps)
+    return sorted({*range(1, count + 1, max(1, count // most)), count - 1, count})
 
 
 def killed_dumps(argv, orders, most):
     """
-    orders: {variable: value with {} for the step}. The coordinator, or a worker, is killed at most steps, evenly
-    spread: the queues run again, the program is unharmed.
+    orders: {variable: value with {} for the step}. The coordinator, or a worker, is killed at some of the steps:
+    the queues run again, the program is unharmed.
     """
     def run(plan, directory):
         gpu.load()
-        dumps, steps = Unharmed(plan, directory, argv), os.path.join(directory, "steps")
-        with_environment("STASIS_STEPS_FILE", steps, dumps.dump)
-        with open(steps) as text:
-            count = len(text.readlines())
+        dumps, path = Unharmed(plan, directory, argv), os.path.join(directory, "steps")
+        with tool.environment(STASIS_STEPS_FILE=path):
+            dumps.dump()
         for variable, value in orders.items():
             failed = 0
-            for at in range(1, count + 1, max(1, count // most)):
-                failed += with_environment(variable, value.format(at), dumps.dump)[0] != 0
+            for at in sampled(tool.steps_of(path), most):
+                with tool.environment(**{variable: value.format(at)}):
+                    failed += dumps.dump()[0] != 0
             if not failed:
                 raise tool.Failure(f"{variable}: no dump was hurt")
         dumps.end()
     return run
 
 
+class Hurt:
+    """Restores of one program, each of which is killed somewhere: nothing of it is left, or all."""
+    def __init__(self, plan, directory, argv):
+        self.plan, self.directory, self.argv, self.count = plan, directory, argv, 0
+        self.begin()
+
+    def begin(self):
+        self.target = gpu.Target(self.directory, self.argv)
+        self.images = dumped(self.plan, self.target, self.directory, self.count)
+        self.count += 1
+
+    def steps(self):
+        """The names of all steps of a restore to which nothing happens."""
+        path = os.path.join(self.directory, "steps")
+        with tool.environment(STASIS_STEPS_FILE=path):
+            status = gpu.restore(self.plan, self.images)
+        if status:
+            raise tool.Failure("restore: " + tool.first_error(self.images, "restore", status))
+        self.target.verify()
+        self.begin()
+        names = tool.steps_of(path)
+        if names[-1] != RELEASED or RELEASED in names[:-1]:
+            raise tool.Failure(f"not the last step: {RELEASED}: {names}")
+        return names
+
+    def restore(self, what, released, **orders):
+        """released: whether the tasks run at that step. Returns whether the restore was hurt before."""
+        gpu.expect_idle(f"before the restore killed at {what}")
+        with tool.environment(**orders):
+            status = gpu.restore(self.plan, self.images)
+        if status == 0 or released:
+            try:
+                self.target.verify()
+            except tool.Failure as failure:
+                raise tool.Failure(f"killed at {what} (status {status}): {failure}") from None
+            self.begin()
+            return False
+        if not tool.wait_for(lambda: not tool.alive(self.target.pid), 5):
+            raise tool.Failure(f"killed at {what} (status {status}): a task is left")
+        return True
+
+
 def killed_restores(argv, orders, most):
-    """The same in a restore: no task and no buffer is left, or all is well."""
+    """Nothing is left of a restore that is killed, unless its tasks are released: then they are whole."""
     def run(plan, directory):
         gpu.load()
-        target, steps = gpu.Target(directory, argv), os.path.join(directory, "steps")
-        images = dumped(plan, target, directory, 0)
-        with_environment("STASIS_STEPS_FILE", steps, lambda: gpu.restore(plan, images))
-        with open(steps) as text:
-            count = len(text.readlines())
-        images, number = dumped(plan, target, directory, 1), 2
+        hurt = Hurt(plan, directory, argv)
+        steps = hurt.steps()
         for variable, value in orders.items():
             failed = 0
-            for at in range(1, count + 1, max(1, count // most)):
-                gpu.expect_idle(f"before restore {at}")
-                if with_environment(variable, value.format(at), lambda: gpu.restore(plan, images)) == 0:
-                    images, number = dumped(plan, target, directory, number), number + 1
-                    continue
-                failed += 1
-                if not tool.wait_for(lambda: not tool.alive(target.pid), 5):
-                    # So late that all was there: as good as any
-                    images, number = dumped(plan, target, directory, number), number + 1
+            for at in sampled(steps, most):
+                released = variable in COORDINATOR and steps[at - 1] == RELEASED
+                failed += hurt.restore(f"{variable}, step {at} ({steps[at - 1]})", released, **{variable: value.format(at)})
             if not failed:
                 raise tool.Failure(f"{variable}: no restore was hurt")
-        plan.restorer.restore(target.pid, images, gpu.OPTIONS + plan.extra)
-        target.verify()
+        gpu.expect_idle("after the restores")
+        plan.restorer.restore(hurt.target.pid, hurt.images, gpu.OPTIONS + plan.extra)
+        hurt.target.verify()
         gpu.unload()
     return run
 
 
 COORDINATOR = {"STASIS_KILL_AT": "{}"}
 WORKERS = {"STASIS_KILL_WORKER_AT": "{}:gpu"}
+RELEASED = "release"		# after that step the tasks run and nobody traces them
 FAILURES = [
     ("faulty_dump_kfd", faulty_dumps(["kfd"], DUMP_CALLS)),
     ("faulty_dump_drm", faulty_dumps(["drm"], DUMP_CALLS)),
