@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "harness"))
@@ -33,19 +32,21 @@ def load(parameters="gpus=1"):
         unload()
     sh("modprobe drm_shmem_helper")
     sh(f"insmod {BUILD}/softgpu.ko {parameters} {tolerance}")
-    tool.wait_for(lambda: os.path.exists("/dev/kfd"), 5)
+    if not tool.wait_for(lambda: os.path.exists("/dev/kfd"), 5):
+        raise tool.Failure(f"no /dev/kfd after insmod {parameters}")
 
 
 def unload():
     """Files of the dead are closed a moment after their end."""
-    last = ""
-    for _ in range(100):
+    said = []
+
+    def gone():
         done = subprocess.run(["rmmod", "softgpu"], capture_output=True, text=True, check=False)
-        if done.returncode == 0:
-            return
-        last = done.stderr.strip()
-        time.sleep(0.1)
-    raise tool.Failure(f"the module cannot be unloaded ({last}): {alive_counters()}")
+        said.append(done.stderr.strip())
+        return done.returncode == 0
+
+    if not tool.wait_for(gone, 10, 0.1):
+        raise tool.Failure(f"the module cannot be unloaded ({said[-1]}): {alive_counters()}")
 
 
 def counters():
