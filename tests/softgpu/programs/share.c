@@ -5,11 +5,11 @@
  *
  * down:     made by the parent, imported by the first child
  * up:       made by the first child, imported by the parent
- * sideways: made by the second child, imported by the first The third child opens no device: it
- *           holds the dma-buf descriptors of "down" and "up", and nothing else. Afterwards every
- *           pair writes and answers through the memory, and the holder's descriptors still name
- *           the same
- * buffers: the parent imports them and gets the handles it has.
+ * sideways: made by the second child, imported by the first
+ *
+ * The third child opens no device: it holds the dma-buf descriptors of "down" and "up", and
+ * nothing else. Afterwards every pair writes and answers through the memory, and the holder's
+ * descriptors still name the same buffers: the parent imports them and gets the handles it has.
  */
 #include "amd.h"
 #include "target.h"
