@@ -128,22 +128,15 @@ static int put_bo(struct kfd_mem *mem, int id, struct kfd_criu_bo_bucket __user 
 	};
 	struct kfd_blob_bo blob = { .idr_handle = id };
 	u32 i, n = 0;
-	int r, fd;
+	int r;
 
 	for_each_set_bit(i, mem->mapped, p->n_pdds)
 		blob.mapped_gpuids[n++] = p->pdds[i].user_gpu_id;
 	if (mem->flags & KFD_IOC_ALLOC_MEM_FLAGS_USERPTR)
 		blob.user_addr = mem->bo->user_addr;
-	if (mem->flags & (KFD_IOC_ALLOC_MEM_FLAGS_VRAM | KFD_IOC_ALLOC_MEM_FLAGS_GTT)) {
-		r = kfd_mem_dmabuf(
-			mem, mem->flags & KFD_IOC_ALLOC_MEM_FLAGS_WRITABLE ? DRM_RDWR : 0, file);
-		if (r)
-			return r;
-		fd = get_unused_fd_flags(0);
-		if (fd < 0)
-			return fd;
-		bucket.dmabuf_fd = fd;
-	}
+	r = kfd_mem_reserve(mem, &bucket.dmabuf_fd, file);
+	if (r)
+		return r;
 	if (copy_to_user(to, &bucket, sizeof(bucket))) {
 		r = -EFAULT;
 	} else {

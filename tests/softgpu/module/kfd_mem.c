@@ -289,7 +289,7 @@ KFD_HANDLER(kfd_unmap)
 }
 
 /* A dma-buf of a buffer; the caller owns the file. flags: DRM_RDWR, DRM_CLOEXEC. */
-int kfd_mem_dmabuf(struct kfd_mem *mem, u32 flags, struct file **file)
+static int kfd_mem_dmabuf(struct kfd_mem *mem, u32 flags, struct file **file)
 {
 	struct dma_buf *dmabuf;
 	struct drm_device *ddev = &mem->pdd->dev->drm;
@@ -301,6 +301,27 @@ int kfd_mem_dmabuf(struct kfd_mem *mem, u32 flags, struct file **file)
 	if (IS_ERR(dmabuf))
 		return PTR_ERR(dmabuf);
 	*file = dmabuf->file;
+	return 0;
+}
+
+/*
+ * What CRIU's buckets carry of a buffer that has contents of its own: a dma-buf, and a descriptor reserved
+ * for it in *fd, which is left alone for all others. The caller owns both, the file after an error, too.
+ */
+int kfd_mem_reserve(struct kfd_mem *mem, u32 *fd, struct file **file)
+{
+	int r;
+
+	if (!(mem->flags & (KFD_IOC_ALLOC_MEM_FLAGS_VRAM | KFD_IOC_ALLOC_MEM_FLAGS_GTT)))
+		return 0;
+	r = kfd_mem_dmabuf(
+		mem, mem->flags & KFD_IOC_ALLOC_MEM_FLAGS_WRITABLE ? DRM_RDWR : 0, file);
+	if (r)
+		return r;
+	r = get_unused_fd_flags(0);
+	if (r < 0)
+		return r;
+	*fd = r;
 	return 0;
 }
 

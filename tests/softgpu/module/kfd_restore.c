@@ -111,18 +111,7 @@ static int restore_bo(struct kfd_proc *p, struct kfd_criu_bo_bucket *bucket, str
 	if (!(bucket->alloc_flags & KFD_IOC_ALLOC_MEM_FLAGS_USERPTR))
 		bucket->restored_offset = mem->offset;
 	r = map_all(p, mem, &saved);
-	if (r ||
-	    !(bucket->alloc_flags & (KFD_IOC_ALLOC_MEM_FLAGS_VRAM | KFD_IOC_ALLOC_MEM_FLAGS_GTT)))
-		return r;
-	r = kfd_mem_dmabuf(
-		mem, bucket->alloc_flags & KFD_IOC_ALLOC_MEM_FLAGS_WRITABLE ? DRM_RDWR : 0, file);
-	if (r)
-		return r;
-	r = get_unused_fd_flags(0);
-	if (r < 0)
-		return r;
-	bucket->dmabuf_fd = r;
-	return 0;
+	return r ? r : kfd_mem_reserve(mem, &bucket->dmabuf_fd, file);
 }
 
 static int restore_bos(struct kfd_proc *p, struct kfd_ioctl_criu_args *args, struct reader *blob,

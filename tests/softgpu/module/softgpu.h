@@ -246,7 +246,7 @@ struct kfd_mem *kfd_mem_new(struct kfd_pdd *pdd, u64 va, u64 size, u32 flags, u6
 			    int *id, int want);
 struct kfd_mem *kfd_mem_find(struct kfd_proc *p, u64 handle, struct kfd_pdd **pdd);
 int kfd_mem_map(struct kfd_mem *mem, struct kfd_pdd *peer);
-int kfd_mem_dmabuf(struct kfd_mem *mem, u32 flags, struct file **file);
+int kfd_mem_reserve(struct kfd_mem *mem, u32 *fd, struct file **file);
 void kfd_mem_drop_all(struct kfd_proc *p);
 bool kfd_mem_overlaps(struct kfd_proc *p, u64 start, u64 last);
 

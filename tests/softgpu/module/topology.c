@@ -151,36 +151,43 @@ static int add_links(struct kobject *node, struct softgpu_dev *dev)
 	return r;
 }
 
+/* The files of a node: of a GPU, or of the processors (dev NULL). Takes over properties. */
+static int add_texts(struct kobject *node, struct softgpu_dev *dev, const char *name,
+		     char *properties)
+{
+	int r = text_add(node, "properties", dev, properties);
+
+	if (r == 0)
+		r = text_add(node, "gpu_id", dev, format("%u\n", dev ? dev->gpu_id : 0));
+	return r ? r : text_add(node, "name", dev, format("%s\n", name));
+}
+
 static int add_gpu(struct kobject *nodes, struct softgpu_dev *dev)
 {
 	struct kobject *node = dir_add_nr(nodes, dev->index + 1);
 	int r;
 
-	r = text_add(node, "gpu_id", dev, format("%u\n", dev->gpu_id));
-	if (r == 0)
-		r = text_add(node, "name", dev, format("vega20\n"));
-	if (r == 0)
-		r = text_add(node, "properties", dev,
-			     format("cpu_cores_count 0\nsimd_count %u\nmem_banks_count "
-				    "1\ncaches_count 0\nio_links_count %u\n"
-				    "p2p_links_count 0\ncpu_core_id_base 0\nsimd_id_base "
-				    "2147487744\nmax_waves_per_simd 10\n"
-				    "lds_size_in_kb 64\ngds_size_in_kb 0\nnum_gws "
-				    "64\nwave_front_size 64\narray_count 4\n"
-				    "simd_arrays_per_engine 1\ncu_per_simd_array 16\nsimd_per_cu "
-				    "4\nmax_slots_scratch_cu 32\n"
-				    "gfx_target_version 90006\nvendor_id 4098\ndevice_id "
-				    "26273\nlocation_id %u\ndomain 0\n"
-				    "drm_render_minor %d\nhive_id %u\nnum_sdma_engines "
-				    "2\nnum_sdma_xgmi_engines 0\n"
-				    "num_sdma_queues_per_engine 8\nnum_cp_queues "
-				    "24\nmax_engine_clk_fcompute 1725\n"
-				    "local_mem_size 0\nfw_version %u\ncapability "
-				    "745480832\nsdma_fw_version 145\n"
-				    "unique_id %u\nnum_xcc 1\nmax_engine_clk_ccompute 3000\n",
-				    dev->simd_count, gpu_links(dev), (dev->index + 1) << 8,
-				    dev->drm.render->index, dev->hive, dev->fw_version,
-				    dev->gpu_id));
+	r = add_texts(node, dev, "vega20",
+		      format("cpu_cores_count 0\nsimd_count %u\nmem_banks_count "
+			     "1\ncaches_count 0\nio_links_count %u\n"
+			     "p2p_links_count 0\ncpu_core_id_base 0\nsimd_id_base "
+			     "2147487744\nmax_waves_per_simd 10\n"
+			     "lds_size_in_kb 64\ngds_size_in_kb 0\nnum_gws "
+			     "64\nwave_front_size 64\narray_count 4\n"
+			     "simd_arrays_per_engine 1\ncu_per_simd_array 16\nsimd_per_cu "
+			     "4\nmax_slots_scratch_cu 32\n"
+			     "gfx_target_version 90006\nvendor_id 4098\ndevice_id "
+			     "26273\nlocation_id %u\ndomain 0\n"
+			     "drm_render_minor %d\nhive_id %u\nnum_sdma_engines "
+			     "2\nnum_sdma_xgmi_engines 0\n"
+			     "num_sdma_queues_per_engine 8\nnum_cp_queues "
+			     "24\nmax_engine_clk_fcompute 1725\n"
+			     "local_mem_size 0\nfw_version %u\ncapability "
+			     "745480832\nsdma_fw_version 145\n"
+			     "unique_id %u\nnum_xcc 1\nmax_engine_clk_ccompute 3000\n",
+			     dev->simd_count, gpu_links(dev), (dev->index + 1) << 8,
+			     dev->drm.render->index, dev->hive, dev->fw_version,
+			     dev->gpu_id));
 	if (r == 0)
 		r = add_bank(node, dev, 1, dev->vram_size);
 	if (r == 0)
@@ -196,26 +203,22 @@ static int add_cpu(struct kobject *nodes)
 	unsigned int i;
 	int r;
 
-	r = text_add(node, "gpu_id", NULL, format("0\n"));
-	if (r == 0)
-		r = text_add(node, "name", NULL, format("\n"));
-	if (r == 0)
-		r = text_add(node, "properties", NULL,
-			     format("cpu_cores_count %u\nsimd_count 0\nmem_banks_count "
-				    "1\ncaches_count 0\nio_links_count %u\n"
-				    "p2p_links_count 0\ncpu_core_id_base 0\nsimd_id_base "
-				    "0\nmax_waves_per_simd 0\n"
-				    "lds_size_in_kb 0\ngds_size_in_kb 0\nnum_gws "
-				    "0\nwave_front_size 0\narray_count 0\n"
-				    "simd_arrays_per_engine 0\ncu_per_simd_array 0\nsimd_per_cu "
-				    "0\nmax_slots_scratch_cu 0\n"
-				    "gfx_target_version 0\nvendor_id 0\ndevice_id 0\nlocation_id "
-				    "0\ndomain 0\n"
-				    "drm_render_minor 0\nhive_id 0\nnum_sdma_engines "
-				    "0\nnum_sdma_xgmi_engines 0\n"
-				    "num_sdma_queues_per_engine 0\nnum_cp_queues "
-				    "0\nmax_engine_clk_ccompute 3000\n",
-				    num_online_cpus(), softgpu.gpus));
+	r = add_texts(node, NULL, "",
+		      format("cpu_cores_count %u\nsimd_count 0\nmem_banks_count "
+			     "1\ncaches_count 0\nio_links_count %u\n"
+			     "p2p_links_count 0\ncpu_core_id_base 0\nsimd_id_base "
+			     "0\nmax_waves_per_simd 0\n"
+			     "lds_size_in_kb 0\ngds_size_in_kb 0\nnum_gws "
+			     "0\nwave_front_size 0\narray_count 0\n"
+			     "simd_arrays_per_engine 0\ncu_per_simd_array 0\nsimd_per_cu "
+			     "0\nmax_slots_scratch_cu 0\n"
+			     "gfx_target_version 0\nvendor_id 0\ndevice_id 0\nlocation_id "
+			     "0\ndomain 0\n"
+			     "drm_render_minor 0\nhive_id 0\nnum_sdma_engines "
+			     "0\nnum_sdma_xgmi_engines 0\n"
+			     "num_sdma_queues_per_engine 0\nnum_cp_queues "
+			     "0\nmax_engine_clk_ccompute 3000\n",
+			     num_online_cpus(), softgpu.gpus));
 	if (r == 0)
 		r = add_bank(node, NULL, 0, (u64)totalram_pages() << PAGE_SHIFT);
 	links = dir_add(node, "io_links");
