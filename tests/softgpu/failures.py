@@ -200,10 +200,12 @@ class Hurt:
             try:
                 self.target.verify()
             except tool.Failure as failure:
-                raise tool.Failure(f"killed at {what} (status {status}): {failure}") from None
+                said = tool.first_error(self.images, "restore", status)
+                raise tool.Failure(f"killed at {what} (status {status}, {said}): {failure}") from None
             self.begin()
             return False
-        if not tool.wait_for(lambda: not tool.alive(self.target.pid), 5):
+        # Reaped as well: the next restore needs the pid.
+        if not tool.wait_for(lambda: tool.reap() or not os.path.exists(f"/proc/{self.target.pid}"), 5):
             raise tool.Failure(f"killed at {what} (status {status}): a task is left")
         return True
 
