@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -83,6 +84,57 @@ static void test_duplicates(void)
 		close(fds[i]);
 }
 
+/* What the link of one of our descriptors says. */
+static bool says(const char *link, int fd)
+{
+	char path[64], text[256];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	n = readlink(path, text, sizeof(text) - 1);
+	text[n < 0 ? 0 : n] = '\0';
+	return n < 0 ? !link : link && strcmp(link, text) == 0;
+}
+
+static size_t count_open(void)
+{
+	size_t n = 0;
+	int fd;
+
+	for (fd = 0; fd < 4000; fd++)
+		n += is_open(fd);
+	return n;
+}
+
+/* Sockets in a row are told by duplicates, which are gone at once; what is between them by its link. */
+static void test_links(void)
+{
+	static int fds[3 * EACH + 1];
+	struct ahead_place place;
+	size_t i, before, bad = 0;
+	struct ahead *a;
+
+	for (i = 0; i < 3 * EACH; i++)
+		fds[i] = i % 7 == 6 ? open("/dev/null", O_RDONLY) : socket(i % 2 ? AF_UNIX : AF_INET, SOCK_DGRAM, 0);
+	fds[i] = 3999;
+	place = place_of(fds[0]);
+	close(fds[8]);
+	before = count_open();
+	a = ahead_begin(&place, AHEAD_LINKS, fds, 3 * EACH + 1);
+	for (i = 0; a && i <= 3 * EACH; i++)
+		bad += !says(ahead_look(a, i)->link, fds[i]) || ahead_look(a, i)->dup != -1;
+	CHECK(!bad && count_open() == before);
+	if (!a)
+		check_skip("there is one processor: nobody looks ahead");
+	ahead_end(a);
+	close(place.pidfd);
+	close(place.fd_dir);
+	close(place.info_dir);
+	for (i = 0; i < 3 * EACH; i++)
+		if (i != 8)
+			close(fds[i]);
+}
+
 /* How many can be opened now; they are closed again. */
 static size_t left(void)
 {
@@ -143,6 +195,7 @@ static void test_kept_many(void)
 int main(void)
 {
 	check_run("of a unix socket seen ahead no duplicate is left, of others one", test_duplicates);
+	check_run("before the freeze sockets and others are told as their links tell them", test_links);
 	check_run("where few descriptors may be had as few are kept", test_kept_few);
 	check_run("what is kept of a task is found again", test_kept_many);
 	return check_done();

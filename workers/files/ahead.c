@@ -65,12 +65,34 @@ static char *read_link(int dir, const char *name)
 	return xstrdup(buf);
 }
 
-/* A socket needs no fdinfo (owed.h); what else needs it has it opened here, if it may be kept. */
-static void glance_at(const struct ahead *a, struct look *l, const char *name, int *kept)
+/* What the link says, when it is a socket. */
+static char *name_socket(const struct ahead_place *p, int fd)
 {
-	l->link = read_link(a->place.fd_dir, name);
-	if (kept && *kept < 0 && l->link && strncmp(l->link, "socket:[", 8) != 0)
-		*kept = openat(a->place.info_dir, name, O_RDONLY | O_CLOEXEC);
+	AUTO_CLOSE int dup = syscall(SYS_pidfd_getfd, p->pidfd, fd, 0);
+	struct stat st;
+
+	if (dup < 0 || fstat(dup, &st) < 0 || !S_ISSOCK(st.st_mode) || st.st_dev != p->sock_dev)
+		return NULL;
+	return xasprintf("socket:[%lu]", (unsigned long)st.st_ino);
+}
+
+/*
+ * Behind a socket there often is another: a duplicate names it for a third of what the link costs, which
+ * the kernel makes for the one who reads it. A socket needs no fdinfo (owed.h); what else needs it has
+ * it opened here, if it may be kept.
+ */
+static void glance_at(const struct ahead_place *p, struct look *l, int fd, bool *sockets)
+{
+	char name[16];
+
+	l->link = *sockets ? name_socket(p, fd) : NULL;
+	if (l->link)
+		return;
+	snprintf(name, sizeof(name), "%d", fd);
+	l->link = read_link(p->fd_dir, name);
+	*sockets = l->link && strncmp(l->link, "socket:[", 8) == 0;
+	if ((size_t)fd < p->nkept && p->kept[fd] < 0 && l->link && !*sockets)
+		p->kept[fd] = openat(p->info_dir, name, O_RDONLY | O_CLOEXEC);
 }
 
 /* Is the duplicate a socket? Then it tells all that is to be known of it here. */
@@ -90,28 +112,20 @@ static bool see_socket(const struct ahead_place *p, struct look *l)
 	return true;
 }
 
-static void look_at(const struct ahead *a, size_t i)
+static void look_at(const struct ahead_place *p, struct look *l, int fd)
 {
-	const struct ahead_place *p = &a->place;
-	struct look *l = &a->looks[i];
-	int *kept = (size_t)a->fds[i] < p->nkept ? &p->kept[a->fds[i]] : NULL;
-	AUTO_CLOSE int file = -1;
+	AUTO_CLOSE int file = (size_t)fd < p->nkept ? take_fd(&p->kept[fd]) : -1;
 	char name[16];
 
-	snprintf(name, sizeof(name), "%d", a->fds[i]);
-	if (a->kind == AHEAD_LINKS) {
-		glance_at(a, l, name, kept);
-		return;
-	}
-	l->dup = syscall(SYS_pidfd_getfd, p->pidfd, a->fds[i], 0);
+	l->dup = syscall(SYS_pidfd_getfd, p->pidfd, fd, 0);
 	l->seen = l->dup >= 0 && fstat(l->dup, &l->st) == 0;
-	if (kept)
-		file = take_fd(kept);
 	l->socket = see_socket(p, l);
 	if (l->socket)
 		return;
-	if (file < 0)
+	if (file < 0) {
+		snprintf(name, sizeof(name), "%d", fd);
 		file = openat(p->info_dir, name, O_RDONLY | O_CLOEXEC);
+	}
 	l->info = read_info(file);
 }
 
@@ -119,13 +133,17 @@ static void look_at(const struct ahead *a, size_t i)
 static bool look_at_chunk(struct ahead *a)
 {
 	size_t first = a->next, i, end;
+	bool sockets = false;
 
 	if (first >= a->n)
 		return false;
 	end = a->next = first + CHUNK < a->n ? first + CHUNK : a->n;
 	pthread_mutex_unlock(&a->lock);
 	for (i = first; i < end; i++)
-		look_at(a, i);
+		if (a->kind == AHEAD_LINKS)
+			glance_at(&a->place, &a->looks[i], a->fds[i], &sockets);
+		else
+			look_at(&a->place, &a->looks[i], a->fds[i]);
 	pthread_mutex_lock(&a->lock);
 	a->chunk_seen[first / CHUNK] = true;
 	pthread_cond_broadcast(&a->seen);

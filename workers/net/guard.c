@@ -145,14 +145,19 @@ static struct guard *start(const struct gate_herald *coordinator, struct fault *
 	return NULL;
 }
 
+int guard_begin(struct net *net, struct fault *f)
+{
+	if (!net->guard)
+		net->guard = start(net->herald, f);
+	return net->guard ? 0 : -1;
+}
+
 static int add(struct net *net, struct action what, struct fault *f)
 {
 	struct guard_list *list;
 	struct action *a;
 
-	if (!net->guard)
-		net->guard = start(net->herald, f);
-	if (!net->guard)
+	if (guard_begin(net, f) < 0)
 		return -1;
 	list = net->guard->list;
 	if (list->n == MAX_ACTIONS)

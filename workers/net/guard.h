@@ -22,8 +22,14 @@ struct net;
 typedef void guard_undo(int fd, uint64_t arg);
 
 /*
+ * Start the process, if there is none yet. It has a copy of our memory as it is now, each page of which is
+ * copied when we write to it: where much is to come, it is started before. -1 with f set.
+ */
+int guard_begin(struct net *net, struct fault *f);
+
+/*
  * Call before the change. fd, which must stay open until the action is dropped, and arg are for undo.
- * The first one starts the process. Returns the action's number, or -1 with f set.
+ * The first one starts the process, as guard_begin. Returns the action's number, or -1 with f set.
  */
 int guard_add(struct net *net, int fd, guard_undo *undo, uint64_t arg, struct fault *f);
 

@@ -35,6 +35,8 @@
 /* Entries of ours: above those of files and of mapped files (MAPPED_ID_FIRST). */
 #define NET_ID_FIRST 0xc0000000u
 
+#define MANY 256		/* sockets; their records are many pages */
+
 #define SETFL_BITS (O_APPEND | O_ASYNC | O_NONBLOCK | O_DIRECT | O_NOATIME)
 
 static struct net state;
@@ -281,7 +283,8 @@ static int on_net_collect(struct call *c, struct fault *f)
 	net->root_pid = req->root_pid;
 	if (!net->run_id)
 		net->run_id = xstrdup(req->run_id);
-	if (collect_all(net, req, f) < 0)
+	/* Before memory grows by what is collected. */
+	if ((socket_list_count(req->socket) > MANY && guard_begin(net, f) < 0) || collect_all(net, req, f) < 0)
 		return -1;
 	done = xcalloc(1, sizeof(*done));
 	net_collected__init(done);

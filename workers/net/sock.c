@@ -19,11 +19,13 @@
 #include "proto/control/util.h"
 #include "workers/common/fown.h"
 #include "workers/common/parallel.h"
+#include "workers/common/pool.h"
 
 #define BUCKETS 4096
 #define TASKS_MAX 4096		/* that are open at once */
 
 struct socks {
+	struct pool memory;		/* of the list's */
 	struct sock **list;
 	size_t n, cap;
 	struct sock *by_id[BUCKETS], *by_ino[BUCKETS];	/* chains, the newest first */
@@ -123,7 +125,7 @@ static int ask_kind(struct sock *s, struct fault *f)
 /* A socket and what is known of it without it. */
 static struct sock *new_sock(struct net *net, const struct socket_ref *ref)
 {
-	struct sock *s = xcalloc(1, sizeof(*s));
+	struct sock *s = pool_take(&socks_of(net)->memory, sizeof(*s));
 
 	*s = (struct sock){ .id = ref->id, .fd = -1, .ino = ref->ino, .pid = ref->pid, .pfd = ref->fd,
 			    .flags = ref->flags };
@@ -143,7 +145,6 @@ int sock_glance(struct net *net, const struct socket_ref *ref, struct fault *f)
 		return 0;
 	}
 	auto_close(&s->fd);
-	free(s);
 	return -1;
 }
 
@@ -264,7 +265,7 @@ int sock_add_entry(struct net *net, FileEntry *e, const struct sock_kind *kind, 
 		protobuf_c_message_free_unpacked(&e->base, NULL);
 		return -1;
 	}
-	s = xcalloc(1, sizeof(*s));
+	s = pool_take(&socks_of(net)->memory, sizeof(*s));
 	*s = (struct sock){ .id = e->id, .kind = kind, .fd = -1, .entry = e };
 	add(net, s);
 	return 0;
@@ -344,14 +345,11 @@ void sock_end(struct net *net)
 	 * begin with the last one: each does half of it.
 	 */
 	parallel_join(parallel_start(all->n, close_one, all), &none);
-	for (i = 0; i < all->n; i++) {
-		struct sock *s = all->list[i];
-
-		if (s->entry)
-			protobuf_c_message_free_unpacked(&s->entry->base, NULL);
-		free(s);
-	}
+	for (i = 0; i < all->n; i++)
+		if (all->list[i]->entry)
+			protobuf_c_message_free_unpacked(&all->list[i]->entry->base, NULL);
 	auto_close(&all->pidfd);
+	pool_free(&all->memory);
 	free(all->list);
 	free(all);
 	net->socks = NULL;

@@ -20,6 +20,7 @@
 #include "workers/common/plugin_dir.h"
 #include "workers/common/log.h"
 #include "workers/common/parallel.h"
+#include "workers/common/pool.h"
 #include "workers/common/procfs.h"
 #include "workers/net/net.h"
 #include "workers/net/numbers.h"
@@ -51,6 +52,7 @@ struct unix_facts {
 
 struct unix_dump {
 	struct unix_diag *diag;
+	struct pool facts;
 	unsigned reads;			/* how often the list was read */
 	size_t seen;			/* sockets of the worker whose queues are known */
 	uint32_t *elsewhere;		/* preflight: sockets of processes outside the tree, sorted */
@@ -253,8 +255,7 @@ static int collect_unix(struct net *net, struct sock *s, struct fault *f)
 			     "namespace?", sock_name(s, who, sizeof(who)));
 	r->s = s;
 	s->priv = r;
-	r->facts = xcalloc(1, sizeof(*r->facts));
-	sk_opts_entry__init(&r->facts->opts);
+	r->facts = pool_take(&net->unix_dump->facts, sizeof(*r->facts));
 	return numbers_learn(net, s, f);
 }
 
@@ -578,9 +579,9 @@ static void end_unix(struct net *net, bool run_on)
 		if (r && r->facts) {
 			sock_opts_free(&r->facts->opts);
 			numbers_free(NUMBERS(r->facts));
-			free(r->facts);
 		}
 	}
+	pool_free(&d->facts);
 	unix_diag_free(d->diag);
 	free(d->elsewhere);
 	free(d->taken);

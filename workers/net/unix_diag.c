@@ -17,11 +17,13 @@
 #include <sys/socket.h>
 
 #include "proto/control/util.h"
+#include "workers/common/pool.h"
 
 #define BUCKETS 16384
 #define ANSWER_MAX (256 * 1024)
 
 struct unix_diag {
+	struct pool records;
 	struct unix_rec *bucket[BUCKETS];
 	size_t nicons;			/* of all */
 };
@@ -92,7 +94,7 @@ static void add(struct unix_diag *d, const struct nlmsghdr *h)
 	icons = at[UNIX_DIAG_ICONS];
 	nname = name ? RTA_PAYLOAD(name) : 0;
 	nicons = icons ? RTA_PAYLOAD(icons) / sizeof(uint32_t) : 0;
-	r = xcalloc(1, sizeof(*r) + nicons * sizeof(uint32_t) + nname);
+	r = pool_take(&d->records, sizeof(*r) + nicons * sizeof(uint32_t) + nname);
 	tail = (char *)(r + 1);
 	r->ino = m->udiag_ino;
 	r->type = m->udiag_type;
@@ -189,14 +191,7 @@ struct unix_diag *unix_diag_read(bool whole, struct fault *f)
 
 void unix_diag_free(struct unix_diag *d)
 {
-	struct unix_rec *r, *next;
-	size_t i;
-
-	for (i = 0; d && i < BUCKETS; i++) {
-		for (r = d->bucket[i]; r; r = next) {
-			next = r->next;
-			free(r);
-		}
-	}
+	if (d)
+		pool_free(&d->records);
 	free(d);
 }
