@@ -2,8 +2,8 @@
 /*
  * pool.c - small pieces of memory by the ten thousand, which are freed all at once.
  *
- * A block is so large that malloc maps it: its pages come zeroed from the kernel when somebody writes to
- * them, which may be another thread.
+ * A block is so large that malloc maps it: its pages come zeroed from the kernel when somebody
+ * writes to them, which may be another thread.
  *
  * Rights:   none.
  * Holds:    the blocks of each pool.

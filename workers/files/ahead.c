@@ -77,9 +77,9 @@ static char *name_socket(const struct ahead_place *p, int fd)
 }
 
 /*
- * Behind a socket there often is another: a duplicate names it for a third of what the link costs, which
- * the kernel makes for the one who reads it. A socket needs no fdinfo (owed.h); what else needs it has
- * it opened here, if it may be kept.
+ * Behind a socket there often is another: a duplicate names it for a third of what the link costs,
+ * which the kernel makes for the one who reads it. A socket needs no fdinfo (owed.h); what else needs
+ * it has it opened here, if it may be kept.
  */
 static void glance_at(const struct ahead_place *p, struct look *l, int fd, bool *sockets)
 {

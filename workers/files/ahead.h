@@ -23,7 +23,10 @@ struct look {
 	struct stat st;
 };
 
-/* LINKS touches nothing but /proc: the task may run. */
+/*
+ * LINKS: the task may run. It touches nothing but /proc, except that of sockets in a row a duplicate is held
+ * for a moment.
+ */
 enum ahead_kind { AHEAD_LINKS, AHEAD_FILES };
 
 /* Where a task's descriptors are looked at. */

@@ -243,7 +243,7 @@ int inet_read(struct net *net, struct sock *s, struct inet_entry *x, struct faul
 	e->opts = &x->opts;
 	e->ip_opts = &x->ip;
 	if (read_names(s, x, f) < 0 || read_owner(s->fd, e, f) < 0 ||
-	    read_ip(s->fd, s->family, &x->ip, e, f) < 0 || sock_opts_read(s->fd, NULL, &x->opts, f) < 0 ||
+	    read_ip(s->fd, s->family, &x->ip, e, f) < 0 || sock_opts_read(s->fd, &x->opts, f) < 0 ||
 	    numbers_read(net, s, facts_of(e), NUMBERS(e), f) < 0)
 		return -1;
 	return s->protocol == IPPROTO_TCP && s->type == SOCK_STREAM ? 0 :

@@ -152,7 +152,7 @@ static int write_netlink(struct net *net, struct sock *s, struct fault *f)
 	file.id = s->id;
 	file.nlsk = &e;
 	if (check_queue(s, f) == 0 && read_names(net, s, &e, f) == 0 && read_groups(s, &e, f) == 0 &&
-	    sock_opts_read(s->fd, NULL, &opts, f) == 0 &&
+	    sock_opts_read(s->fd, &opts, f) == 0 &&
 	    numbers_read(net, s, opts.n_so_filter ? SOCK_FILTERED : 0, NUMBERS(&e), f) == 0)
 		r = net_write_entry(net, &file, f);
 	sock_opts_free(&opts);

@@ -58,6 +58,8 @@ static const struct option options[] = {
 	NUMBER(SO_OOBINLINE, so_oobinline),
 };
 
+_Static_assert(ARRAY_LEN(options) == SOCK_NUMBERS, "a number for each option");
+
 static int get_int(int fd, int name, int *value)
 {
 	socklen_t len = sizeof(*value);
@@ -79,66 +81,74 @@ static bool is_known(const struct sock_hints *hints, int name, int *value)
 	return *value || (hints && hints->no_reuseport && name == SO_REUSEPORT);
 }
 
-static int read_options(int fd, const struct sock_hints *hints, SkOptsEntry *e, struct fault *f)
+static void add(struct sock_questions *s, int name, void *value, socklen_t room)
+{
+	s->list[s->n++] = (struct question){ SOL_SOCKET, name, value, room, 0 };
+}
+
+void sock_opts_ask(struct sock_questions *s, const struct sock_hints *hints)
 {
 	size_t i;
 
+	*s = (struct sock_questions){ 0 };
+	add(s, SO_SNDTIMEO, &s->send, sizeof(s->send));
+	add(s, SO_RCVTIMEO, &s->receive, sizeof(s->receive));
+	add(s, SO_LINGER, &s->linger, sizeof(s->linger));
+	add(s, SO_BINDTODEVICE, s->device, IFNAMSIZ);
+	for (i = 0; i < ARRAY_LEN(options); i++)
+		if (!is_known(hints, options[i].name, &s->number[i]))
+			add(s, options[i].name, &s->number[i], sizeof(int));
+}
+
+static void take_number(const struct option *o, int value, SkOptsEntry *e)
+{
+	char *base = (char *)e;
+
+	if (o->has)
+		*(protobuf_c_boolean *)(base + o->has) = 1;
+	if (o->truth)
+		*(protobuf_c_boolean *)(base + o->field) = value != 0;
+	else
+		*(uint32_t *)(base + o->field) = value;
+}
+
+static int take_numbers(const struct sock_questions *s, const struct question *q,
+			const struct sock_hints *hints, SkOptsEntry *e, struct fault *f)
+{
+	size_t i;
+	int known;
+
 	for (i = 0; i < ARRAY_LEN(options); i++) {
 		const struct option *o = &options[i];
-		char *base = (char *)e;
-		int value;
+		const int got = is_known(hints, o->name, &known) ? 0 : (q++)->got;
 
-		if (!is_known(hints, o->name, &value) && get_int(fd, o->name, &value) < 0) {
-			if (o->has && is_foreign(errno))
-				continue;
-			return fault(f, errno, "read socket option %s", o->text);
-		}
-		if (o->has)
-			*(protobuf_c_boolean *)(base + o->has) = 1;
-		if (o->truth)
-			*(protobuf_c_boolean *)(base + o->field) = value != 0;
-		else
-			*(uint32_t *)(base + o->field) = value;
+		if (got < 0 && !(o->has && is_foreign(-got)))
+			return fault(f, -got, "read socket option %s", o->text);
+		if (got >= 0)
+			take_number(o, s->number[i], e);
 	}
 	return 0;
 }
 
-static int read_times(int fd, SkOptsEntry *e, struct fault *f)
+/* The first four questions: what is not one number. */
+static int take_others(const struct sock_questions *s, SkOptsEntry *e, struct fault *f)
 {
-	struct timeval send = { 0 }, receive = { 0 };
-	socklen_t len = sizeof(send);
+	const struct question *q = s->list;
 
-	if (getsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &send, &len) < 0 ||
-	    getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &receive, &len) < 0)
-		return fault(f, errno, "read a socket's time limits");
-	e->so_snd_tmo_sec = send.tv_sec;
-	e->so_snd_tmo_usec = send.tv_usec;
-	e->so_rcv_tmo_sec = receive.tv_sec;
-	e->so_rcv_tmo_usec = receive.tv_usec;
-	return 0;
-}
-
-static int read_device(int fd, SkOptsEntry *e, struct fault *f)
-{
-	char name[IFNAMSIZ + 1] = "";
-	socklen_t len = IFNAMSIZ;
-
-	if (getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, &len) < 0)
-		return is_foreign(errno) ? 0 : fault(f, errno, "read a socket's device");
-	if (len && name[0])
-		e->so_bound_dev = xstrdup(name);
-	return 0;
-}
-
-static int read_linger(int fd, SkOptsEntry *e, struct fault *f)
-{
-	struct linger l = { 0 };
-	socklen_t len = sizeof(l);
-
-	if (getsockopt(fd, SOL_SOCKET, SO_LINGER, &l, &len) < 0)
-		return fault(f, errno, "read socket option SO_LINGER");
-	e->has_so_linger = l.l_onoff;
-	e->so_linger = l.l_linger;
+	if (q[0].got < 0 || q[1].got < 0)
+		return fault(f, q[0].got < 0 ? -q[0].got : -q[1].got, "read a socket's time limits");
+	if (q[2].got < 0)
+		return fault(f, -q[2].got, "read socket option SO_LINGER");
+	if (q[3].got < 0 && !is_foreign(-q[3].got))
+		return fault(f, -q[3].got, "read a socket's device");
+	e->so_snd_tmo_sec = s->send.tv_sec;
+	e->so_snd_tmo_usec = s->send.tv_usec;
+	e->so_rcv_tmo_sec = s->receive.tv_sec;
+	e->so_rcv_tmo_usec = s->receive.tv_usec;
+	e->has_so_linger = s->linger.l_onoff;
+	e->so_linger = s->linger.l_linger;
+	if (q[3].got > 0 && s->device[0])
+		e->so_bound_dev = xstrdup(s->device);
 	return 0;
 }
 
@@ -182,15 +192,24 @@ static int read_filter(int fd, SkOptsEntry *e, struct fault *f)
 	return 0;
 }
 
-int sock_opts_read(int fd, const struct sock_hints *hints, SkOptsEntry *e, struct fault *f)
+int sock_opts_take(const struct sock_questions *s, int fd, const struct sock_hints *hints,
+		   SkOptsEntry *e, struct fault *f)
 {
 	sk_opts_entry__init(e);
-	if (read_options(fd, hints, e, f) < 0 || read_times(fd, e, f) < 0 || read_device(fd, e, f) < 0 ||
-	    read_linger(fd, e, f) < 0 || (!(hints && hints->no_filter) && read_filter(fd, e, f) < 0)) {
-		sock_opts_free(e);
-		return -1;
-	}
-	return 0;
+	if (take_others(s, e, f) == 0 && take_numbers(s, &s->list[4], hints, e, f) == 0 &&
+	    ((hints && hints->no_filter) || read_filter(fd, e, f) == 0))
+		return 0;
+	sock_opts_free(e);
+	return -1;
+}
+
+int sock_opts_read(int fd, SkOptsEntry *e, struct fault *f)
+{
+	struct sock_questions s;
+
+	sock_opts_ask(&s, NULL);
+	ask_all(NULL, fd, s.list, s.n);
+	return sock_opts_take(&s, fd, NULL, e, f);
 }
 
 void sock_opts_free(SkOptsEntry *e)

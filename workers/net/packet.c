@@ -138,7 +138,7 @@ static int read_all(struct net *net, struct sock *s, PacketSockEntry *e, struct 
 	if (!t)
 		return fault_prefix(f, "%s", sock_name(s, who, sizeof(who)));
 	fill_in(t, e);
-	if (sock_opts_read(s->fd, NULL, e->opts, f) < 0 ||
+	if (sock_opts_read(s->fd, e->opts, f) < 0 ||
 	    numbers_read(net, s, e->opts->n_so_filter ? SOCK_FILTERED : 0, NUMBERS(e), f) < 0)
 		return -1;
 	read_vnet_size(s->fd, e);

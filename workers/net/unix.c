@@ -39,6 +39,7 @@
 #endif
 
 #define MAX_READS 2
+#define MANY 256			/* sockets, for which rings to ask them pay */
 
 /* What a socket itself tells; read by several threads. */
 struct unix_facts {
@@ -53,6 +54,7 @@ struct unix_facts {
 struct unix_dump {
 	struct unix_diag *diag;
 	struct pool facts;
+	struct asking *asking;		/* NULL: they are few */
 	unsigned reads;			/* how often the list was read */
 	size_t seen;			/* sockets of the worker whose queues are known */
 	uint32_t *elsewhere;		/* preflight: sockets of processes outside the tree, sorted */
@@ -93,7 +95,7 @@ static struct unix_rec *find_rec(struct net *net, const struct sock *of, struct 
 
 	if (!d)
 		d = net->unix_dump = xcalloc(1, sizeof(*d));
-	r = d->diag ? unix_diag_find(d->diag, of->ino) : NULL;
+	r = of->priv || !d->diag ? of->priv : unix_diag_find(d->diag, of->ino);
 	if (r || d->reads == MAX_READS)
 		return r;
 	d->reads++;
@@ -114,11 +116,11 @@ static bool know_unix(struct net *net, struct sock *s)
 {
 	struct fault none = { 0 };
 	const struct unix_dump *d = net->unix_dump;
-	const struct unix_rec *r = d && d->diag ? unix_diag_find(d->diag, s->ino) :
-						  find_rec(net, s, &none);
+	struct unix_rec *r = d && d->diag ? unix_diag_find(d->diag, s->ino) : find_rec(net, s, &none);
 
 	if (!r)
 		return false;
+	s->priv = r;
 	s->family = AF_UNIX;
 	s->type = r->type;
 	return true;
@@ -270,22 +272,32 @@ static int ask(int fd, int option, int *value)
 static int read_facts(void *ctx, size_t i, struct fault *f)
 {
 	struct net *net = ctx;
-	const struct sock *s = sock_at(net, net->unix_dump->seen + i);
+	const struct unix_dump *d = net->unix_dump;
+	const struct sock *s = sock_at(net, d->seen + i);
 	const struct unix_rec *r = s->priv;
-	socklen_t len = sizeof(struct ucred);
+	struct unix_facts *facts;
+	struct sock_questions q;
+	struct question *own;
 	struct sock_hints hints;
-	int value;
+	int passpidfd = 0, passrights = 1;
 
 	if (s->kind != &unix_kind)
 		return 0;
-	hints = (struct sock_hints){ r->sndbuf, r->rcvbuf, net->unix_dump->no_reuseport, r->no_filter };
-	if (getsockopt(s->fd, SOL_SOCKET, SO_PEERCRED, &r->facts->cred, &len) < 0)
-		return fault(f, errno, "read who made the peer of a socket");
-	r->facts->passpidfd = ask(s->fd, SO_PASSPIDFD, &value) == 0 && value;
-	r->facts->refuses_rights = ask(s->fd, SO_PASSRIGHTS, &value) == 0 && !value;
-	if (sock_opts_read(s->fd, &hints, &r->facts->opts, f) < 0)
+	facts = r->facts;
+	hints = (struct sock_hints){ r->sndbuf, r->rcvbuf, d->no_reuseport, r->no_filter };
+	sock_opts_ask(&q, &hints);
+	own = &q.list[q.n];
+	own[0] = (struct question){ SOL_SOCKET, SO_PEERCRED, &facts->cred, sizeof(facts->cred), 0 };
+	own[1] = (struct question){ SOL_SOCKET, SO_PASSPIDFD, &passpidfd, sizeof(int), 0 };
+	own[2] = (struct question){ SOL_SOCKET, SO_PASSRIGHTS, &passrights, sizeof(int), 0 };
+	ask_all(d->asking, s->fd, q.list, q.n + 3);
+	if (own[0].got < 0)
+		return fault(f, -own[0].got, "read who made the peer of a socket");
+	facts->passpidfd = own[1].got >= 0 && passpidfd;
+	facts->refuses_rights = own[2].got >= 0 && !passrights;
+	if (sock_opts_take(&q, s->fd, &hints, &facts->opts, f) < 0)
 		return -1;
-	return numbers_read(net, s, r->facts->opts.n_so_filter ? SOCK_FILTERED : 0, NUMBERS(r->facts), f);
+	return numbers_read(net, s, facts->opts.n_so_filter ? SOCK_FILTERED : 0, NUMBERS(facts), f);
 }
 
 /* By the thread that moves the offset. Seqpackets that are not connected have no queue. */
@@ -332,6 +344,8 @@ static int collected_unix(struct net *net, struct fault *f)
 	if (!d)
 		return 0;
 	d->no_reuseport = refuses_reuseport();
+	if (!d->asking && sock_count(net) - d->seen > MANY)
+		d->asking = asking_new();
 	p = parallel_start(sock_count(net) - d->seen, read_facts, net);
 	r = collect_queues(net, f);
 	if (parallel_join(p, f) < 0)
@@ -396,12 +410,9 @@ static int describe_listening(const struct net *net, const struct sock *s, const
 	return 0;
 }
 
-static bool has_peer_outside(const struct net *net, const struct unix_rec *r)
+static bool has_peer_outside(const struct unix_rec *r)
 {
-	const struct unix_rec *peer = r->peer ? unix_diag_find(net->unix_dump->diag, r->peer)
-					      : NULL;
-
-	return !r->listener && r->state != UNIX_LISTEN && r->peer && (!peer || !peer->s);
+	return !r->listener && r->state != UNIX_LISTEN && r->peer && (!r->other || !r->other->s);
 }
 
 static int describe_peer(const struct net *net, const struct sock *s, const struct unix_rec *r,
@@ -414,7 +425,7 @@ static int describe_peer(const struct net *net, const struct sock *s, const stru
 		return describe_waiting(s, r, e, f);
 	if (r->state == UNIX_LISTEN)
 		return describe_listening(net, s, r, e, f);
-	if (has_peer_outside(net, r)) {
+	if (has_peer_outside(r)) {
 		if (is_taken(net, r->ino))
 			e->uflags |= UNIX_PLUGIN;
 		return allow_outside(net, s, r, f);
@@ -449,7 +460,7 @@ size_t unix_outside(struct net *net, OutsidePeer ***list)
 		const struct sock *s = sock_at(net, i);
 		OutsidePeer *p;
 
-		if (s->family != AF_UNIX || !s->priv || !has_peer_outside(net, s->priv))
+		if (s->family != AF_UNIX || !s->priv || !has_peer_outside(s->priv))
 			continue;
 		p = xcalloc(1, sizeof(*p));
 		outside_peer__init(p);
@@ -502,11 +513,9 @@ static int write_outside(struct net *net, struct unix_rec *r, struct fault *f)
 	return write_entry(net, &e, f);
 }
 
-static struct unix_rec *peer_of(const struct net *net, const struct unix_rec *r)
+static struct unix_rec *peer_of(const struct unix_rec *r)
 {
-	if (r->listener)
-		return r->listener;
-	return r->peer ? unix_diag_find(net->unix_dump->diag, r->peer) : NULL;
+	return r->listener ? r->listener : r->other;
 }
 
 static int write_one(struct net *net, struct sock *s, struct fault *f)
@@ -553,7 +562,7 @@ static int write_unix(struct net *net, struct sock *s, struct fault *f)
 	for (; s && !s->written; s = peer ? peer->s : NULL) {
 		s->written = true;
 		*(struct sock **)grow(&chain, n++, &cap, sizeof(s)) = s;
-		peer = peer_of(net, s->priv);
+		peer = peer_of(s->priv);
 		if (peer && !peer->s)
 			r = write_outside(net, peer, f);
 	}
@@ -582,6 +591,9 @@ static void end_unix(struct net *net, bool run_on)
 		}
 	}
 	pool_free(&d->facts);
+	if (d->asking)
+		log_debug("options of unix sockets were asked by %s", ask_by_rings(d->asking) ? "rings" : "calls");
+	asking_free(d->asking);
 	unix_diag_free(d->diag);
 	free(d->elsewhere);
 	free(d->taken);

@@ -25,7 +25,6 @@
 struct unix_diag {
 	struct pool records;
 	struct unix_rec *bucket[BUCKETS];
-	size_t nicons;			/* of all */
 };
 
 static struct unix_rec **bucket(const struct unix_diag *d, uint32_t ino)
@@ -123,7 +122,6 @@ static void add(struct unix_diag *d, const struct nlmsghdr *h)
 	r->name = (const uint8_t *)tail + nicons * sizeof(uint32_t);
 	if (nname)
 		memcpy(tail + nicons * sizeof(uint32_t), RTA_DATA(name), nname);
-	d->nicons += nicons;
 	r->next = *bucket(d, r->ino);
 	*bucket(d, r->ino) = r;
 }
@@ -151,18 +149,31 @@ static int take(struct unix_diag *d, int sock, char *buf, struct fault *f)
 	return 1;
 }
 
-static void link_icons(struct unix_diag *d)
+static void link_icons(const struct unix_diag *d, struct unix_rec *r)
 {
-	struct unix_rec *r, *icon;
-	size_t i, k;
+	struct unix_rec *icon;
+	size_t k;
 
-	for (i = 0; d->nicons && i < BUCKETS; i++)
-		for (r = d->bucket[i]; r; r = r->next)
-			for (k = 0; k < r->nicons; k++) {
-				icon = unix_diag_find(d, r->icons[k]);
-				if (icon)
-					icon->listener = r;
-			}
+	for (k = 0; k < r->nicons; k++) {
+		icon = unix_diag_find(d, r->icons[k]);
+		if (icon)
+			icon->listener = r;
+	}
+}
+
+static void link_all(const struct unix_diag *d)
+{
+	struct unix_rec *r;
+	size_t i;
+
+	for (i = 0; i < BUCKETS; i++)
+		for (r = d->bucket[i]; r; r = r->next) {
+			if (r->peer && !r->other)
+				r->other = unix_diag_find(d, r->peer);
+			if (r->other && r->other->peer == r->ino)
+				r->other->other = r;
+			link_icons(d, r);
+		}
 }
 
 struct unix_diag *unix_diag_read(bool whole, struct fault *f)
@@ -182,7 +193,8 @@ struct unix_diag *unix_diag_read(bool whole, struct fault *f)
 	while (r > 0)
 		r = take(d, sock, buf, f);
 	if (r == 0) {
-		link_icons(d);
+		if (whole)
+			link_all(d);
 		return d;
 	}
 	unix_diag_free(d);

@@ -28,6 +28,7 @@ struct unix_rec {
 	const uint32_t *icons;		/* listening: who waits to be accepted, in order; 0: it is closed */
 
 	struct unix_rec *listener;	/* at which it waits to be accepted */
+	struct unix_rec *other;		/* its peer; NULL: there is none in the list, or the list is not whole */
 	struct sock *s;			/* in the tree; NULL: outside */
 	uint32_t outside_id;		/* of its entry, when it is an outside peer; 0: none yet */
 	struct unix_facts *facts;	/* unix.c's */

@@ -289,7 +289,7 @@ static size_t usual_options(uint8_t *buf, size_t size)
 	struct fault none = { 0 };
 	size_t n = 0;
 
-	if (fd >= 0 && sock_opts_read(fd, NULL, &e, &none) == 0)
+	if (fd >= 0 && sock_opts_read(fd, &e, &none) == 0)
 		n = pack(&e, buf, size);
 	sock_opts_free(&e);
 	return n;
