@@ -30,6 +30,7 @@
 #include "workers/net/packet_ring.h"
 #include "workers/net/sock.h"
 #include "workers/net/unix.h"
+#include "workers/net/unix_outside.h"
 #include "workers/net/unix_restore.h"
 
 /* Entries of ours: above those of files and of mapped files (MAPPED_ID_FIRST). */
@@ -319,7 +320,7 @@ static int on_net_write(struct call *c, struct fault *f)
 	struct net *net = begin(c);
 	NetWritten *done;
 
-	unix_taken(net, req->plugin, req->n_plugin);
+	outsiders_take(net, req->plugin, req->n_plugin);
 	if (flights_name(net, req->id, req->n_id, f) < 0 ||
 	    packet_ring_mapped(net, req->mapped, req->n_mapped, f) < 0 || write_all(net, f) < 0)
 		return -1;

@@ -27,6 +27,7 @@ struct net {
 	struct flights *flights;	/* flights.c: files in flight, both directions */
 	struct queues *queues;		/* queue.c: what waits in sockets, both directions */
 	struct unix_dump *unix_dump;	/* unix.c */
+	struct outsiders *outsiders;	/* unix_outside.c */
 	struct unix_restore *unix_restore;	/* unix_restore.c */
 	struct guard *guard;		/* guard.c: changes to undo */
 	struct gate_herald *herald;	/* dump: of the coordinator, mapped */

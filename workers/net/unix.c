@@ -10,7 +10,6 @@
  */
 #include "workers/net/unix.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
@@ -29,6 +28,7 @@
 #include "workers/net/sock.h"
 #include "workers/net/unix_diag.h"
 #include "workers/net/unix_name.h"
+#include "workers/net/unix_outside.h"
 #include "workers/net/unix_restore.h"
 
 #ifndef SO_PASSPIDFD
@@ -57,12 +57,7 @@ struct unix_dump {
 	struct asking *asking;		/* NULL: they are few */
 	unsigned reads;			/* how often the list was read */
 	size_t seen;			/* sockets of the worker whose queues are known */
-	uint32_t *elsewhere;		/* preflight: sockets of processes outside the tree, sorted */
-	size_t nelsewhere;
-	bool looked;
 	bool no_reuseport;
-	uint32_t *taken;		/* by plugins: inodes */
-	size_t ntaken;
 };
 
 static bool match_unix(const struct sock *s)
@@ -126,123 +121,17 @@ static bool know_unix(struct net *net, struct sock *s)
 	return true;
 }
 
-/* ---- peers outside the tree ---- */
-
-static bool is_external(const struct net *net, uint32_t ino)
-{
-	const Options *o = net_opts(net);
-	char key[32];
-	size_t i;
-
-	snprintf(key, sizeof(key), "unix[%u]", ino);
-	for (i = 0; i < o->n_external; i++)
-		if (strcmp(o->external[i], key) == 0)
-			return true;
-	return false;
-}
-
-static bool is_taken(const struct net *net, uint32_t ino)
-{
-	const struct unix_dump *d = net->unix_dump;
-	size_t i = 0;
-
-	while (i < d->ntaken && d->taken[i] != ino)
-		i++;
-	return i < d->ntaken;
-}
-
-/* May the peer of a socket stay outside? As CRIU: when it is named, or when it can be found again. */
-static int allow_outside(const struct net *net, const struct sock *s, const struct unix_rec *r,
-			 struct fault *f)
-{
-	const struct unix_rec *peer = unix_diag_find(net->unix_dump->diag, r->peer);
-	char who[SOCK_NAME_MAX];
-	bool named;
-
-	if (is_external(net, r->ino) || is_external(net, r->peer))
-		return 0;
-	if (is_taken(net, r->ino))
-		return 0;
-	named = peer && peer->type == SOCK_DGRAM && peer->name_len;
-	if (net_opts(net)->ext_unix_sk && named)
-		return 0;
-	return fault(f, -ENOTSUP, "%s: its peer, socket %u, is held by no task of the tree: dump the "
-		     "tree that holds it, or give --external unix[%u]%s",
-		     sock_name(s, who, sizeof(who)), r->peer, r->ino,
-		     named ? ", or --ext-unix-sk" : "");
-}
-
-static int by_number(const void *a, const void *b)
-{
-	const uint32_t *x = a, *y = b;
-
-	return *x < *y ? -1 : *x > *y;
-}
-
-static void note_sockets_of(struct unix_dump *d, const char *pid, size_t *cap)
-{
-	char path[64], link[64];
-	AUTO_CLOSEDIR DIR *dir = NULL;
-	struct dirent *e;
-	ssize_t n;
-
-	snprintf(path, sizeof(path), "/proc/%.20s/fd", pid);
-	dir = opendir(path);
-	while (dir && (e = readdir(dir))) {
-		n = readlinkat(dirfd(dir), e->d_name, link, sizeof(link) - 1);
-		if (n < 0 || strncmp(link, "socket:[", 8) != 0)
-			continue;
-		link[n] = '\0';
-		*(uint32_t *)grow(&d->elsewhere, d->nelsewhere, cap, sizeof(uint32_t)) =
-			strtoul(link + 8, NULL, 10);
-		d->nelsewhere++;
-	}
-}
-
-static bool is_of_tree(const struct net *net, pid_t pid)
-{
-	size_t i = 0;
-
-	while (i < sock_count(net) && sock_at(net, i)->pid != pid)
-		i++;
-	return i < sock_count(net);
-}
-
-/*
- * Does a process outside the tree hold that socket? One that none holds waits in a queue, perhaps
- * of the tree, which is seen when the tree stands. All of /proc is read, but only for a doubt, and
- * once.
- */
-static bool held_outside(const struct net *net, uint32_t ino)
-{
-	struct unix_dump *d = net->unix_dump;
-	AUTO_CLOSEDIR DIR *dir = NULL;
-	struct dirent *e;
-	size_t cap = 0;
-
-	if (!d->looked) {
-		d->looked = true;
-		dir = opendir("/proc");
-		while (dir && (e = readdir(dir)))
-			if (e->d_name[0] >= '1' && e->d_name[0] <= '9' &&
-			    !is_of_tree(net, atoi(e->d_name)))
-				note_sockets_of(d, e->d_name, &cap);
-		if (d->nelsewhere)
-			qsort(d->elsewhere, d->nelsewhere, sizeof(uint32_t), by_number);
-	}
-	return d->nelsewhere && bsearch(&ino, d->elsewhere, d->nelsewhere, sizeof(ino), by_number);
-}
-
 static int preflight_unix(struct net *net, struct sock *s, struct fault *f)
 {
 	const struct unix_rec *r = find_rec(net, s, f);
 
 	if (!r)
 		return f->code ? -1 : 0;
-	if (!r->peer || net_sock_by_ino(net, r->peer) || !held_outside(net, r->peer))
+	if (!r->peer || net_sock_by_ino(net, r->peer) || !outsider_is_held(net, r->peer))
 		return 0;
 	/* A plugin may know the peer, which it is asked when the tree stands. */
-	return plugin_dir_any(net_opts(net)) ? 0 : allow_outside(net, s, r, f);
+	return plugin_dir_any(net_opts(net)) ? 0 :
+	       outsider_allow(net, s, r, unix_diag_find(net->unix_dump->diag, r->peer), f);
 }
 
 /* ---- dump ---- */
@@ -426,9 +315,9 @@ static int describe_peer(const struct net *net, const struct sock *s, const stru
 	if (r->state == UNIX_LISTEN)
 		return describe_listening(net, s, r, e, f);
 	if (has_peer_outside(r)) {
-		if (is_taken(net, r->ino))
+		if (outsider_is_taken(net, r->ino))
 			e->uflags |= UNIX_PLUGIN;
-		return allow_outside(net, s, r, f);
+		return outsider_allow(net, s, r, r->other, f);
 	}
 	/* Its peer was closed. */
 	if (!r->peer && r->state == UNIX_ESTABLISHED && r->type != SOCK_DGRAM)
@@ -469,17 +358,6 @@ size_t unix_outside(struct net *net, OutsidePeer ***list)
 		*(OutsidePeer **)grow(list, n++, &cap, sizeof(p)) = p;
 	}
 	return n;
-}
-
-void unix_taken(struct net *net, const uint32_t *ino, size_t n)
-{
-	struct unix_dump *d = net->unix_dump;
-
-	if (!d || !n)
-		return;
-	d->taken = xcalloc(n, sizeof(*ino));
-	memcpy(d->taken, ino, n * sizeof(*ino));
-	d->ntaken = n;
 }
 
 static int write_entry(struct net *net, UnixSkEntry *e, struct fault *f)
@@ -579,6 +457,7 @@ static void end_unix(struct net *net, bool run_on)
 	(void)run_on;
 	queue_end(net);
 	unix_restore_end(net);
+	outsiders_end(net);
 	if (!d)
 		return;
 	for (i = 0; i < sock_count(net); i++) {
@@ -595,8 +474,6 @@ static void end_unix(struct net *net, bool run_on)
 		log_debug("options of unix sockets were asked by %s", ask_by_rings(d->asking) ? "rings" : "calls");
 	asking_free(d->asking);
 	unix_diag_free(d->diag);
-	free(d->elsewhere);
-	free(d->taken);
 	free(d);
 	net->unix_dump = NULL;
 }

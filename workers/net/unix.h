@@ -18,8 +18,6 @@ enum {					/* uflags */
 
 /* Dump: sockets whose peer no task of the tree holds, for a reply; the caller frees all. */
 size_t unix_outside(struct net *net, OutsidePeer ***list);
-/* Dump: of these a plugin has taken care (inodes). */
-void unix_taken(struct net *net, const uint32_t *ino, size_t n);
 
 /* Restore: inodes of those that a plugin makes; the caller frees them. */
 size_t unix_of_plugins(struct net *net, uint32_t **ino);
