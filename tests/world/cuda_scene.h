@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cuda_scene.h - trees of CUDA tasks, made of stand-ins for NVIDIA's parts.
+ */
+#ifndef STASIS_CUDA_SCENE_H
+#define STASIS_CUDA_SCENE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "tests/cuda/standin.h"
+#include "workers/gpu/nvidia/cuda.h"
+
+#define TASKS 3
+
+/* A tree of TASKS, and what handles them. */
+struct scene {
+	Options opts;
+	struct cuda *cuda;
+	pid_t pid[TASKS];
+	struct fault f;
+};
+
+/* Devices, in a mount namespace of our own; false, with errno, where that is not allowed. */
+bool scene_world(void);
+/* The directory of this run goes. */
+void scene_world_end(void);
+/* What asks the driver from now on: "cuda-checkpoint" (so at first) or "libcuda.so.1". */
+void scene_by(const char *name);
+/* Its path; that of another stand-in, "": of their directory. Freed by the caller. */
+char *scene_tool(void);
+char *scene_part(const char *name);
+/* What becomes of the calls that follow (tests/cuda/standin.h); counts begin anew. */
+void scene_script(const char *script);
+/* Start the tasks of a scene, and end them: if they are to be alive they must work. */
+void scene_begin(struct scene *s, const char *script);
+void scene_finish(struct scene *s, bool alive);
+/* Do it to the first tasks as far as it goes: their number. */
+size_t scene_for_all(struct scene *s, int (*deed)(struct cuda *, pid_t, struct fault *));
+/* Does the fault say that? Else it is printed. */
+bool scene_says(const struct scene *s, const char *word);
+/* How often the tool was asked for a deed; "" counts all. */
+int scene_calls(const char *deed);
+/* CUDA works in the task: calls succeed, with memory as it was. It stands: no call ends. */
+bool scene_works(pid_t pid);
+bool scene_stands(pid_t pid);
+/* What the stand-in says of it: RUNNING, ...; 99: nothing. */
+unsigned scene_state(pid_t pid);
+/* Calls of the API take two seconds, or none. */
+void scene_slow(bool on);
+
+#endif
