@@ -99,10 +99,10 @@ static void test_lock_times_out(void)
 	struct scene s;
 
 	scene_begin(&s, "");
-	scene_slow(true);
+	scene_slow(&s);
 	CHECK(scene_for_all(&s, cuda_pause) == 0 && scene_says(&s, "CUDA's lock"));
 	CHECK(cuda_end(s.cuda, true) && scene_calls("unlock") == 0);
-	scene_slow(false);
+	scene_fast();
 	scene_finish(&s, true);
 }
 
@@ -150,7 +150,7 @@ static void test_killed_in_call(void)
 	cuda_free(s.cuda);
 	s.opts.timeout_s = 10;
 	s.cuda = cuda_new(&s.opts);
-	scene_slow(true);
+	scene_slow(&s);
 	worker = fork();
 	if (worker == 0) {
 		cuda_pause(s.cuda, s.pid[0], &s.f);
@@ -160,7 +160,7 @@ static void test_killed_in_call(void)
 		usleep(1000);
 	kill(worker, SIGKILL);
 	waitpid(worker, NULL, 0);
-	scene_slow(false);
+	scene_fast();
 	scene_finish(&s, true);
 	CHECK(scene_calls("unlock") == 1);
 }

@@ -202,15 +202,27 @@ bool scene_says(const struct scene *s, const char *word)
 	return good;
 }
 
-void scene_slow(bool on)
+void scene_slow(const struct scene *s)
+{
+	AUTO_FREE char *path = xasprintf("%s/slow", base), *line = xasprintf("%d\n", s->pid[0]);
+	bool is_slow = false;
+	int i;
+
+	close(open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+	for (i = 0; i < 5000 && !is_slow; i++) {
+		AUTO_FREE char *text = read_text("slow", 4096);
+
+		is_slow = strstr(text, line);
+		usleep(1000);
+	}
+	CHECK(is_slow);
+}
+
+void scene_fast(void)
 {
 	AUTO_FREE char *path = xasprintf("%s/slow", base);
 
-	if (on)
-		close(open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
-	else
-		unlink(path);
-	usleep(50000);
+	CHECK(unlink(path) == 0);
 }
 
 void scene_world_end(void)

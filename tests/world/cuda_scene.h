@@ -47,7 +47,8 @@ bool scene_works(pid_t pid);
 bool scene_stands(pid_t pid);
 /* What the stand-in says of it: RUNNING, ...; 99: nothing. */
 unsigned scene_state(pid_t pid);
-/* Calls of the API take two seconds, or none. */
-void scene_slow(bool on);
+/* Calls of the API take two seconds, and the first task is in such a call. None that follow do. */
+void scene_slow(const struct scene *s);
+void scene_fast(void);
 
 #endif
