@@ -1,21 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * gate_test.c - the agent and its client, on a task made for it: a cloned child that keeps nothing
- * but the region and runs the blob in GATE_MODE_RESTORE.
+ * gate_test.c - the agent and its client: batches, threads, descriptors.
  *
  * Rights:   none; gate_send_fds needs ptrace rights over the test's own child.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
-#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -24,74 +20,12 @@
 
 #include "proto/control/util.h"
 #include "tests/unit/check.h"
-#include "workers/common/gate_client.h"
+#include "tests/world/gate_subject.h"
 
-#define BASE 0x200000000000ul	/* where the region lies in the task */
 #define SECOND 0x300000000000ul	/* where its child's region lies */
 #define PARK 4000
 
 extern const char stasis_agent_blob[], stasis_agent_blob_end[];
-
-struct subject {
-	pid_t pid;
-	int memory;
-	struct gate *gate;
-	struct fault f;
-};
-
-static double now_us(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1e6 + t.tv_nsec / 1e3;
-}
-
-/* In the child: map the region, block signals, become the agent. */
-static noreturn void become_agent(int memory, size_t size)
-{
-	uint64_t all = ~0ull;
-	void *map;
-
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	map = mmap((void *)BASE, size, PROT_READ | PROT_WRITE | PROT_EXEC,
-		   MAP_SHARED | MAP_FIXED_NOREPLACE, memory, 0);
-	if (map != (void *)BASE)
-		_exit(99);
-	close_range(3, ~0u, 0);
-	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, 8);
-	__asm__ volatile("jmp *%0" : : "r"(BASE), "b"(BASE + GATE_BLOB_SIZE) : "memory");
-	__builtin_unreachable();
-}
-
-static void start(struct subject *s, uint32_t threads, uint64_t arena)
-{
-	struct gate_place place = { .base = BASE, .nmailboxes = threads };
-
-	memset(s, 0, sizeof(*s));
-	place.size = gate_region_size(threads, arena);
-	s->memory = memfd_create("gate", MFD_CLOEXEC);
-	if (ftruncate(s->memory, 2 * place.size) < 0)
-		die("memfd");
-	s->gate = gate_open(s->memory, &place, true, GATE_MODE_RESTORE, &s->f);
-	s->pid = fork();
-	if (!s->pid)
-		become_agent(s->memory, place.size);
-	gate_close(s->gate);
-	place.pid = s->pid;
-	s->gate = gate_open(s->memory, &place, false, GATE_MODE_RESTORE, &s->f);
-	CHECK(s->gate && !gate_wait_ready(s->gate, 0, 5000, &s->f));
-}
-
-static void stop(struct subject *s)
-{
-	if (s->f.code)
-		fprintf(stderr, "fault: %s\n", s->f.text);
-	gate_close(s->gate);
-	close(s->memory);
-	kill(s->pid, SIGKILL);
-	waitpid(s->pid, NULL, 0);
-}
 
 static void small_blob(void)
 {
@@ -108,7 +42,7 @@ static void batches_of_all_sizes(void)
 	size_t k;
 	int i;
 
-	start(&s, 1, 1 << 20);
+	gate_subject_start(&s, 1, 1 << 20);
 	for (k = 0; k < ARRAY_LEN(sizes); k++) {
 		AUTO_BATCH struct batch *b = batch_begin(s.gate);
 
@@ -120,7 +54,7 @@ static void batches_of_all_sizes(void)
 			if (!CHECK(batch_result(b, 0, i) == s.pid))
 				break;
 	}
-	stop(&s);
+	gate_subject_stop(&s);
 }
 
 static void all_kinds_of_arguments(void)
@@ -130,7 +64,7 @@ static void all_kinds_of_arguments(void)
 	char *c;
 	void *p;
 
-	start(&s, 1, 65536);
+	gate_subject_start(&s, 1, 65536);
 	{
 		AUTO_BATCH struct batch *b = batch_begin(s.gate);
 
@@ -162,14 +96,14 @@ static void all_kinds_of_arguments(void)
 		CHECK(!batch_run(b, 5000, &s.f) && batch_result(b, 0, 0) == 0);
 		CHECK(*(uint64_t *)p == 0);
 	}
-	stop(&s);
+	gate_subject_stop(&s);
 }
 
 static void error_stops_a_batch(void)
 {
 	struct subject s;
 
-	start(&s, 1, 65536);
+	gate_subject_start(&s, 1, 65536);
 	{
 		AUTO_BATCH struct batch *b = batch_begin(s.gate);
 
@@ -182,7 +116,7 @@ static void error_stops_a_batch(void)
 		CHECK(batch_result(b, 0, 2) == -EBADF);
 		CHECK(batch_result(b, 0, 3) == -ECANCELED);
 	}
-	stop(&s);
+	gate_subject_stop(&s);
 }
 
 static void a_full_arena_is_told(void)
@@ -191,7 +125,7 @@ static void a_full_arena_is_told(void)
 	void *p;
 	int n = 0;
 
-	start(&s, 1, 4096);
+	gate_subject_start(&s, 1, 4096);
 	{
 		AUTO_BATCH struct batch *b = batch_begin(s.gate);
 
@@ -205,7 +139,7 @@ static void a_full_arena_is_told(void)
 		batch_reset(b);
 		CHECK(batch_room(b) == 4096);
 	}
-	stop(&s);
+	gate_subject_stop(&s);
 }
 
 static int add_clone(struct batch *b, const struct clone_args *ca, uint64_t mailbox,
@@ -227,7 +161,7 @@ static void threads_work_side_by_side(void)
 	double t;
 	int i;
 
-	start(&s, N + 1, 1 << 20);
+	gate_subject_start(&s, N + 1, 1 << 20);
 	{
 		AUTO_BATCH struct batch *b = batch_begin(s.gate);
 
@@ -239,7 +173,7 @@ static void threads_work_side_by_side(void)
 		for (i = 1; i <= N; i++)
 			CHECK(!gate_wait_ready(s.gate, i, 5000, &s.f));
 		batch_reset(b);
-		t = now_us();
+		t = gate_now_us();
 		for (i = 1; i <= N; i++) {
 			batch_op(b, i, 0, SYS_gettid, 0);
 			batch_op(b, i, 0, SYS_nanosleep, 2,
@@ -247,13 +181,13 @@ static void threads_work_side_by_side(void)
 			batch_op(b, i, 0, SYS_getpid, 0);
 		}
 		CHECK(!batch_run(b, 5000, &s.f));
-		CHECK(now_us() - t < N * 20000 / 4);
+		CHECK(gate_now_us() - t < N * 20000 / 4);
 		for (i = 1; i <= N; i++) {
 			CHECK(batch_result(b, i, 0) == tid[i]);
 			CHECK(batch_result(b, i, 2) == s.pid);
 		}
 	}
-	stop(&s);
+	gate_subject_stop(&s);
 }
 
 /* The parent maps the child's window elsewhere and clones; the child unmaps its parent's. */
@@ -265,7 +199,7 @@ static void a_child_runs_its_own_agent(void)
 	struct gate *child;
 	int64_t pid = 0;
 
-	start(&s, 1, 65536);
+	gate_subject_start(&s, 1, 65536);
 	place = *gate_place(s.gate);
 	place.base = SECOND;
 	place.file_offset = place.size;
@@ -292,7 +226,7 @@ static void a_child_runs_its_own_agent(void)
 	{
 		AUTO_BATCH struct batch *b = batch_begin(child);
 
-		batch_op(b, 0, 0, SYS_munmap, 2, gc(BASE), gc(place.size));
+		batch_op(b, 0, 0, SYS_munmap, 2, gc(SUBJECT_BASE), gc(place.size));
 		batch_op(b, 0, 0, SYS_getpid, 0);
 		batch_op(b, 0, 0, SYS_getppid, 0);
 		CHECK(!batch_run(b, 5000, &s.f));
@@ -303,7 +237,7 @@ static void a_child_runs_its_own_agent(void)
 	gate_close(child);
 	if (pid > 0)
 		kill(pid, SIGKILL);
-	stop(&s);
+	gate_subject_stop(&s);
 }
 
 /* A file whose inode tells which descriptor it was. */
@@ -371,9 +305,9 @@ static void send_and_compare(struct subject *s, struct gate_channel *c, size_t n
 		at[i] = target(i);
 		flags[i] = i % 3 ? 0 : O_CLOEXEC;
 	}
-	t = now_us();
+	t = gate_now_us();
 	CHECK(!gate_send_fds(c, fds, at, flags, n, &s->f));
-	printf("# %zu descriptors: %.0f us\n", n, now_us() - t);
+	printf("# %zu descriptors: %.0f us\n", n, gate_now_us() - t);
 	for (i = 0; i < n; i++) {
 		same = same && same_file(s->pid, at[i], fds[i], flags[i]);
 		close(fds[i]);
@@ -394,7 +328,7 @@ static void descriptors_arrive_where_asked(void)
 	struct gate_channel *c;
 
 	raise_nofile();
-	start(&s, 1, 1 << 20);
+	gate_subject_start(&s, 1, 1 << 20);
 	c = gate_channel_open(s.gate, PARK, &s.f);
 	if (CHECK(c != NULL)) {
 		send_and_compare(&s, c, 1, target_one);
@@ -407,174 +341,16 @@ static void descriptors_arrive_where_asked(void)
 		send_and_compare(&s, c, 300, target_far);
 		CHECK(!gate_channel_close(c, &s.f));
 	}
-	stop(&s);
+	gate_subject_stop(&s);
 
-	start(&s, 1, 65536);
+	gate_subject_start(&s, 1, 65536);
 	c = gate_channel_open(s.gate, PARK, &s.f);
 	if (CHECK(c != NULL)) {
 		send_and_compare(&s, c, 1000, target_far);
 		send_and_compare(&s, c, 1000, target_mixed);
 		CHECK(!gate_channel_close(c, &s.f));
 	}
-	stop(&s);
-}
-
-static bool ends_within(pid_t pid, int ms)
-{
-	struct pollfd p = { .fd = syscall(SYS_pidfd_open, pid, 0), .events = POLLIN };
-	bool ended = p.fd < 0 || poll(&p, 1, ms) > 0;
-
-	auto_close(&p.fd);
-	return ended;
-}
-
-/* The subject must not die by PDEATHSIG here, so its parent is not the one that is killed. */
-static void a_killed_driver_ends_the_task(void)
-{
-	struct subject s;
-	pid_t driver;
-	int report[2], status = 0;
-	char byte;
-	double t;
-
-	if (pipe(report) < 0)
-		die("pipe");
-	start(&s, 1, 65536);
-	driver = fork();
-	if (!driver) {
-		if (gate_guard(s.gate, &s.f) < 0)
-			_exit(1);
-		batch_end(batch_begin(s.gate));
-		byte = write(report[1], "", 1);
-		for (;;)
-			pause();
-	}
-	CHECK(read(report[0], &byte, 1) == 1);
-	CHECK(!ends_within(s.pid, 50));
-	t = now_us();
-	kill(driver, SIGKILL);
-	CHECK(ends_within(s.pid, 1000));
-	printf("# a killed driver was noticed in %.0f us\n", now_us() - t);
-	waitpid(driver, NULL, 0);
-	CHECK(waitpid(s.pid, &status, 0) == s.pid && WIFEXITED(status) && WEXITSTATUS(status) == 1);
-	gate_close(s.gate);
-	close(s.memory);
-	close(report[0]);
-	close(report[1]);
-}
-
-/* A driver with one subject and many more gates that lie before it in the list. */
-static void guard_many(struct subject *s, int n, int report)
-{
-	struct gate_place place = *gate_place(s->gate);
-	struct gate *g;
-	int i;
-
-	place.nmailboxes = 1;
-	place.size = gate_region_size(1, 4096);
-	for (i = 0; i < n; i++) {
-		int fd = memfd_create("more", MFD_CLOEXEC);
-
-		if (ftruncate(fd, place.size) < 0)
-			_exit(2);
-		g = gate_open(fd, &place, true, GATE_MODE_RESTORE, &s->f);
-		close(fd);
-		if (!g || gate_guard(g, &s->f) < 0)
-			_exit(3);
-		if (i % 2)
-			gate_unguard(g);
-	}
-	if (gate_guard(s->gate, &s->f) < 0)
-		_exit(4);
-	if (write(report, "", 1) != 1)
-		_exit(5);
-	for (;;)
-		pause();
-}
-
-static void very_many_tasks(void)
-{
-	struct subject s;
-	pid_t driver;
-	int report[2];
-	char byte;
-
-	if (pipe(report) < 0)
-		die("pipe");
-	start(&s, 1, 65536);
-	driver = fork();
-	if (!driver)
-		guard_many(&s, 4500, report[1]);
-	close(report[1]);
-	CHECK(read(report[0], &byte, 1) == 1);
-	kill(driver, SIGKILL);
-	CHECK(ends_within(s.pid, 2000));
-	waitpid(driver, NULL, 0);
-	close(report[0]);
-	stop(&s);
-}
-
-static void a_dead_task_is_a_fault(void)
-{
-	struct subject s;
-	double t;
-
-	start(&s, 1, 65536);
-	{
-		AUTO_BATCH struct batch *b = batch_begin(s.gate);
-
-		batch_op(b, 0, 0, SYS_exit_group, 1, gc(3));
-		t = now_us();
-		CHECK(batch_run(b, 5000, &s.f) < 0);
-		CHECK(now_us() - t < 1e6);
-		CHECK(s.f.code == ESRCH && strstr(s.f.text, "died"));
-		memset(&s.f, 0, sizeof(s.f));
-	}
-	stop(&s);
-}
-
-static void a_silent_agent_is_named(void)
-{
-	struct subject s;
-
-	start(&s, 1, 65536);
-	{
-		AUTO_BATCH struct batch *b = batch_begin(s.gate);
-
-		batch_op(b, 0, 0, SYS_getpid, 0);
-		batch_op(b, 0, 0, SYS_pause, 0);
-		CHECK(batch_run(b, 200, &s.f) < 0);
-		CHECK(s.f.code == ETIMEDOUT);
-		CHECK(strstr(s.f.text, "operation 2 of 2, system call 34"));
-		memset(&s.f, 0, sizeof(s.f));
-	}
-	stop(&s);
-}
-
-static void a_dead_holder_is_named(void)
-{
-	struct subject s;
-	pid_t holder;
-	char want[64];
-
-	start(&s, 1, 65536);
-	holder = fork();
-	if (!holder) {
-		batch_begin(s.gate);
-		_exit(0);
-	}
-	ends_within(holder, 5000);	/* and stays a zombie */
-	{
-		AUTO_BATCH struct batch *b = batch_begin(s.gate);
-
-		batch_op(b, 0, 0, SYS_getpid, 0);
-		CHECK(batch_run(b, 1000, &s.f) < 0);
-		snprintf(want, sizeof(want), "process %d died", holder);
-		CHECK(strstr(s.f.text, want));
-		memset(&s.f, 0, sizeof(s.f));
-	}
-	waitpid(holder, NULL, 0);
-	stop(&s);
+	gate_subject_stop(&s);
 }
 
 /* Two processes add to one counter in the task, each reading and writing it in two batches. */
@@ -586,7 +362,7 @@ static void two_processes(void)
 	pid_t other;
 	int i, status = 0;
 
-	start(&s, 2, 65536);
+	gate_subject_start(&s, 2, 65536);
 	cell = gate_mailbox_address(s.gate, 1) + 2048;	/* not arena: survives batch_begin */
 	other = fork();
 	for (i = 0; i < ROUNDS; i++) {
@@ -604,7 +380,7 @@ static void two_processes(void)
 	waitpid(other, &status, 0);
 	CHECK(status == 0);
 	CHECK(*(uint64_t *)((char *)gate_mailbox(s.gate, 1) + 2048) == 2 * ROUNDS);
-	stop(&s);
+	gate_subject_stop(&s);
 }
 
 static void timing(void)
@@ -615,10 +391,10 @@ static void timing(void)
 	size_t k;
 	int i, n, rounds;
 
-	start(&s, 1, 1 << 20);
+	gate_subject_start(&s, 1, 1 << 20);
 	for (k = 0; k < ARRAY_LEN(sizes); k++) {
 		rounds = sizes[k] > 100 ? 100 : 2000;
-		t = now_us();
+		t = gate_now_us();
 		for (n = 0; n < rounds; n++) {
 			AUTO_BATCH struct batch *b = batch_begin(s.gate);
 
@@ -627,9 +403,9 @@ static void timing(void)
 			if (!CHECK(!batch_run(b, 5000, &s.f)))
 				break;
 		}
-		printf("# batch of %d: %.2f us\n", sizes[k], (now_us() - t) / rounds);
+		printf("# batch of %d: %.2f us\n", sizes[k], (gate_now_us() - t) / rounds);
 	}
-	stop(&s);
+	gate_subject_stop(&s);
 }
 
 int main(void)
@@ -642,11 +418,6 @@ int main(void)
 	check_run("threads work side by side", threads_work_side_by_side);
 	check_run("a child runs its own agent", a_child_runs_its_own_agent);
 	check_run("descriptors arrive where asked", descriptors_arrive_where_asked);
-	check_run("a killed driver ends the task", a_killed_driver_ends_the_task);
-	check_run("more tasks than a robust list holds are guarded", very_many_tasks);
-	check_run("a dead task is a fault within a second", a_dead_task_is_a_fault);
-	check_run("a silent agent and its call are named", a_silent_agent_is_named);
-	check_run("a dead holder of the gate is named", a_dead_holder_is_named);
 	check_run("batches of two processes exclude each other", two_processes);
 	check_run("timing", timing);
 	return check_done();
