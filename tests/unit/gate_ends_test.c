@@ -45,6 +45,7 @@ static void a_killed_driver_ends_the_task(void)
 		for (;;)
 			pause();
 	}
+	close(report[1]);
 	CHECK(read(report[0], &byte, 1) == 1);
 	CHECK(!ends_within(s.pid, 50));
 	t = gate_now_us();
@@ -56,7 +57,6 @@ static void a_killed_driver_ends_the_task(void)
 	gate_close(s.gate);
 	close(s.memory);
 	close(report[0]);
-	close(report[1]);
 }
 
 /* A driver with one subject and many more gates that lie before it in the list. */
