@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* socket_locks.c - locks of sockets among hundreds, of which no fdinfo is read: flock knows no difference. */
+/*
+ * socket_locks.c - locks of sockets among hundreds, of which no fdinfo is read: flock knows no
+ * difference.
+ */
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>

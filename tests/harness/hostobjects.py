@@ -296,6 +296,5 @@ for word, test, cases in (("removed", test_removed, HOST), ("killed", test_kille
     TESTS |= {f"{word}-{case}": functools.partial(test, name=case) for case in cases}
 
 
-
 if __name__ == "__main__":
     sys.exit(tool.main(__doc__, TESTS))

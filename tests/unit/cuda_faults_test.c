@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cuda_faults_test.c - CUDA tasks, and a deed that fails, hangs or is interrupted at every position where
- * it can.
+ * cuda_faults_test.c - CUDA tasks, and a deed that fails, hangs or is interrupted at every position
+ * where it can.
  */
 #include "workers/gpu/nvidia/cuda.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cuda_scene.c - CUDA tasks made of the stand-ins of tests/cuda (libcuda, cuda-checkpoint, a task), in a
- * mount namespace with a /dev of our own: no NVIDIA device is touched.
+ * cuda_scene.c - CUDA tasks made of the stand-ins of tests/cuda (libcuda, cuda-checkpoint, a task),
+ * in a mount namespace with a /dev of our own: no NVIDIA device is touched.
  *
  * Rights:   root.
  * Holds:    a directory below /tmp, the tasks of a scene.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * files_world.c - tasks with descriptors, and the conversations of a dump and a restore with the files worker's
- * handlers, without coordinator and bus.
+ * files_world.c - tasks with descriptors, and the conversations of a dump and a restore with the
+ * files worker's handlers, without coordinator and bus.
  *
  * Rights:   root (clone3 with set_tid, pidfd_getfd).
  * Holds:    what struct tree names.

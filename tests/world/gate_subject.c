@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * gate_subject.c - a task for the agent: a cloned child that keeps nothing but the region and runs the blob
- * in GATE_MODE_RESTORE.
+ * gate_subject.c - a task for the agent: a cloned child that keeps nothing but the region and runs
+ * the blob in GATE_MODE_RESTORE.
  *
  * Rights:   none.
  * Holds:    the task until it is stopped.

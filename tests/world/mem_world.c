@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mem_world.c - dump a subject with the mem worker's handlers, build it again in another task, compare. The
- * handlers are called as the coordinator would send the messages.
+ * mem_world.c - dump a subject with the mem worker's handlers, build it again in another task,
+ * compare. The handlers are called as the coordinator would send the messages.
  *
  * Rights:   root (ptrace, map_files, clone3 with chosen pids).
  * Holds:    what struct world names; the worker's options and fd plane.
