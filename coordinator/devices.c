@@ -51,17 +51,6 @@ bool devices_take_part(const struct job *job)
 	return crew_has(job->crew, ROLE_GPU) && !(job->devices && job->devices->ended);
 }
 
-uint32_t *devices_living(const struct job *job, size_t *n)
-{
-	uint32_t *pids = xcalloc(job->ntasks, sizeof(*pids));
-	size_t i;
-
-	for (*n = i = 0; i < job->ntasks; i++)
-		if (job->tasks[i]->state != TASK_ZOMBIE)
-			pids[(*n)++] = job->tasks[i]->pid;
-	return pids;
-}
-
 /* Threads that drivers want to run; the caller's. NULL with f set. */
 static Reply *ask_helpers(struct job *job, uint32_t *pids, size_t n, struct fault *f)
 {
@@ -137,7 +126,7 @@ static Reply *helpers_at_end(struct job *job, int result)
 	if (o->mode != MODE__MODE_DUMP || !is_frozen(job) ||
 	    (!result && !o->leave_running && !o->leave_stopped))
 		return NULL;
-	pids = devices_living(job, &n);
+	pids = job_living(job, &n);
 	rep = ask_helpers(job, pids, n, &f);
 	if (!rep)
 		log_warnx("at the end of devices: %s", f.text);

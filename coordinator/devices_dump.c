@@ -91,7 +91,7 @@ int devices_checkpoint(struct job *job, struct fault *f)
 
 	if (!devices_take_part(job))
 		return 0;
-	msg.pid = pids = devices_living(job, &msg.n_pid);
+	msg.pid = pids = job_living(job, &msg.n_pid);
 	req.body_case = REQUEST__BODY_GPU_CHECKPOINT;
 	req.gpu_checkpoint = &msg;
 	return devices_ask_tasks(job, pids, msg.n_pid, STAGE__FREEZE, &req, f);

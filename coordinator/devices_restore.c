@@ -239,7 +239,7 @@ int devices_resume(struct job *job, struct fault *f)
 
 	if (!devices_take_part(job))
 		return 0;
-	msg.pid = pids = devices_living(job, &msg.n_pid);
+	msg.pid = pids = job_living(job, &msg.n_pid);
 	req.body_case = REQUEST__BODY_GPU_RESUME;
 	req.gpu_resume = &msg;
 	r = devices_ask_tasks(job, pids, msg.n_pid, STAGE__RELEASE, &req, f);

@@ -25,8 +25,6 @@ struct devices {
 struct devices *devices_state(struct job *job);
 /* Is the gpu worker there, and has it not been told of the end? */
 bool devices_take_part(const struct job *job);
-/* Living tasks of the tree; freed by the caller. */
-uint32_t *devices_living(const struct job *job, size_t *n);
 /*
  * Ask something of the gpu worker for these tasks, while those of their threads run that drivers want to
  * run; they stand again afterwards, come what may.

@@ -115,6 +115,8 @@ int run_stages(const struct stage *s, size_t n, struct job *job, struct fault *f
 
 struct task *job_add_task(struct job *job, struct task *parent);
 void task_add_thread(struct task *t, pid_t tid, pid_t vtid);
+/* Pids of the tasks that are no zombies, in their order; freed by the caller. */
+uint32_t *job_living(const struct job *job, size_t *n);
 uint64_t job_elapsed_us(const struct job *job);
 
 /*

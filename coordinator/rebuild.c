@@ -421,15 +421,11 @@ static int files_created(struct job *job, struct fault *f)
 int rebuild_files(struct job *job, struct fault *f)
 {
 	const struct births *p = births_of(job);
-	AUTO_FREE uint32_t *pids = xcalloc(job->ntasks, sizeof(*pids));
+	AUTO_FREE uint32_t *pids = NULL;
 	FilesRestore msg = FILES_RESTORE__INIT;
 	Request req = REQUEST__INIT;
-	size_t i;
 
-	for (i = 0; i < job->ntasks; i++)
-		if (job->tasks[i]->state != TASK_ZOMBIE)
-			pids[msg.n_pid++] = job->tasks[i]->pid;
-	msg.pid = pids;
+	msg.pid = pids = job_living(job, &msg.n_pid);
 	req.body_case = REQUEST__BODY_FILES_RESTORE;
 	req.files_restore = &msg;
 	/*

@@ -69,6 +69,17 @@ void task_add_thread(struct task *t, pid_t tid, pid_t vtid)
 	t->nthreads++;
 }
 
+uint32_t *job_living(const struct job *job, size_t *n)
+{
+	uint32_t *pids = xcalloc(job->ntasks, sizeof(*pids));
+	size_t i;
+
+	for (*n = i = 0; i < job->ntasks; i++)
+		if (job->tasks[i]->state != TASK_ZOMBIE)
+			pids[(*n)++] = job->tasks[i]->pid;
+	return pids;
+}
+
 uint64_t job_elapsed_us(const struct job *job)
 {
 	return elapsed_ns(&job->start) / 1000;

@@ -86,15 +86,11 @@ static int ask_files(struct job *job, struct fault *f)
 
 static int ask_mem(struct job *job, struct fault *f)
 {
-	AUTO_FREE uint32_t *pids = xcalloc(job->ntasks, sizeof(*pids));
+	AUTO_FREE uint32_t *pids = NULL;
 	MemSurvey msg = MEM_SURVEY__INIT;
 	Request req = REQUEST__INIT;
-	size_t i;
 
-	for (i = 0; i < job->ntasks; i++)
-		if (job->tasks[i]->state != TASK_ZOMBIE)
-			pids[msg.n_pid++] = job->tasks[i]->pid;
-	msg.pid = pids;
+	msg.pid = pids = job_living(job, &msg.n_pid);
 	req.body_case = REQUEST__BODY_MEM_SURVEY;
 	req.mem_survey = &msg;
 	return crew_send(job->crew, ROLE_MEM, STAGE__PREPARE, &req, NULL, 0, f);
