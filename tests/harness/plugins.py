@@ -130,6 +130,29 @@ def traced(directory, pid, **more):
     return tool.environment(PLUGIN_TRACE=os.path.join(directory, "trace"), PLUGIN_PID=pid, **more)
 
 
+def scene(directory, *paths):
+    """A folder with these plugins, else with trace.so; the target, a directory for images."""
+    libs = folder(directory, *(paths or [plugin("trace")]))
+    return libs, begin(directory), images_of(directory)
+
+
+def dumped(plan, directory, *paths, **more):
+    """The same, and the target is dumped; what the plugin wrote meanwhile is gone."""
+    libs, pid, images = scene(directory, *paths)
+    with traced(directory, pid, **more):
+        plan.dumper.dump(pid, images, ["-L", libs])
+    os.unlink(os.path.join(directory, "trace"))
+    return libs, pid, images
+
+
+def must_not_dump(plan, directory, pid, images, libs, words, what="dump", **more):
+    """With these plugins a dump fails with these words, and the target runs on."""
+    with traced(directory, pid, **more):
+        status = plan.dumper.run("dump", images, "dump.log", ["-t", str(pid), "-L", libs])
+    must_fail(what, status, images, "dump", words)
+    must_run(pid, what)
+
+
 def test_hooks(plan, directory):
     """All hooks of a dump and a restore, in their order; the device files are back, shared as they were."""
     libs = folder(directory, plugin("trace"))
@@ -156,9 +179,7 @@ def test_hooks(plan, directory):
 
 def test_environment(plan, directory):
     """The folder comes from $CRIU_LIBS_DIR; --leave-running leaves all as it is."""
-    libs = folder(directory, plugin("trace"))
-    pid = begin(directory)
-    images = images_of(directory)
+    libs, pid, images = scene(directory)
     with traced(directory, pid, CRIU_LIBS_DIR=libs):
         if plan.dumper.run("dump", images, "dump.log", ["-t", str(pid), "-R"]):
             raise tool.Failure(tool.first_error(images, "dump", 1))
@@ -169,9 +190,7 @@ def test_environment(plan, directory):
 
 def test_exec_workers(plan, directory):
     """The gpu worker as a program of its own."""
-    libs = folder(directory, plugin("trace"))
-    pid = begin(directory)
-    images = images_of(directory)
+    libs, pid, images = scene(directory)
     with traced(directory, pid):
         plan.dumper.dump(pid, images, ["-L", libs, "--exec-workers"])
         expect(directory, pid, DUMP, "dump")
@@ -206,25 +225,15 @@ def test_none(plan, directory):
 
 def test_not_taken(plan, directory):
     """No plugin takes the file: the same refusal, later; everything is undone."""
-    libs = folder(directory, plugin("trace"))
-    pid = begin(directory)
-    images = images_of(directory)
-    with traced(directory, pid, PLUGIN_DO="none"):
-        status = plan.dumper.run("dump", images, "dump.log", ["-t", str(pid), "-L", libs])
-    must_fail("dump", status, images, "dump", REFUSAL)
+    libs, pid, images = scene(directory)
+    must_not_dump(plan, directory, pid, images, libs, REFUSAL, PLUGIN_DO="none")
     expect(directory, pid, DUMP[:4] + ["exit 0 -1 state=t"], "dump")
-    must_run(pid, "dump")
     finish(directory)
 
 
 def test_chain(plan, directory):
     """What the first plugin does not take goes to the next, whichever that is."""
-    libs = folder(directory, plugin("trace"), plugin("legacy"))
-    pid = begin(directory)
-    images = images_of(directory)
-    with traced(directory, pid, PLUGIN_DO="none"):
-        plan.dumper.dump(pid, images, ["-L", libs])
-    os.unlink(os.path.join(directory, "trace"))
+    libs, pid, images = dumped(plan, directory, plugin("trace"), plugin("legacy"), PLUGIN_DO="none")
     with traced(directory, pid):
         plan.restorer.restore(pid, images, ["-L", libs])
     if lines(directory).count("legacy restore_file") != 2:
@@ -234,9 +243,7 @@ def test_chain(plan, directory):
 
 def test_legacy(plan, directory):
     """A plugin without a descriptor; its restore_file has one argument."""
-    libs = folder(directory, plugin("legacy"))
-    pid = begin(directory)
-    images = images_of(directory)
+    libs, pid, images = scene(directory, plugin("legacy"))
     with traced(directory, pid):
         plan.dumper.dump(pid, images, ["-L", libs])
         expect(directory, pid, ["legacy init", "legacy dump_file", "legacy dump_file", "legacy fini"], "dump")
@@ -248,9 +255,7 @@ def test_legacy(plan, directory):
 
 def test_ten_hooks(plan, directory):
     """A plugin of 3.19: hooks behind the tenth are not looked at, though they are there."""
-    libs = folder(directory, plugin("ten", "trace", ["-DMAX_HOOKS=10", '-DNAME="ten_plugin"']))
-    pid = begin(directory)
-    images = images_of(directory)
+    libs, pid, images = scene(directory, plugin("ten", "trace", ["-DMAX_HOOKS=10", '-DNAME="ten_plugin"']))
     with traced(directory, pid):
         plan.dumper.dump(pid, images, ["-L", libs])
         expect(directory, pid, [line for line in DUMP if not re.match("PAUSE|CHECKPOINT|DUMP_DEV", line)],
@@ -262,15 +267,10 @@ def test_ten_hooks(plan, directory):
 
 def refused(plan, directory, path, words):
     """A dump with such a plugin fails with these words, and the plugin has not been called."""
-    libs = folder(directory, path)
-    pid = begin(directory)
-    images = images_of(directory)
-    with traced(directory, pid):
-        status = plan.dumper.run("dump", images, "dump.log", ["-t", str(pid), "-L", libs])
-    must_fail("dump", status, images, "dump", words)
+    libs, pid, images = scene(directory, path)
+    must_not_dump(plan, directory, pid, images, libs, words)
     if lines(directory):
         raise tool.Failure(f"it was called: {lines(directory)}")
-    must_run(pid, "dump")
     finish(directory)
 
 
@@ -296,8 +296,7 @@ def test_broken(plan, directory):
 def test_no_folder(plan, directory):
     pid = begin(directory)
     images = images_of(directory)
-    status = plan.dumper.run("dump", images, "dump.log", ["-t", str(pid), "-L", "/nowhere"])
-    must_fail("dump", status, images, "dump", "folder of plugins /nowhere")
+    must_not_dump(plan, directory, pid, images, "/nowhere", "folder of plugins /nowhere")
     finish(directory)
 
 
@@ -328,20 +327,24 @@ def test_private_default(plan, directory):
         raise tool.Failure(f"they were called: {lines(directory)}")
 
 
-CRASHES = ["PAUSE_DEVICES", "CHECKPOINT_DEVICES", "DUMP_EXT_FILE", "DUMP_DEVICES_LATE", "exit"]
-FAILS = ["init"] + CRASHES[:4]
+DUMP_HOOKS = ["PAUSE_DEVICES", "CHECKPOINT_DEVICES", "DUMP_EXT_FILE", "DUMP_DEVICES_LATE"]
 
 
 def test_crash_dump(plan, directory):
-    """A plugin that crashes takes the gpu worker with it and nobody else."""
+    """A plugin that crashes takes the gpu worker with it and nobody else. In exit of a good dump that is over."""
     libs = folder(directory, plugin("trace"))
     pid = begin(directory)
-    for number, hook in enumerate(CRASHES[:4]):
+    for number, hook in enumerate(DUMP_HOOKS):
         images = images_of(directory, f"images-{number}")
-        with traced(directory, pid, PLUGIN_DO="crash " + hook):
-            status = plan.dumper.run("dump", images, "dump.log", ["-t", str(pid), "-L", libs])
-        must_fail(hook, status, images, "dump", "worker gpu .* was killed by signal 11")
-        must_run(pid, f"crash in {hook}")
+        must_not_dump(plan, directory, pid, images, libs, "worker gpu .* was killed by signal 11",
+                      f"crash in {hook}", PLUGIN_DO="crash " + hook)
+    images = images_of(directory)
+    with traced(directory, pid, PLUGIN_DO="crash exit"):
+        plan.dumper.dump(pid, images, ["-L", libs])
+    if not lines(directory)[-1].startswith("exit 0 0"):
+        raise tool.Failure(f"exit was not called: {lines(directory)}")
+    with traced(directory, pid):
+        plan.restorer.restore(pid, images, ["-L", libs])
     finish(directory)
 
 
@@ -349,12 +352,10 @@ def test_fail_dump(plan, directory):
     """A hook that fails fails the dump; exit is told, before the task runs on."""
     libs = folder(directory, plugin("trace"))
     pid = begin(directory)
-    for number, hook in enumerate(FAILS):
+    for number, hook in enumerate(["init"] + DUMP_HOOKS):
         images = images_of(directory, f"images-{number}")
-        with traced(directory, pid, PLUGIN_DO="fail " + hook):
-            status = plan.dumper.run("dump", images, "dump.log", ["-t", str(pid), "-L", libs])
-        must_fail(hook, status, images, "dump", "trace_plugin: ")
-        must_run(pid, f"failure of {hook}")
+        must_not_dump(plan, directory, pid, images, libs, "trace_plugin: ", f"failure of {hook}",
+                      PLUGIN_DO="fail " + hook)
         ends = [line for line in lines(directory) if line.startswith("exit 0 -1")]
         if hook != "init" and len(ends) != 1:
             raise tool.Failure(f"{hook} fails: exit was called {len(ends)} times: {lines(directory)}")
@@ -367,11 +368,7 @@ RESTORE_HOOKS = ["init", "RESTORE_INIT", "POST_FORKING", "RESTORE_EXT_FILE", "RE
 
 def test_fail_restore(plan, directory):
     """A hook that fails or crashes fails the restore, and leaves no task. RESUME_DEVICES_LATE too."""
-    libs = folder(directory, plugin("trace"))
-    pid = begin(directory)
-    images = images_of(directory)
-    with traced(directory, pid):
-        plan.dumper.dump(pid, images, ["-L", libs])
+    libs, pid, images = dumped(plan, directory)
     for deed, words in (("fail ", "trace_plugin: "), ("crash ", "worker gpu .* was killed by signal 11")):
         for hook in RESTORE_HOOKS:
             with contextlib.suppress(FileNotFoundError):
@@ -405,9 +402,7 @@ def kill_steps(directory, run, check):
 
 def test_kill_dump(plan, directory):
     """Whoever of us is killed at whatever step of a dump: the target runs on, with its devices."""
-    libs = folder(directory, plugin("trace"))
-    pid = begin(directory)
-    images = images_of(directory)
+    libs, pid, images = scene(directory)
 
     def check(_, what):
         if not tool.wait_for(lambda: runs(pid), 2):
@@ -420,9 +415,7 @@ def test_kill_dump(plan, directory):
 
 def test_kill_restore(plan, directory):
     """The same of a restore: all is there, or nothing."""
-    libs = folder(directory, plugin("trace"))
-    pid = begin(directory)
-    images = images_of(directory)
+    libs, pid, images = scene(directory)
     plan.dumper.dump(pid, images, ["-L", libs])
 
     def check(status, what):
@@ -474,12 +467,7 @@ def test_damaged(plan, directory):
 
 def test_retry(plan, directory):
     """A plugin that asks for another try twice gets it."""
-    libs = folder(directory, plugin("trace"))
-    pid = begin(directory)
-    images = images_of(directory)
-    with traced(directory, pid):
-        plan.dumper.dump(pid, images, ["-L", libs])
-    os.unlink(os.path.join(directory, "trace"))
+    libs, pid, images = dumped(plan, directory)
     with traced(directory, pid, PLUGIN_DO="retry"):
         plan.restorer.restore(pid, images, ["-L", libs])
     tries = sum(line.startswith("RESTORE_EXT_FILE") for line in lines(directory))
@@ -490,12 +478,7 @@ def test_retry(plan, directory):
 
 def test_required(plan, directory):
     """A restore without a plugin that the dump needs is refused before any task exists."""
-    libs = folder(directory, plugin("trace"))
-    pid = begin(directory)
-    images = images_of(directory)
-    with traced(directory, pid):
-        plan.dumper.dump(pid, images, ["-L", libs])
-    os.unlink(os.path.join(directory, "trace"))
+    libs, pid, images = dumped(plan, directory)
     status = plan.restorer.run("restore", images, "restore.log", ["-d"])
     must_fail("restore", status, images, "restore", "needs the plugin trace_plugin")
     if "stage root" in read(images, "restore.log"):
@@ -533,7 +516,8 @@ def loop_device(directory):
     try:
         yield device
     finally:
-        tool.kill_tree(0) if os.getpid() == 1 else None
+        if os.getpid() == 1:
+            tool.kill_tree(0)
         subprocess.run(["losetup", "-d", device], check=False)
 
 
@@ -567,21 +551,10 @@ def test_unix(plan, directory):
     """A socket whose peer is outside the tree is dumped and made by a plugin."""
     libs = folder(directory, plugin("trace"))
     ours, theirs = socket.socketpair()
-    os.set_inheritable(theirs.fileno(), True)
-    program = tool.build("programs/devices", ["programs/devices.c"])
-    with open(os.path.join(directory, "stderr"), "ab") as err:
-        child = subprocess.Popen([program, directory, "unix", str(theirs.fileno())], start_new_session=True,
-                                 pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=err, stderr=err,
-                                 env=tool.clean_env())
-    child.returncode = 0
-    pid = child.pid
-    tool.wait_for(lambda: has(directory, "ready"), 20)
+    pid = begin(directory, "unix", str(theirs.fileno()), pass_fds=[theirs.fileno()])
     theirs.close()
     images = images_of(directory)
-    with traced(directory, pid, PLUGIN_DO="none"):
-        status = plan.dumper.run("dump", images, "dump.log", ["-t", str(pid), "-L", libs])
-    must_fail("dump", status, images, "dump", "its peer")
-    must_run(pid, "dump")
+    must_not_dump(plan, directory, pid, images, libs, "its peer", PLUGIN_DO="none")
     with traced(directory, pid):
         plan.dumper.dump(pid, images, ["-L", libs])
         plan.restorer.restore(pid, images, ["-L", libs])
@@ -616,8 +589,8 @@ def test_inventory(plan, directory):
               "needs the plugin inventory_test_enabled_plugin")
 
 
-TESTS = [test_hooks, test_environment, test_exec_workers, test_relative, test_none, test_not_taken, test_chain, test_legacy,
-         test_ten_hooks, test_newer, test_more_hooks, test_private, test_broken, test_no_folder,
+TESTS = [test_hooks, test_environment, test_exec_workers, test_relative, test_none, test_not_taken,
+         test_chain, test_legacy, test_ten_hooks, test_newer, test_more_hooks, test_private, test_broken, test_no_folder,
          test_private_default, test_crash_dump, test_fail_dump, test_fail_restore,
          test_kill_dump, test_kill_restore, test_damaged, test_retry, test_required,
          test_new_task, test_mapping, test_unix, test_inventory]

@@ -73,11 +73,11 @@ def become_subreaper():
 
 # -- tasks ----------------------------------------------------------------------
 
-def start(argv, cwd, uid=None, stdin=None, stdout=None, env=None):
-    """Start a target: own session, no descriptor but 0, 1, 2. Returns its pid."""
+def start(argv, cwd, uid=None, stdin=None, stdout=None, env=None, pass_fds=()):
+    """Start a target: own session, no descriptor but 0, 1, 2 and those of pass_fds. Returns its pid."""
     with open(os.path.join(cwd, "stderr"), "ab") as err:
         child = subprocess.Popen(
-            argv, cwd=cwd, start_new_session=True, close_fds=True, user=uid, group=uid,
+            argv, cwd=cwd, start_new_session=True, pass_fds=pass_fds, user=uid, group=uid,
             extra_groups=None if uid is None else [], env=env or clean_env(),
             stdin=stdin or subprocess.DEVNULL, stdout=stdout or err, stderr=err)
     child.returncode = 0		# reaped by reap(), not by subprocess
