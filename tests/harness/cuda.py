@@ -1,4 +1,4 @@
-#!/usr/bin/python3
+#!/usr/bin/python3 -B
 # SPDX-License-Identifier: MIT
 """cuda.py - trees with CUDA tasks, against stand-ins for NVIDIA's parts (tests/cuda/standin.h).
 
@@ -75,7 +75,7 @@ class Tree:
         os.environ["STANDIN_SCRIPT"] = ""
         self.root = tool.start(["/usr/bin/python3", "-BES", "-c", PARENT, os.path.join(PARTS, "task"),
                                 os.path.join(PARTS, "libcuda.so.1"), str(tasks)], directory, plan.uid)
-        if not tool.wait_for(lambda: len(self.children()) == tasks, 20):
+        if not tool.wait_for(lambda: os.path.exists(self.path("ready")) and len(self.children()) == tasks, 20):
             raise tool.Failure("the tree is not ready")
         self.tasks = self.children()
         self.work()
@@ -96,9 +96,12 @@ class Tree:
 
     def work(self):
         """Every task can use its device, and finds its memory there."""
+        expect(tool.wait_for(self.progress(), 15), "calls of CUDA do not return")
+
+    def progress(self):
+        """A function: have all tasks used their devices since now?"""
         before = {pid: self.count(pid) for pid in self.tasks}
-        if not tool.wait_for(lambda: all(self.count(p) > before[p] + 2 for p in self.tasks), 15):
-            raise tool.Failure("calls of CUDA do not return")
+        return lambda: all(self.count(p) > before[p] + 2 for p in self.tasks)
 
     def work_left(self, when):
         """Those that a killed dump had not killed yet work on; they end here."""
@@ -159,6 +162,11 @@ def holds_device(pid):
     return any(link.startswith("/dev/nvidia") for link in links)
 
 
+def is_stopped(pid):
+    with open(f"/proc/{pid}/stat") as text:
+        return text.read().rsplit(")", 1)[1].split()[0] == "T"
+
+
 def cycles(plan, directory):
     """Dump and restore, twice."""
     tree = Tree(plan, directory)
@@ -196,6 +204,8 @@ def leave_stopped(plan, directory):
     tree = Tree(plan, directory)
     status, images = tree.try_dump("-s")
     expect(status == 0, said(images))
+    expect(all(is_stopped(p) for p in tool.tree(tree.root)), "a task is not stopped")
+    expect(all(holds_device(p) for p in tree.tasks), "a task has no device")
     for pid in tool.tree(tree.root):
         os.kill(pid, signal.SIGCONT)
     tree.work()
@@ -251,17 +261,15 @@ def restore_fails(plan, directory):
 def without_tool(plan, directory):
     """Said before anything is touched, by check, dump and restore."""
     tree = Tree(plan, directory)
-    choice = os.environ["STASIS_CUDA"]
+    nowhere = {"STASIS_CUDA": "/nonexistent/cuda-checkpoint"}
     images = tree.images()
-    os.environ["STASIS_CUDA"] = "/nonexistent/cuda-checkpoint"
-    for action in ("check", "dump"):
-        status = plan.dumper.run(action, images, action + ".log", ["-t", str(tree.root)])
-        expect(status == 1 and "install driver 570" in said(images, action), said(images, action))
-    os.environ["STASIS_CUDA"] = choice
+    with tool.environment(**nowhere):
+        for action in ("check", "dump"):
+            status = plan.dumper.run(action, images, action + ".log", ["-t", str(tree.root)])
+            expect(status == 1 and "install driver 570" in said(images, action), said(images, action))
     images = tree.dump()
-    os.environ["STASIS_CUDA"] = "/nonexistent/cuda-checkpoint"
-    status = plan.restorer.run("restore", images, "restore.log", ["-d"])
-    os.environ["STASIS_CUDA"] = choice
+    with tool.environment(**nowhere):
+        status = plan.restorer.run("restore", images, "restore.log", ["-d"])
     expect(status == 1 and "install driver 570" in said(images, "restore"), said(images, "restore"))
     expect(not tool.alive(tree.root), "a task is left")
     tree.restore(images)
@@ -285,10 +293,13 @@ def killed(name, deed):
         images = tree.images()
         argv = [plan.dumper.path, "dump", "-D", images, "-o", "dump.log", "-v4", "-t", str(tree.root)]
         with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as dump:
-            expect(tool.wait_for(lambda: tree.calls(deed) >= 2, 20, 0.001), "it did not come so far")
-            for pid in ([dump.pid] if name == "stasis" else victims(name)):
+            far = tool.wait_for(lambda: tree.calls(deed) >= 2, 20, 0.001)
+            for pid in ([dump.pid] if name == "stasis" or not far else victims(name)):
                 os.kill(pid, signal.SIGKILL)
-            dump.wait(60)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                dump.wait(60)
+            dump.kill()
+        expect(far, "it did not come so far")
         expect(dump.returncode != 0, "the dump did not fail")
         tree.work()
         expect(tool.wait_for(lambda: not victims("stasis-keeper"), 5), "a keeper is left")
@@ -318,7 +329,10 @@ def every_step(variable):
             tree.script("")
             with tool.environment(**{variable: step}):
                 _, images = tree.try_dump()
-            if tool.wait_for(lambda: not tool.alive(tree.root), 0.1):
+            working = tree.progress()
+            expect(tool.wait_for(lambda w=working: not tool.alive(tree.root) or w(), 15),
+                   f"step {step}: neither dead nor at work")
+            if not tool.alive(tree.root):
                 expect(os.path.exists(os.path.join(images, "inventory.img")), f"step {step}: lost")
                 tree.work_left(f"step {step}")
                 tree.restore(images)
