@@ -155,27 +155,23 @@ def nothing_left(before, pid):
 
 
 def test_killed(plan, directory, name):
-    """A restore that does not end well leaves nothing, whoever is killed when."""
-    before = segments()
-    pid, images = start(plan, directory, name)
-    remove_all(before, pid)
-    steps = 0
+    """A restore that does not end well leaves nothing, whoever is killed when; the last one leaves a good task."""
     for variable in ("STASIS_KILL_WORKER_AT", "STASIS_KILL_AT"):
+        own = plan.new_directory(variable, directory)
+        before = segments()
+        pid, images = start(plan, own, name)
+        remove_all(before, pid)
         for step in range(1, 200):
             if (not killed_restore(plan, images, variable, step) or
                     not tool.wait_for(lambda: not tool.alive(pid), 3)):
                 break
-            steps += 1
             if not tool.wait_for(lambda: nothing_left(before, pid), 10):
                 raise tool.Failure(f"{variable}={step} left {segments()} {queues(pid)}")
-        if tool.alive(pid):
-            if variable == "STASIS_KILL_AT":
-                break
-            tool.kill_tree(pid)
-            remove_all(before, pid)
-    if steps < 10:
-        raise tool.Failure(f"only {steps} steps were tried")
-    cr.finish(pid, directory)
+        if step < 10:
+            raise tool.Failure(f"{variable}: only {step - 1} steps were tried")
+        cr.finish(pid, own)
+        tool.kill_tree(pid)
+        remove_all(before, pid)
 
 
 @contextlib.contextmanager
