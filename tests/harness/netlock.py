@@ -43,7 +43,8 @@ class Scene:
                                str(self.address[1])], directory, plan.uid)
         if not tool.wait_for(self.connect, 20, 0.05):
             raise tool.Failure("the server does not start")
-        tool.wait_for(lambda: os.path.exists(os.path.join(directory, "ready")), 20)
+        if not tool.wait_for(lambda: os.path.exists(os.path.join(directory, "ready")), 20):
+            raise tool.Failure("the server does not get ready")
         self.talk(b"hello")
 
     def connect(self):
@@ -122,6 +123,17 @@ def through(scene, *options):
     scene.hear(b"while you were away")
 
 
+def must_fail(deed, by, words, otherwise):
+    """For that reason, where it is Stasis that fails."""
+    try:
+        deed()
+    except tool.Failure as failure:
+        if not by.is_criu and words not in str(failure):
+            raise
+    else:
+        raise tool.Failure(otherwise)
+
+
 def test_kept(plan, directory):
     scene = Scene(plan, directory)
     try:
@@ -165,12 +177,8 @@ def test_failed_restore(plan, directory):
     try:
         scene.dump()
         with socket.create_server(scene.address):
-            try:
-                scene.restore()
-            except tool.Failure:
-                pass
-            else:
-                raise tool.Failure("the restore succeeds while somebody holds the port")
+            must_fail(scene.restore, plan.restorer, "another program holds",
+                      "the restore succeeds while somebody holds the port")
         scene.must_be_locked(True, "after a restore that failed")
         scene.say(b"second try")
         scene.restore()
@@ -185,13 +193,8 @@ def test_refused_dump(plan, directory):
     scene = Scene(plan, directory)
     try:
         waiting = socket.create_connection(scene.address)
-        time.sleep(0.05)
-        try:
-            scene.dump()
-        except tool.Failure:
-            pass
-        else:
-            raise tool.Failure("a connection that is not accepted is lost without a word")
+        must_fail(scene.dump, plan.dumper, "are not accepted yet",
+                  "a connection that is not accepted is lost without a word")
         scene.must_be_locked(False, "after a dump that failed")
         scene.talk(b"unharmed")
         scene.dump("--skip-in-flight")

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -392,6 +393,9 @@ def run_one(function, plan, directory):
         return "FAIL", f"{failure} [{directory}]"
     except Skip as skip:
         return "SKIP", str(skip)
+    except Exception as error:		# of the test itself: the others run nevertheless
+        traceback.print_exc()
+        return "FAIL", f"{type(error).__name__}: {error} [{directory}]"
     finally:
         if os.getpid() == 1:
             kill_tree(0)
