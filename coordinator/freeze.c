@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * freeze.c - find a process tree, stop every thread of it, let it go again.
+ * freeze.c - find a process tree and stop every thread of it.
  *
  * Dump:     FREEZE: seize and interrupt whatever is found below the root until a whole round
- *           finds nothing new. RELEASE: detach, stop or kill.
+ *           finds nothing new.
  * Rights:   CAP_SYS_PTRACE over the tasks; CAP_SYS_ADMIN to suspend seccomp filters.
  * Holds:    the ptrace attachment of every thread with `seized` set. Our death ends
  *           them all, and the kernel lets each thread run on.
@@ -27,8 +27,6 @@
 
 #define ROUNDS_MAX 200		/* of looking for new tasks */
 #define TRIES_MAX 5		/* when the tree changes under us */
-#define MANY_THREADS 16		/* from here on it costs to do what each asks for twice */
-#define END_MS 5000		/* for a killed thread to end */
 
 /* One freeze on its way. */
 struct freezer {
@@ -512,7 +510,7 @@ static int freeze_once(struct freezer *z, struct fault *f)
  * already. Real time while we stop them, and from the thaw on, when there is little left to do
  * before we exit; a high priority in between. What we fork (scripts) inherits neither.
  */
-static void real_time(const struct job *job, bool on)
+void freeze_real_time(const struct job *job, bool on)
 {
 	const struct sched_param param = { .sched_priority = on ? 1 : 0 };
 
@@ -523,7 +521,7 @@ static void real_time(const struct job *job, bool on)
 static void raise_priority(struct job *job)
 {
 	job->raised = setpriority(PRIO_PROCESS, 0, -20) == 0;
-	real_time(job, true);
+	freeze_real_time(job, true);
 }
 
 int freeze_tree(struct job *job, struct fault *f)
@@ -543,7 +541,7 @@ int freeze_tree(struct job *job, struct fault *f)
 		forget_tasks(job);
 		why = (struct fault){ 0 };
 		if (freeze_once(&z, &why) == 0) {
-			real_time(job, false);
+			freeze_real_time(job, false);
 			return 0;
 		}
 		thaw_tree(job, THAW_RUN);
@@ -553,91 +551,4 @@ int freeze_tree(struct job *job, struct fault *f)
 	}
 	*f = why;
 	return -1;
-}
-
-/* ---- the way back ---- */
-
-/* A thread that was seized but not collected: what its stop holds must reach it. */
-static void detach_uncollected(struct thread *th)
-{
-	int status, signal = 0;
-
-	if (freeze_wait_stop(th->tid, 50, &status) == 1 && status >> 16 == 0)
-		signal = WSTOPSIG(status);
-	ptrace(PTRACE_DETACH, th->tid, NULL, signal);
-}
-
-static void let_go(struct task *t)
-{
-	struct thread *th;
-	size_t i;
-
-	for (i = 0; i < t->nthreads; i++) {
-		th = &t->threads[i];
-		if (!th->seized)
-			continue;
-		if (th->regs)
-			ptrace(PTRACE_DETACH, th->tid, NULL, 0);
-		else
-			detach_uncollected(th);
-		th->seized = false;
-	}
-}
-
-/*
- * Wait for the end of a killed thread. Each end is a SIGCHLD: of many, we sleep meanwhile, for to wake
- * up for each would take the processor from those who are still at it.
- */
-static void await_end(pid_t tid, bool many)
-{
-	const struct timespec nap = { .tv_nsec = 1000000 };
-	const int64_t end = stop_now_ms() + END_MS;
-	int r, status;
-
-	while ((r = freeze_wait_stop(tid, many ? 0 : END_MS, &status)) >= 0 && stop_now_ms() < end) {
-		if (r == 1)
-			ptrace(PTRACE_CONT, tid, NULL, 0);
-		else
-			nanosleep(&nap, NULL);
-	}
-}
-
-static void bury(struct task *t)
-{
-	size_t i;
-
-	for (i = t->nthreads; i-- > 0;) {	/* the leader is reported dead after all others */
-		if (t->threads[i].seized)
-			await_end(t->threads[i].tid, t->nthreads > MANY_THREADS);
-		t->threads[i].seized = false;
-	}
-}
-
-void thaw_tree(struct job *job, enum thaw how)
-{
-	int signal = how == THAW_KILL ? SIGKILL : how == THAW_STOP ? SIGSTOP : 0;
-	struct task *t;
-	size_t i;
-
-	real_time(job, true);
-	for (i = 0; signal && i < job->ntasks; i++) {
-		t = job->tasks[i];
-		if (t->nthreads && t->threads[0].seized && (signal == SIGKILL || t->state == TASK_RUNNING))
-			kill(t->pid, signal);
-		step(job, "signal");
-	}
-	for (i = job->ntasks; how != THAW_KILL && i-- > 0;) {
-		let_go(job->tasks[i]);
-		step(job, "let go");
-	}
-}
-
-void freeze_bury(struct job *job)
-{
-	size_t i;
-
-	for (i = job->ntasks; i-- > 0;) {
-		bury(job->tasks[i]);
-		step(job, "buried");
-	}
 }

@@ -44,6 +44,8 @@ static inline struct frozen *thread_frozen(const struct thread *t)
 	return t->regs;
 }
 
+#define MANY_THREADS 16		/* of a task: from here on it costs to do what each asks for twice */
+
 /*
  * Seize and stop the tree below opts->pid. Fills job->tasks (parents before children), their
  * threads, zombies, stopped tasks. After a fault everything seized has been let go.
@@ -61,6 +63,9 @@ enum thaw {
  * for threads that are not seized, so it may be called at any half-done point and twice.
  */
 void thaw_tree(struct job *job, enum thaw how);
+
+/* Real time for us, if our priority was raised at all: freeze_tree and thaw_tree. */
+void freeze_real_time(const struct job *job, bool on);
 
 /* After THAW_KILL: wait until every thread is dead. */
 void freeze_bury(struct job *job);
