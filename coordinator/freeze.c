@@ -14,11 +14,9 @@
 #include <errno.h>
 #include <linux/kcmp.h>
 #include <sched.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 
 #include "coordinator/stops.h"
 #include "proto/control/util.h"
