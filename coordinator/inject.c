@@ -14,12 +14,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <time.h>
 
 #include "coordinator/filter.h"
 #include "coordinator/seat.h"
@@ -36,26 +34,6 @@
 #define HOME_TRIES 2000			/* of 1 ms, for a thread that an earlier stasis left away */
 /* Single step, direction, alignment check, nested task: not for the agent. */
 #define FLAGS_OFF 0x44500ul
-
-uint64_t seat_region_base(const struct seat *s)
-{
-	return s->region.base;
-}
-
-uint64_t seat_region_size(const struct seat *s)
-{
-	return s->region.size;
-}
-
-uint64_t seat_stub_start(const struct seat *s)
-{
-	return s->room.start;
-}
-
-uint64_t seat_stub_end(const struct seat *s)
-{
-	return s->room.end;
-}
 
 /* ---- where to sit ---- */
 
@@ -194,57 +172,6 @@ static int open_seat(struct task *t, struct fault *f)
 	return choose_region(t, &p, f);
 }
 
-/* ---- moving a thread ---- */
-
-static int died(struct task *t, pid_t tid, struct fault *f)
-{
-	return fault(f, -ESRCH, "task %d, thread %d died while its agent was at work", t->pid, tid);
-}
-
-int seat_stop(struct task *t, pid_t tid, bool running, struct fault *f)
-{
-	int status, r;
-
-	ptrace(PTRACE_INTERRUPT, tid, NULL, NULL);
-	if (!running)
-		ptrace(PTRACE_CONT, tid, NULL, 0);
-	r = stop_wait_event(tid, SEAT_TIMEOUT_MS, &status);
-	if (r < 0)
-		return died(t, tid, f);
-	if (r == 0)
-		return fault(f, -ETIMEDOUT, "task %d, thread %d does not stop", t->pid, tid);
-	return 0;
-}
-
-/* Signals must stay blocked until the registers are the stub's: so the registers come first. */
-int seat_away(struct job *job, struct thread *th, const struct user_regs_struct *regs, struct fault *f)
-{
-	const uint64_t all = ~0ull;
-
-	if (ptrace(PTRACE_SETREGS, th->tid, NULL, regs) < 0)
-		return fault(f, errno, "set the registers of thread %d", th->tid);
-	thread_frozen(th)->away = true;
-	step(job, "registers");
-	if (ptrace(PTRACE_SETSIGMASK, th->tid, sizeof(all), &all) < 0)
-		return fault(f, errno, "block the signals of thread %d", th->tid);
-	step(job, "signals blocked");
-	return 0;
-}
-
-int seat_home(struct job *job, struct thread *th, struct fault *f)
-{
-	struct frozen *z = thread_frozen(th);
-
-	if (ptrace(PTRACE_SETSIGMASK, th->tid, sizeof(z->sigmask), &z->sigmask) < 0)
-		return fault(f, errno, "set the signal mask of thread %d", th->tid);
-	step(job, "mask back");
-	if (ptrace(PTRACE_SETREGS, th->tid, NULL, &z->regs) < 0)
-		return fault(f, errno, "set the registers of thread %d", th->tid);
-	z->away = false;
-	step(job, "registers back");
-	return 0;
-}
-
 /* ---- in ---- */
 
 /* At least until it stands on its stub, the leader is untouched. */
@@ -301,7 +228,7 @@ static int syscall_stop(struct task *t, struct fault *f)
 	int r = stop_wait_syscall(t->pid, SEAT_TIMEOUT_MS);
 
 	if (r < 0)
-		return died(t, t->pid, f);
+		return seat_died(t, t->pid, f);
 	if (r == 0)
 		return fault(f, -ETIMEDOUT, "task %d does not run its agent's system call", t->pid);
 	t->seat->running = false;

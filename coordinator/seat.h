@@ -28,6 +28,9 @@ void inject_watch(struct job *job);
 
 #define SEAT_TIMEOUT_MS 10000
 
+/* The fault for a thread that is gone; -1. */
+int seat_died(struct task *t, pid_t tid, struct fault *f);
+
 /* Stop the thread, wherever it is, where the kernel looks at signals. */
 int seat_stop(struct task *t, pid_t tid, bool running, struct fault *f);
 
