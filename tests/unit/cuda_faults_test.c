@@ -5,7 +5,6 @@
  */
 #include "workers/gpu/nvidia/cuda.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -165,10 +164,8 @@ static void test_killed_in_call(void)
 	CHECK(scene_calls("unlock") == 1);
 }
 
-static void run_kind(const char *name)
+static void run_by_each(void)
 {
-	scene_by(name);
-	printf("# by %s\n", name);
 	check_run("a lock that fails, unlocks all", test_lock_fails);
 	check_run("a checkpoint that fails, resumes all", test_checkpoint_fails);
 	check_run("what fails at the end, is tried again", test_end_fails);
@@ -177,18 +174,14 @@ static void run_kind(const char *name)
 	check_run("a killed worker leaves tasks that work", test_killed_worker);
 }
 
-int main(void)
+static void run_once(void)
 {
-	if (geteuid() || !scene_world()) {
-		printf("skip - all: needs root, and a mount namespace of its own (%s)\n", strerror(errno));
-		return 77;
-	}
-	run_kind("cuda-checkpoint");
-	run_kind("libcuda.so.1");
-	scene_by("cuda-checkpoint");
 	check_run("a state that the driver gave up, is named", test_given_up);
 	check_run("a tool that hangs, is killed", test_tool_hangs);
 	check_run("a worker killed while the tool works", test_killed_in_call);
-	scene_world_end();
-	return check_done();
+}
+
+int main(void)
+{
+	return scene_main(run_by_each, run_once);
 }

@@ -252,17 +252,16 @@ static void test_sandbox(void)
 	/* And a worker that runs none may not. */
 	worker = fork();
 	if (worker == 0) {
-		if (sandbox_enter(caps, 1, false, &s.f) == 0)
-			execl("/bin/true", "true", (char *)NULL);
+		if (sandbox_enter(caps, 1, false, &s.f) < 0)
+			_exit(2);
+		execl("/bin/true", "true", (char *)NULL);
 		_exit(errno == EPERM ? 0 : 1);
 	}
 	CHECK(waitpid(worker, &status, 0) == worker && status == 0);
 }
 
-static void run_kind(const char *name)
+static void run_by_each(void)
 {
-	scene_by(name);
-	printf("# by %s\n", name);
 	check_run("locked, checkpointed, restored, unlocked", test_cycle);
 	check_run("a restore resumes what was checkpointed", test_restore);
 	check_run("a checkpoint needs the restore thread", test_restore_thread);
@@ -271,21 +270,17 @@ static void run_kind(const char *name)
 	check_run("all this is possible in the sandbox", test_sandbox);
 }
 
-int main(void)
+static void run_once(void)
 {
-	if (geteuid() || !scene_world()) {
-		printf("skip - all: needs root, and a mount namespace of its own (%s)\n", strerror(errno));
-		return 77;
-	}
-	run_kind("cuda-checkpoint");
-	run_kind("libcuda.so.1");
-	scene_by("cuda-checkpoint");
 	check_run("tasks that are killed are not resumed", test_killed_tasks);
 	check_run("tasks that were to be killed and live, are resumed", test_not_killed);
 	check_run("other tasks cost no program", test_other_task);
 	check_run("a device that is left over, is named", test_leftover);
 	check_run("cuda-checkpoint is found in PATH", test_path);
 	check_run("no interface is said with the remedy", test_no_tool);
-	scene_world_end();
-	return check_done();
+}
+
+int main(void)
+{
+	return scene_main(run_by_each, run_once);
 }

@@ -8,6 +8,7 @@
  */
 #include "tests/world/cuda_scene.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
@@ -26,12 +27,7 @@
 
 static char base[64] = "/tmp/stasis-cuda-XXXXXX";	/* of this run */
 static char parts[PATH_MAX];				/* build/tests/cuda */
-static const char *kind = "cuda-checkpoint";
-
-void scene_by(const char *name)
-{
-	kind = name;
-}
+static const char *kind;				/* what asks the driver: a stand-in's name */
 
 char *scene_tool(void)
 {
@@ -45,7 +41,7 @@ static bool make_device(const char *dir, const char *name, int major_nr, int min
 	return mknod(path, S_IFCHR | 0666, makedev(major_nr, minor_nr)) == 0;
 }
 
-bool scene_world(void)
+static bool make_world(void)
 {
 	AUTO_FREE char *dev = NULL;
 	char self[PATH_MAX] = "";
@@ -225,10 +221,26 @@ void scene_fast(void)
 	CHECK(unlink(path) == 0);
 }
 
-void scene_world_end(void)
+static void by(const char *name, scene_tests *tests)
 {
-	AUTO_FREE char *rm = xasprintf("/bin/rm -r %s", base);
+	kind = name;
+	printf("# by %s\n", name);
+	tests();
+}
 
+int scene_main(scene_tests *each, scene_tests *once)
+{
+	AUTO_FREE char *rm = NULL;
+
+	if (geteuid() || !make_world()) {
+		printf("skip - all: needs root, and a mount namespace of its own (%s)\n", strerror(errno));
+		return 77;
+	}
+	by("cuda-checkpoint", each);
+	by("libcuda.so.1", each);
+	by("cuda-checkpoint", once);
+	rm = xasprintf("/bin/rm -r %s", base);
 	if (system(rm) != 0)
 		die("%s cannot be removed", base);
+	return check_done();
 }

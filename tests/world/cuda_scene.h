@@ -22,13 +22,13 @@ struct scene {
 	struct fault f;
 };
 
-/* Devices, in a mount namespace of our own; false, with errno, where that is not allowed. */
-bool scene_world(void);
-/* The directory of this run goes. */
-void scene_world_end(void);
-/* What asks the driver from now on: "cuda-checkpoint" (so at first) or "libcuda.so.1". */
-void scene_by(const char *name);
-/* Its path; that of another stand-in, "": of their directory. Freed by the caller. */
+/*
+ * main() of such a test: devices, in a mount namespace of our own; some tests for each of what can ask the
+ * driver (cuda-checkpoint, libcuda), the others by cuda-checkpoint. The exit status.
+ */
+typedef void scene_tests(void);
+int scene_main(scene_tests *each, scene_tests *once);
+/* The path of what asks the driver; that of another stand-in, "": of their directory. Freed by the caller. */
 char *scene_tool(void);
 char *scene_part(const char *name);
 /* What becomes of the calls that follow (tests/cuda/standin.h); counts begin anew. */
