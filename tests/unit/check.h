@@ -44,15 +44,24 @@ static inline void check_skip(const char *reason)
 	check_state()->reason = reason;
 }
 
+/* What failed between tests, or in a child that outlives its test, fails too. */
+static inline void check_strays(struct check_state *s)
+{
+	if (!__atomic_exchange_n(&s->broken, 0, __ATOMIC_RELAXED))
+		return;
+	s->failed++;
+	printf("FAIL - what is checked between tests\n");
+}
+
 /* Run one test. The name states the property it proves. */
 static inline void check_run(const char *name, void (*test)(void))
 {
 	struct check_state *s = check_state();
 
-	s->broken = 0;
+	check_strays(s);
 	s->reason = NULL;
 	test();
-	if (s->broken) {
+	if (__atomic_exchange_n(&s->broken, 0, __ATOMIC_RELAXED)) {
 		s->failed++;
 		printf("FAIL - %s\n", name);
 	} else if (s->reason) {
@@ -68,8 +77,9 @@ static inline void check_run(const char *name, void (*test)(void))
 /* The exit status for main. */
 static inline int check_done(void)
 {
-	const struct check_state *s = check_state();
+	struct check_state *s = check_state();
 
+	check_strays(s);
 	if (s->failed)
 		return 1;
 	return s->passed ? 0 : 77;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * check_test.c - a condition that fails in a child, or in a child's thread, is counted.
+ * check_test.c - a condition that fails in a child, in a child's thread or between tests is counted.
  */
 #include "tests/unit/check.h"
 
@@ -43,8 +43,35 @@ static void test_children(void)
 	CHECK(counted == CHILDREN * 2 * FAILURES);
 }
 
+static void nothing(void)
+{
+}
+
+/* In a child, whose words nobody is to count. */
+static void test_strays(void)
+{
+	struct check_state *s = check_state(), before = *s, after;
+	int status = -1;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		if (!freopen("/dev/null", "w", stdout) || !freopen("/dev/null", "w", stderr))
+			_exit(1);
+		CHECK(false);
+		check_run("a good one", nothing);
+		CHECK(false);
+		_exit(check_done() == 1 ? 0 : 2);
+	}
+	waitpid(pid, &status, 0);
+	after = *s;
+	*s = before;
+	CHECK(status == 0);
+	CHECK(after.failed == before.failed + 2 && after.passed == before.passed + 1);
+}
+
 int main(void)
 {
 	check_run("what fails in a child is counted, and nothing twice", test_children);
+	check_run("what fails between tests is counted", test_strays);
 	return check_done();
 }
