@@ -124,12 +124,16 @@ class Busy:
         """Every thread is at its work, with the signals blocked that it blocks."""
         if not tool.wait_for(lambda: self.rounds() and min(self.rounds()) > 1, 20):
             raise tool.Failure("busy does not begin its work")
-        before = None
-        while before != self.thread_states():
+
+        def settled():
             before = self.thread_states()
             time.sleep(0.1)
+            return before if before == self.thread_states() else None
+
+        self.threads = tool.wait_for(settled, 20)
+        if not self.threads:
+            raise tool.Failure("busy does not settle")
         self.maps = self.text("maps")
-        self.threads = before
 
     def stop(self):
         tool.kill_tree(self.pid)
