@@ -249,6 +249,10 @@ class Score:
         print(f"{'':46}{'runs':>7}{'midway':>8}{'harmed':>8}")
         for row in self.rows:
             print(f"{row['name']:46}{row['runs']:7}{row['midway']:8}{row['harmed']:8}")
+        for row in self.rows:
+            if row["name"].endswith("each step") and row["runs"] > 3 and not row["midway"]:
+                print(f"FAIL {row['name']}: nobody was killed midway")
+                row["harmed"] += 1
         failed = sum(row["harmed"] > 0 for row in self.rows)
         print(f"{len(self.rows) - failed} passed, {failed} failed, 0 skipped")
         return 1 if failed else 0
