@@ -395,9 +395,14 @@ def kill_steps(directory, run, check):
     if total < 10:
         raise tool.Failure(f"only {total} steps")
     for variable in ("STASIS_KILL_WORKER_AT", "STASIS_KILL_AT"):
+        killed = 0
         for step in range(1, total + 1):
             with tool.environment(**{variable: step}):
-                check(run(), f"{variable}={step}")
+                status = run()
+            killed += status != 0
+            check(status, f"{variable}={step}")
+        if killed < total // 2:
+            raise tool.Failure(f"{variable}: only {killed} of {total} runs did not end well")
 
 
 def test_kill_dump(plan, directory):
