@@ -25,11 +25,15 @@ static pid_t child(int code)
 
 static void before(void)
 {
+	siginfo_t info;
+
 	exited = child(42);
 	killed = child(-1);
 	stopped = child(-1);
 	CHECK(kill(killed, SIGTERM) == 0 && kill(stopped, SIGSTOP) == 0);
-	case_sleep_ms(100);
+	CHECK(waitid(P_PID, exited, &info, WEXITED | WNOWAIT) == 0);
+	CHECK(waitid(P_PID, killed, &info, WEXITED | WNOWAIT) == 0);
+	CHECK(waitid(P_PID, stopped, &info, WSTOPPED | WNOWAIT) == 0);
 }
 
 static void after(void)
