@@ -176,6 +176,7 @@ static void refused_without(const char *choice, const char *word)
 	AUTO_CLOSE int fd = open("/dev/nvidia0", O_RDWR | O_CLOEXEC);
 
 	setenv("STASIS_CUDA", choice, 1);
+	CHECK(fd >= 0);
 	CHECK(cuda_pause(c, getpid(), &f) == -1 && strstr(f.text, word));
 	CHECK(cuda_require(c, &g) == -1 && strstr(g.text, word));
 	if (!strstr(f.text, word))
