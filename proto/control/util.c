@@ -106,3 +106,37 @@ ssize_t write_full(int fd, const void *buf, size_t n)
 	}
 	return done;
 }
+
+ssize_t pread_full(int fd, void *buf, size_t n, uint64_t at)
+{
+	size_t done = 0;
+	ssize_t r;
+
+	while (done < n) {
+		r = pread(fd, (char *)buf + done, n - done, at + done);
+		if (r < 0 && errno == EINTR)
+			continue;
+		if (r < 0)
+			return -1;
+		if (r == 0)
+			break;
+		done += r;
+	}
+	return done;
+}
+
+ssize_t pwrite_full(int fd, const void *buf, size_t n, uint64_t at)
+{
+	size_t done = 0;
+	ssize_t r;
+
+	while (done < n) {
+		r = pwrite(fd, (const char *)buf + done, n - done, at + done);
+		if (r < 0 && errno == EINTR)
+			continue;
+		if (r < 0)
+			return -1;
+		done += r;
+	}
+	return done;
+}

@@ -82,5 +82,8 @@ uint64_t elapsed_ns(const struct timespec *since);
 /* Read or write all bytes; -1 with errno, else the count (short only at EOF). */
 ssize_t read_full(int fd, void *buf, size_t n);
 ssize_t write_full(int fd, const void *buf, size_t n);
+/* The same at an offset of a file. */
+ssize_t pread_full(int fd, void *buf, size_t n, uint64_t at);
+ssize_t pwrite_full(int fd, const void *buf, size_t n, uint64_t at);
 
 #endif

@@ -123,20 +123,12 @@ uint64_t image_offset(const struct image *img)
 
 static int read_at(struct image *img, void *buf, size_t n, uint64_t off, struct fault *f)
 {
-	size_t done = 0;
-	ssize_t r;
+	ssize_t r = pread_full(img->fd, buf, n, off);
 
-	while (done < n) {
-		r = pread(img->fd, (char *)buf + done, n - done, off + done);
-		if (r < 0 && errno == EINTR)
-			continue;
-		if (r < 0)
-			return fault(f, errno, "%s: read at %" PRIu64, img->name, off + done);
-		if (r == 0)
-			return fault(f, -EBADMSG, "%s: became shorter while it was read",
-				     img->name);
-		done += r;
-	}
+	if (r < 0)
+		return fault(f, errno, "%s: read at %" PRIu64, img->name, off);
+	if ((size_t)r < n)
+		return fault(f, -EBADMSG, "%s: became shorter while it was read", img->name);
 	return 0;
 }
 

@@ -103,24 +103,13 @@ struct copier *copier_new(const struct device *d, int image_dir, bool to_gpu, ui
 /* Move n bytes at offset between memory and the lane's file. */
 static int move_at(struct lane *l, void *bytes, size_t n, uint64_t at, struct fault *f)
 {
-	size_t done = 0;
-	ssize_t r;
+	ssize_t r = l->c->to_gpu ? pread_full(l->file, bytes, n, CONTENTS_HEADER + at) :
+				   pwrite_full(l->file, bytes, n, CONTENTS_HEADER + at);
 
-	while (done < n) {
-		char *p = (char *)bytes + done;
-		off_t off = CONTENTS_HEADER + at + done;
-
-		r = l->c->to_gpu ? pread(l->file, p, n - done, off)
-				 : pwrite(l->file, p, n - done, off);
-		if (r < 0 && errno == EINTR)
-			continue;
-		if (r < 0)
-			return fault(f, errno, "%s image %s", l->c->to_gpu ? "read" : "write",
-				     l->file_name);
-		if (r == 0)
-			return fault(f, -EBADMSG, "%s: it ends too early", l->file_name);
-		done += r;
-	}
+	if (r < 0)
+		return fault(f, errno, "%s image %s", l->c->to_gpu ? "read" : "write", l->file_name);
+	if ((size_t)r < n)
+		return fault(f, -EBADMSG, "%s: it ends too early", l->file_name);
 	return 0;
 }
 
