@@ -5,12 +5,13 @@ CC ?= gcc
 BUILD ?= build
 PREFIX ?= /usr/local
 DESTDIR ?=
-PACKAGES = libprotobuf-c nanomsg libcap
+PACKAGES = libprotobuf-c nanomsg libcap liblz4
 WARN = -Wall -Wextra -Wshadow -Wmissing-prototypes -Werror
 OPT ?= -O2 -g
 CFLAGS += -std=gnu11 $(OPT) $(WARN) -D_GNU_SOURCE -I. -I$(BUILD) -MMD -MP $(SAN) \
 	$(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
-LDLIBS = $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -lpthread
+# Each program is started with what it uses.
+LDLIBS = -Wl,--as-needed $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -lpthread
 SAN ?=
 
 PROTOS = proto/control/control.proto proto/control/trace.proto $(wildcard proto/images/*.proto)

@@ -81,6 +81,8 @@ static const struct row rows[] = {
 	  "NAME  dump this hierarchy only" },
 	{ "cgroup-yard", 0, K_STRING, BOTH, STR(cgroup_yard),
 	  "DIR  where the hierarchies are mounted" },
+	{ "compress", 0, K_FLAG, FOR(CMD_DUMP), AT(compress),
+	  "LZ4 for contents of device memory (other memory stays as it is); CRIU cannot read them" },
 	{ "timeout", 0, K_SECONDS, FOR(CMD_DUMP), AT(timeout_s),
 	  "S  give up freezing after so long" },
 	{ "allow-uprobes", 0, K_FLAG, BOTH, AT(allow_uprobes),

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Install what is missing (Debian, as root): deps.sh build|demo|check|vm. Silent when all is there.
 set -e
-build="gcc make pkg-config binutils protobuf-c-compiler protobuf-compiler libprotobuf-c-dev libnanomsg-dev libcap-dev libdrm-dev libc6-dev linux-libc-dev"
+build="gcc make pkg-config binutils protobuf-c-compiler protobuf-compiler libprotobuf-c-dev libnanomsg-dev libcap-dev liblz4-dev libdrm-dev libc6-dev linux-libc-dev"
 demo="python3"
 check="python3 procps util-linux iproute2 perl sqlite3 nftables redis-server memcached nginx-light postgresql openssh-server openssh-client rsync nodejs tmux"
 vm="qemu-system-x86 busybox-static cpio xz-utils kmod libdrm-dev libhsakmt-dev"

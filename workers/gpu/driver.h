@@ -94,9 +94,15 @@ struct driver_ops {
 
 struct driver {
 	const char *name;		/* in inventory.img: "amdgpu_plugin" */
+	/*
+	 * Stands there too when CRIU's plugin of that name cannot read what was dumped: CRIU
+	 * restores nothing while a name of the list is not that of a plugin it has. NULL: never.
+	 */
+	const char *mark;
 	const struct driver_ops *ops;
 	struct gpu *gpu;
 	bool used;			/* dump: something of it is in the images, the inventory names it */
+	bool marked;			/* dump: and the mark */
 	void *ctx;			/* the driver's own */
 };
 

@@ -3,7 +3,7 @@
  * drivers.c - the chain of drivers.
  *
  * A driver of ours is needed at a restore when something of it is in the images (driver.used), a
- * plugin when it says so itself (add_inventory_plugin).
+ * plugin when it says so itself (add_inventory_plugin). Ours may add a name that is none: driver.mark.
  *
  * Rights:   none.
  * Holds:    the chain and the plugins, from drivers_begin to drivers_end.
@@ -62,7 +62,7 @@ int drivers_begin(struct gpu *g, enum driver_stage stage, struct fault *f)
 	all->stage = stage;
 	for (i = 0; native[i]; i++) {
 		native[i]->gpu = g;
-		native[i]->used = false;
+		native[i]->used = native[i]->marked = false;
 		add(all, native[i]);
 	}
 	all->host = host_load(g, f);
@@ -102,7 +102,8 @@ static bool is_native(const char *name)
 	size_t i;
 
 	for (i = 0; native[i]; i++)
-		if (!strcmp(native[i]->name, name))
+		if (!strcmp(native[i]->name, name) ||
+		    (native[i]->mark && !strcmp(native[i]->mark, name)))
 			return true;
 	return false;
 }
@@ -115,10 +116,13 @@ size_t drivers_needed(struct gpu *g, char ***names)
 	if (!g->drivers)
 		return 0;
 	k = host_inventory(g->drivers->host, &theirs);
-	*names = xcalloc(g->drivers->n + k, sizeof(char *));
-	for (i = 0; native[i]; i++)
+	*names = xcalloc(2 * g->drivers->n + k, sizeof(char *));
+	for (i = 0; native[i]; i++) {
 		if (native[i]->used)
 			(*names)[n++] = xstrdup(native[i]->name);
+		if (native[i]->marked)
+			(*names)[n++] = xstrdup(native[i]->mark);
+	}
 	for (i = 0; i < k; i++)
 		(*names)[n++] = xstrdup(theirs[i]);
 	return n;

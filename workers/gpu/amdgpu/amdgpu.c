@@ -32,6 +32,7 @@ static int amdgpu_init(struct driver *d, enum driver_stage stage, struct fault *
 		return -1;
 	}
 	a->watch = (struct copy_watch){ tell_copied, d->gpu };
+	a->compress = gpu_opts(d->gpu)->compress;
 	d->ctx = a;
 	return 0;
 }
@@ -90,8 +91,12 @@ static enum hook_answer dump_file(struct driver *d, const DeviceFile *file, int 
 
 static enum hook_answer dump_late(struct driver *d, pid_t root, struct fault *f)
 {
+	const struct amd *a = d->ctx;
+	enum hook_answer r = op_dump_late(d->ctx, f);
+
 	(void)root;
-	return op_dump_late(d->ctx, f);
+	d->marked = a->compressed;
+	return r;
 }
 
 static enum hook_answer prepare(struct driver *d, const GpuPrepare *req, struct fault *f)
@@ -146,4 +151,6 @@ static const struct driver_ops ops = {
 	.resume = resume,
 };
 
-struct driver amdgpu_driver = { .name = "amdgpu_plugin", .ops = &ops };
+struct driver amdgpu_driver = {
+	.name = "amdgpu_plugin", .mark = "stasis_compressed_device_memory", .ops = &ops,
+};

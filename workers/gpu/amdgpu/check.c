@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "proto/control/util.h"
+#include "workers/gpu/amdgpu/pack.h"
 #include "workers/gpu/amdgpu/uapi.h"
 
 #define PRIV_VERSION 1u			/* KFD_CRIU_PRIV_VERSION: the first word of the state */
@@ -48,6 +49,8 @@ static int check_node_bo(const DrmBoEntry *b, struct fault *f)
 	if (b->preferred_domains & ~DOMAINS_KNOWN || !b->preferred_domains || b->is_import > 1)
 		return fault(f, -EBADMSG, "buffer %u: preferred_domains %#x, is_import %u",
 			     b->handle, b->preferred_domains, b->is_import);
+	if (b->contents && pack_check(b->contents, b->size, f) < 0)
+		return fault_prefix(f, "buffer %u", b->handle);
 	if (b->num_of_vms != b->n_vm_entries)
 		return fault(f, -EBADMSG, "buffer %u: num_of_vms is %u, there are %zu", b->handle,
 			     b->num_of_vms, b->n_vm_entries);
@@ -99,6 +102,8 @@ static int check_kfd_bo(const CriuKfd *k, const KfdBoEntry *b, struct fault *f)
 {
 	if (check_size("buffer at", b->addr, b->size, f) < 0)
 		return -1;
+	if (b->contents && pack_check(b->contents, b->size, f) < 0)
+		return fault_prefix(f, "buffer at %#llx", (unsigned long long)b->addr);
 	if (!b->gpu_id || !topology_gpu(k->device_entries, k->n_device_entries, b->gpu_id))
 		return fault(f, -EBADMSG, "buffer at %#llx: gpu_id %#x is none of device_entries",
 			     (unsigned long long)b->addr, b->gpu_id);

@@ -5,11 +5,12 @@
  * A lane per GPU: a thread with a queue of buffers. A buffer is mapped and written to (read from)
  * its file directly where the processor sees it; reading VRAM over the bus is slow, so large
  * buffers there go by the GPU's engine, as do those that cannot be mapped. read(2) and write(2) on
- * the mapping tell by EFAULT what a memcpy would die of. The first fault ends all lanes.
+ * the mapping tell by EFAULT what a memcpy would die of. Contents that are compressed go through
+ * pack.c on the way. The first fault ends all lanes.
  *
  * Rights:   the image directory; to open render nodes.
  * Holds:    what was added; per lane one image file, and once needed a private render node with an
- * engine.
+ * engine, a packer.
  */
 #include "workers/gpu/amdgpu/copy.h"
 
@@ -22,6 +23,7 @@
 #include <sys/mman.h>
 
 #include "proto/control/util.h"
+#include "workers/gpu/amdgpu/pack.h"
 #include "workers/gpu/amdgpu/uapi.h"
 
 #define WINDOW (64ul << 20)		/* bytes mapped at a time */
@@ -45,6 +47,9 @@ struct lane {
 	struct fault no_engine;		/* why there is none */
 	int file;
 	char file_name[64];
+	bool packed;			/* the file has blocks */
+	uint64_t end;			/* of those so far */
+	struct packer *packer;
 };
 
 struct copier {
@@ -113,9 +118,19 @@ static int move_at(struct lane *l, void *bytes, size_t n, uint64_t at, struct fa
 	return 0;
 }
 
+/* The n bytes of the buffer at `at`: all are asked for, in order. */
+static int move(struct lane *l, const struct copy_job *j, void *bytes, size_t n, uint64_t at,
+		struct fault *f)
+{
+	if (!j->contents)
+		return move_at(l, bytes, n, j->at + at, f);
+	return l->c->to_gpu ? pack_get(l->packer, bytes, n, f) : pack_put(l->packer, bytes, n, f);
+}
+
 /* What an engine calls for its next bytes. */
 struct stream {
 	struct lane *lane;
+	const struct copy_job *job;
 	uint64_t at;
 };
 
@@ -123,7 +138,7 @@ static int stream_move(void *ctx, void *bytes, size_t n, struct fault *f)
 {
 	struct stream *s = ctx;
 
-	if (move_at(s->lane, bytes, n, s->at, f) < 0)
+	if (move(s->lane, s->job, bytes, n, s->at, f) < 0)
 		return -1;
 	s->at += n;
 	return 0;
@@ -151,7 +166,7 @@ static int map_and_move(struct lane *l, const struct copy_job *j, uint64_t at, s
 
 	if (p == MAP_FAILED)
 		return 1;
-	r = move_at(l, p, n, j->at + at, f);
+	r = move(l, j, p, n, at, f);
 	d->ops->munmap(d->ctx, p, n);
 	return r;
 }
@@ -195,7 +210,7 @@ static int open_engine(struct lane *l)
 static int by_engine(struct lane *l, const struct copy_job *j, struct fault *f)
 {
 	const struct device *d = &l->c->dev;
-	struct stream s = { l, j->at };
+	struct stream s = { l, j, 0 };
 	const struct copy_ends ends = { stream_move, &s };
 
 	if (sync_dmabuf(l, j, 0, f) < 0)
@@ -205,31 +220,69 @@ static int by_engine(struct lane *l, const struct copy_job *j, struct fault *f)
 	return sync_dmabuf(l, j, U_SYNC_END, f);
 }
 
+/* The first bytes of a file say what it has. */
+static int head(struct lane *l, const struct copy_job *j, struct fault *f)
+{
+	uint64_t word = j->contents ? PACK_MAGIC : j->total, found = 0;
+
+	l->packed = j->contents;
+	l->end = PACK_START;
+	if (!l->c->to_gpu)
+		return pwrite_full(l->file, &word, sizeof(word), 0) < 0 ?
+		       fault(f, errno, "write image %s", l->file_name) : 0;
+	if (pread_full(l->file, &found, sizeof(found), 0) < 0)
+		return fault(f, errno, "read image %s", l->file_name);
+	l->packed = found == PACK_MAGIC;
+	return 0;
+}
+
 static int open_file(struct lane *l, const struct copy_job *j, struct fault *f)
 {
 	int flags = l->c->to_gpu ? O_RDONLY : j->at ? O_WRONLY : O_WRONLY | O_CREAT | O_TRUNC;
 
-	if (l->file >= 0 && strcmp(l->file_name, j->file) == 0)
+	if (l->file < 0 || strcmp(l->file_name, j->file) != 0) {
+		auto_close(&l->file);
+		snprintf(l->file_name, sizeof(l->file_name), "%s", j->file);
+		l->file = openat(l->c->image_dir, j->file, flags | O_NOFOLLOW | O_CLOEXEC,
+				 CONTENTS_MODE);
+		if (l->file < 0)
+			return fault(f, errno, "open image %s", j->file);
+		if (head(l, j, f) < 0)
+			return -1;
+	}
+	if (l->packed != !!j->contents)
+		return fault(f, -EBADMSG,
+			     "%s has %s contents, not %s: it is of another dump, or the image of its "
+			     "buffers was changed by a program that does not know of compression; "
+			     "dump again",
+			     j->file, l->packed ? "compressed" : "plain",
+			     l->packed ? "plain" : "compressed");
+	return 0;
+}
+
+/* Have the packer ready for it, if it is one for the packer. */
+static int begin(struct lane *l, const struct copy_job *j, struct fault *f)
+{
+	if (open_file(l, j, f) < 0)
+		return -1;
+	if (!j->contents)
 		return 0;
-	auto_close(&l->file);
-	snprintf(l->file_name, sizeof(l->file_name), "%s", j->file);
-	l->file = openat(l->c->image_dir, j->file, flags | O_NOFOLLOW | O_CLOEXEC, CONTENTS_MODE);
-	if (l->file < 0)
-		return fault(f, errno, "open image %s", j->file);
-	if (!l->c->to_gpu && !j->at &&
-	    pwrite(l->file, &j->total, CONTENTS_HEADER, 0) != CONTENTS_HEADER)
-		return fault(f, errno, "write image %s", j->file);
+	if (!l->packer)
+		l->packer = packer_new(f);
+	if (!l->packer)
+		return -1;
+	if (!l->c->to_gpu)
+		j->contents->offset = l->end;
+	packer_begin(l->packer, l->file, l->file_name, j->contents, j->size);
 	return 0;
 }
 
 /* An engine that cannot be had is no fault where the processor sees the buffer. */
-static int copy(struct lane *l, const struct copy_job *j, struct fault *f)
+static int by_any(struct lane *l, const struct copy_job *j, struct fault *f)
 {
 	bool large = j->vram && !l->c->to_gpu && j->size > SMALL && j->dmabuf >= 0;
 	int r;
 
-	if (open_file(l, j, f) < 0)
-		return -1;
 	if (large && open_engine(l) == 0)
 		return by_engine(l, j, f);
 	r = by_cpu(l, j, f);
@@ -243,6 +296,15 @@ static int copy(struct lane *l, const struct copy_job *j, struct fault *f)
 		return by_engine(l, j, f);
 	return fault(f, -l->no_engine.code, "the processor does not see it, and: %s",
 		     l->no_engine.text);
+}
+
+static int copy(struct lane *l, const struct copy_job *j, struct fault *f)
+{
+	if (begin(l, j, f) < 0 || by_any(l, j, f) < 0)
+		return -1;
+	if (j->contents)
+		l->end = pack_end(j->contents);
+	return 0;
 }
 
 /* The next job, or false at the end. It is the caller's; others may be added meanwhile. */
@@ -297,6 +359,7 @@ static void *run(void *arg)
 	if (l->engine)
 		l->c->dev.ops->engine_close(l->c->dev.ctx, l->engine);
 	dev_close(&l->c->dev, l->node);
+	packer_free(l->packer);
 	auto_close(&l->file);
 	return NULL;
 }

@@ -402,7 +402,7 @@ int drm_save_contents(struct amd *a, struct amd_file *file, struct fault *f)
 	size_t i;
 
 	for (i = 0; i < node->n_bo_entries; i++) {
-		const DrmBoEntry *b = node->bo_entries[i];
+		DrmBoEntry *b = node->bo_entries[i];
 		struct copy_job j = { .minor = file->minor,
 				      .dmabuf = -1,
 				      .node = -1,
@@ -415,6 +415,7 @@ int drm_save_contents(struct amd *a, struct amd_file *file, struct fault *f)
 			continue;
 		contents_name_drm(j.file, sizeof(j.file), file->id, file->minor, i);
 		describe(&j, file, b);
+		j.contents = b->contents = amd_contents_new(a, b->size);
 		j.dmabuf = take_fd(&file->bo_fd[i]);
 		if (j.dmabuf < 0)
 			j.node = dev_dup(&a->dev, file->fd);

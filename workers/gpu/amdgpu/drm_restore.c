@@ -148,6 +148,7 @@ static int give_away(struct amd *a, struct amd_file *file, size_t i, struct faul
 			      .node_offset = file->new_offset[i],
 			      .size = b->size,
 			      .total = b->size,
+			      .contents = b->contents,
 			      .vram = b->preferred_domains & U_DOMAIN_VRAM };
 	struct u_prime p = { .handle = b->handle, .flags = O_CLOEXEC | O_RDWR };
 

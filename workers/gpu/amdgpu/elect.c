@@ -8,7 +8,7 @@
  *
  * For CRIU's plugin, which takes handle numbers for identities, each shared buffer has one number
  * in all images (that of its owner, as far as handles allow), and imports have a contents file, a
- * link to their owner's.
+ * link to their owner's. Not so when contents are compressed, which it cannot read.
  *
  * Rights:   the image directory.
  * Holds:    nothing.
@@ -225,7 +225,7 @@ int elect_write(struct amd *a, struct fault *f)
 		if (file->kfd)
 			r = write_one(a, IMG_AMDGPU_KFD, file->id, &file->kfd->base, f);
 		else if (file->node)
-			r = link_imports(a, file, f) < 0 ? -1 :
+			r = !a->compressed && link_imports(a, file, f) < 0 ? -1 :
 			    write_one(a, IMG_AMDGPU_RENDER, file->id, &file->node->base, f);
 		else
 			r = write_dmabuf(a, file, f);

@@ -307,6 +307,7 @@ static void copy_gpu(struct amd *a, const struct amd_file *file, uint32_t gpu_id
 			continue;
 		j.dmabuf = take_fd(&fds[i]);
 		j.size = b->size;
+		j.contents = b->contents;
 		j.vram = b->alloc_flags & KFD_BO_VRAM;
 		snprintf(j.what, sizeof(j.what), "%.80s, buffer at %#llx", file->name,
 			 (unsigned long long)b->addr);
@@ -319,6 +320,12 @@ void kfd_save_contents(struct amd *a, struct amd_file *file)
 {
 	size_t i;
 
+	for (i = 0; i < file->kfd->n_bo_entries; i++) {
+		KfdBoEntry *b = file->kfd->bo_entries[i];
+
+		if (b->alloc_flags & CONTENTS)
+			b->contents = amd_contents_new(a, b->size);
+	}
 	for (i = 0; i < file->kfd->n_device_entries; i++) {
 		const KfdDeviceEntry *e = file->kfd->device_entries[i];
 

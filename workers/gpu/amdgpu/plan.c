@@ -20,6 +20,7 @@
 #include "proto/images/image.h"
 #include "workers/gpu/amdgpu/check.h"
 #include "workers/gpu/amdgpu/copy.h"
+#include "workers/gpu/amdgpu/pack.h"
 #include "workers/gpu/amdgpu/uapi.h"
 
 /* The image of a file, or NULL: there is none (f untouched), or it is bad. */
@@ -333,33 +334,56 @@ static int find_owners(struct amd *a, struct fault *f)
 
 /* ---- contents ---- */
 
+/* What a file of contents must have behind its header. */
+struct extent {
+	bool any;
+	uint64_t bytes;
+};
+
+/* One more buffer in it. */
+static void extend(struct extent *e, const BoContents *c, uint64_t size)
+{
+	uint64_t end = c ? pack_end(c) - PACK_START : e->bytes + size;
+
+	e->any = true;
+	e->bytes = end > e->bytes ? end : e->bytes;
+}
+
+static int check_kfd_contents(const struct amd *a, const struct amd_file *file, uint32_t gpu_id,
+			      struct fault *f)
+{
+	struct extent e = { 0 };
+	char name[64];
+	size_t i;
+
+	for (i = 0; gpu_id && i < file->kfd->n_bo_entries; i++) {
+		const KfdBoEntry *b = file->kfd->bo_entries[i];
+
+		if (b->gpu_id == gpu_id && (b->alloc_flags & (KFD_BO_VRAM | KFD_BO_GTT)))
+			extend(&e, b->contents, b->size);
+	}
+	contents_name_kfd(name, sizeof(name), file->id, gpu_id);
+	return e.any ? contents_check(a->image_dir, name, e.bytes, f) : 0;
+}
+
 static int check_contents(const struct amd *a, const struct amd_file *file, struct fault *f)
 {
 	char name[64];
-	size_t i, j;
+	size_t i;
 
 	for (i = 0; file->node && i < file->node->n_bo_entries; i++) {
 		const DrmBoEntry *b = file->node->bo_entries[i];
+		struct extent e = { 0 };
 
+		extend(&e, b->contents, b->size);
 		contents_name_drm(name, sizeof(name), file->id, file->node->drm_render_minor, i);
 		if (!b->is_import && (b->preferred_domains & (U_DOMAIN_VRAM | U_DOMAIN_GTT)) &&
-		    contents_check(a->image_dir, name, b->size, f) < 0)
+		    contents_check(a->image_dir, name, e.bytes, f) < 0)
 			return -1;
 	}
-	for (i = 0; file->kfd && i < file->kfd->n_device_entries; i++) {
-		uint32_t gpu_id = file->kfd->device_entries[i]->gpu_id;
-		uint64_t n = 0;
-
-		for (j = 0; gpu_id && j < file->kfd->n_bo_entries; j++) {
-			const KfdBoEntry *b = file->kfd->bo_entries[j];
-
-			if (b->gpu_id == gpu_id && (b->alloc_flags & (KFD_BO_VRAM | KFD_BO_GTT)))
-				n += b->size;
-		}
-		contents_name_kfd(name, sizeof(name), file->id, gpu_id);
-		if (n && contents_check(a->image_dir, name, n, f) < 0)
+	for (i = 0; file->kfd && i < file->kfd->n_device_entries; i++)
+		if (check_kfd_contents(a, file, file->kfd->device_entries[i]->gpu_id, f) < 0)
 			return -1;
-	}
 	return 0;
 }
 

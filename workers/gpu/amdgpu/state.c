@@ -11,6 +11,7 @@
 
 #include "proto/control/util.h"
 #include "workers/gpu/amdgpu/maps.h"
+#include "workers/gpu/amdgpu/pack.h"
 #include "workers/gpu/amdgpu/uapi.h"
 
 /*
@@ -73,6 +74,14 @@ uint64_t amd_bo_key(const struct amd_file *file, size_t i)
 			      b->handle);
 	}
 	return key_of(file->dmabuf->has_inode, file->dmabuf->inode, true, file->dmabuf->gem_handle);
+}
+
+BoContents *amd_contents_new(struct amd *a, uint64_t size)
+{
+	if (!a->compress)
+		return NULL;
+	a->compressed = true;
+	return pack_index(size);
 }
 
 static void free_file(const struct device *d, struct amd_file *file)

@@ -59,6 +59,8 @@ struct amd {
 	struct botable *table;		/* not ours */
 	struct topology topo;
 	struct match_switches switches;
+	bool compress;			/* dump: asked for; set after op_begin */
+	bool compressed;		/* dump: some contents are */
 	struct copier *copier;
 	struct copy_watch watch;	/* set after op_begin by who wants to know; else nobody */
 	struct amd_file **file;
@@ -85,5 +87,8 @@ void amd_clear(struct amd *a);
 /* The number of buffers of a file, and the identity of one (0: it has none). */
 size_t amd_bo_count(const struct amd_file *file);
 uint64_t amd_bo_key(const struct amd_file *file, size_t i);
+
+/* dump: the index for the contents of a buffer, the caller's; NULL: they stay plain. */
+BoContents *amd_contents_new(struct amd *a, uint64_t size);
 
 #endif
