@@ -3,28 +3,7 @@
  * gpu_images_test.c - images of AMD GPUs: those of CRIU 4.2 and later are read, damaged ones are
  * refused.
  */
-#include <sys/stat.h>
-
-#include "proto/images/image.h"
-#include "tests/unit/gpu_world.h"
-
-static size_t read_all(int dir, const char *name, unsigned char **bytes)
-{
-	AUTO_CLOSE int fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
-	struct stat st = { 0 };
-
-	if (!CHECK(fd >= 0 && fstat(fd, &st) == 0))
-		return 0;
-	*bytes = xcalloc(1, st.st_size + 1);
-	return read_full(fd, *bytes, st.st_size);
-}
-
-static void write_all(int dir, const char *name, const void *bytes, size_t n)
-{
-	AUTO_CLOSE int fd = openat(dir, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-
-	CHECK(fd >= 0 && write_full(fd, bytes, n) == (ssize_t)n);
-}
+#include "tests/unit/gpu_files.h"
 
 /* A KFD process, a node that imports and has its own, a dmabuf. */
 static struct fake *make_world(struct scene *s, bool kfd)
@@ -134,26 +113,6 @@ static void missing_files(void)
 	CHECK(restore_once(&s) == 0);
 	scene_end(&s);
 	fake_free(w);
-}
-
-/* Read an image as a message, change it, write it back. */
-static ProtobufCMessage *load(const struct scene *s, enum img_type type, uint32_t id)
-{
-	struct fault f = { 0 };
-	AUTO_IMAGE struct image *img = image_open(s->dir, type, id, &f);
-	ProtobufCMessage *msg = NULL;
-
-	CHECK(img && image_read_one(img, &msg, &f) == 0);
-	return msg;
-}
-
-static void store(const struct scene *s, enum img_type type, uint32_t id, ProtobufCMessage *msg)
-{
-	struct fault f = { 0 };
-	struct image *img = image_create(s->dir, type, id, &f);
-
-	CHECK(img && image_write(img, msg, &f) == 0 && image_close(&img, &f) == 0);
-	protobuf_c_message_free_unpacked(msg, NULL);
 }
 
 /* Forget the entries of a message. */

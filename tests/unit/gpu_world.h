@@ -47,6 +47,7 @@ struct scene {
 	size_t n, cap;
 	DeviceMap *map[8];
 	size_t nmaps;
+	bool compress;
 	struct fault f;
 	size_t rounds;			/* of the restore */
 };
@@ -153,6 +154,7 @@ static inline int scene_dump(struct scene *s, struct fake *w)
 	struct amd a = { 0 };
 	int r = op_begin(&a, &d, s->dir, store, table, &s->f);
 
+	a.compress = s->compress;
 	if (r == 0)
 		r = scene_dump_with(&a, s, w);
 	op_end(&a);

@@ -54,6 +54,7 @@ static void test_refused(void)
 		{ "replay --worker mem=ipc://x", EINVAL, "name one file" },
 		{ "replay a -t 1", EINVAL, "--tree has no meaning" },
 		{ "timeline a b", EINVAL, "name one file" },
+		{ "show --compress a", EINVAL, "--compress has no meaning" },
 		{ "timeline a --worker mem=ipc://x", EINVAL, "--worker has no meaning" },
 	};
 	struct cmdline c;
@@ -101,6 +102,9 @@ static void test_values(void)
 	CHECK(parse(&c, "restore --exec-cmd -v4 -- a --config b", &f) == 0);
 	CHECK(c.exec_cmd && c.nargs == 3 && !strcmp(c.args[1], "--config") && !c.args[3]);
 	CHECK(c.opts->restore_detached && c.opts->log_level == 4);
+	CHECK(parse(&c, "dump -t 1", &f) == 0 && !c.opts->compress);
+	CHECK(parse(&c, "dump -t 1 --compress", &f) == 0 && c.opts->compress);
+	CHECK(parse(&c, "dump -t 1 --compress --no-compress", &f) == 0 && !c.opts->compress);
 }
 
 /* A line of a configuration file has its value behind a blank or "=". */

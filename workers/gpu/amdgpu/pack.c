@@ -65,10 +65,6 @@ int pack_check(const BoContents *c, uint64_t size, struct fault *f)
 {
 	size_t i;
 
-	if (c->method != BO_CONTENTS__CODING__LZ4)
-		return fault(f, -ENOTSUP,
-			     "contents: method %d of compression is not known: a newer Stasis is needed",
-			     (int)c->method);
 	if (c->offset < PACK_START || c->offset > OFFSET_MAX)
 		return fault(f, -EBADMSG, "contents: offset %#llx is not possible: the image is"
 			     " damaged; dump again", (unsigned long long)c->offset);
