@@ -15,6 +15,7 @@ refused, by name, and failures.py. The last line is "N passed, N failed, N skipp
 """
 import argparse
 import os
+import subprocess
 import sys
 
 import gpu
@@ -22,6 +23,8 @@ import tool		# found by gpu.py
 from failures import FAILURES
 from overlap import OVERLAP
 
+MARK = "stasis_compressed_device_memory"
+MAGIC = b"STSLZ\xff4\x01"
 MASKED = os.path.join(gpu.BUILD, "checks", "masked")
 
 
@@ -76,6 +79,44 @@ def refused(argv, words, parameters="gpus=1", seen_by_check=True):
         target.verify()
         gpu.unload()
     return run
+
+
+def compressed(argv, parameters="gpus=1", between=None):
+    """--compress: a restore needs no option; to CRIU the images say that they are not for it."""
+    def run(plan, directory):
+        if plan.dumper.is_criu:
+            raise tool.Skip("CRIU has no --compress")
+        gpu.load(parameters)
+        target, images = gpu.Target(directory, argv), gpu.new_images(directory, 0)
+        plan.dumper.dump(target.pid, images, gpu.OPTIONS + plan.extra + ["--compress"])
+        gpu.expect_idle("after the dump")
+        expect_blocks(plan, images)
+        if between:
+            gpu.load(between)
+        if plan.restorer.is_criu:
+            gpu.expect_sentence(images, "restore", gpu.restore(plan, images), [MARK])
+        else:
+            plan.restorer.restore(target.pid, images, gpu.OPTIONS + plan.extra)
+            gpu.expect_running_queues("after the restore")
+            target.verify()
+        gpu.expect_idle("after the end")
+        gpu.unload()
+    return run
+
+
+def expect_blocks(plan, images):
+    """No contents are plain, and the inventory has the mark."""
+    with open(os.path.join(images, "inventory.img"), "rb") as inventory:
+        if MARK.encode() not in inventory.read():
+            raise tool.Failure(f"{MARK} is not in inventory.img")
+    shown = subprocess.run([plan.dumper.path, "show", images], capture_output=True, text=True, check=True).stdout
+    files = [name for name in os.listdir(images) if "pages-" in name and name.startswith("amdgpu-")]
+    if not files or "method: LZ4" not in shown:
+        raise tool.Failure("\"stasis show\" shows no contents in blocks")
+    for name in files:
+        with open(os.path.join(images, name), "rb") as contents:
+            if contents.read(8) != MAGIC:
+                raise tool.Failure(f"{name} is plain")
 
 
 def not_restored(argv, parameters, between, words):
@@ -149,6 +190,10 @@ MORE = [
     ("subset_on_another", subset("129")),
     ("runs_on_kfd", runs_on(["kfd"])),
     ("runs_on_share", runs_on(["share"])),
+    ("compressed_kfd", compressed(["kfd", "4"], FOUR, RENUMBERED)),
+    ("compressed_drm", compressed(["drm"])),
+    ("compressed_share", compressed(["share"])),
+    ("compressed_engine", compressed(["both", "16", "0", "hidden"])),
     ("old_kernel", refused(["drm"], ["6.18"], "gpus=1 level=612")),
     ("without_device", not_restored(["drm"], "gpus=1", None, ["GPU", "/dev/"])),
     ("fewer_gpus_kfd", not_restored(["kfd", "4"], FOUR, "gpus=2", ["GPU"])),
