@@ -231,12 +231,23 @@ static void files_are_as_small_as_they_can_be(void)
 	fake_free(w);
 }
 
-/* Without the option: the files of before, to the byte. */
+/* Of its blocks in the file system. */
+static uint64_t disk_size(const struct scene *s, size_t i)
+{
+	char name[64];
+	struct stat st;
+
+	snprintf(name, sizeof(name), "amdgpu-drm-pages-3-128-%04zx.img", i);
+	return CHECK(fstatat(s->dir, name, &st, 0) == 0 && (uint64_t)st.st_size == 8 + size_of(i)) ?
+	       st.st_blocks * 512ull : 0;
+}
+
+/* Without the option: lengths and bytes as CRIU has them; zeros are holes. */
 static void plain_files_stay_plain(void)
 {
 	const struct fake_ways ways = { .no_contexts = true };
 	struct scene s;
-	struct fake *w = make_world(&s, &ways);
+	struct fake *w = make_world(&s, &ways), *w2 = fake_new(one_gpu, 1, &ways);
 	AUTO_FREE unsigned char *bytes = NULL;
 	uint64_t len = 0, want = 0;
 	CriuRenderNode *n;
@@ -247,6 +258,8 @@ static void plain_files_stay_plain(void)
 	n = (CriuRenderNode *)load(&s, IMG_AMDGPU_RENDER, 3);
 	for (i = 0; i < COUNT; i++) {
 		CHECK(!n->bo_entries[i]->contents);
+		if (i % KINDS == ZERO || i % KINDS == NOISE)
+			CHECK((disk_size(&s, i) > PAGE) == (i % KINDS == NOISE));
 		want += size_of(i);
 	}
 	size = read_all(s.dir, "amdgpu-pages-2-1234.img", &bytes);
@@ -254,9 +267,12 @@ static void plain_files_stay_plain(void)
 	CHECK(len == want && size == 8 + want);
 	for (i = 0, len = 8; i < COUNT; len += size_of(i++))
 		CHECK(is(i % KINDS, bytes + len, size_of(i), 1000 + i));
+	if (CHECK(scene_restore(&s, w2, NULL) == 0))
+		check_world(w2, &s);
 	protobuf_c_message_free_unpacked(&n->base, NULL);
 	scene_end(&s);
 	fake_free(w);
+	fake_free(w2);
 }
 
 /* ---- damage ---- */
@@ -545,7 +561,7 @@ int main(void)
 	check_run("the same by an engine whose chunks cut blocks", by_a_small_engine);
 	check_run("a buffer larger than what is mapped at a time", a_large_one);
 	check_run("zeros cost nothing, noise no more than it has", files_are_as_small_as_they_can_be);
-	check_run("without the option nothing is compressed", plain_files_stay_plain);
+	check_run("without the option files are plain, with holes where all is zero", plain_files_stay_plain);
 	check_run("damage is refused by file, buffer and remedy", damaged_by_name);
 	check_run("contents without their index are not taken for plain ones", an_index_that_is_lost);
 	check_run("damage anywhere is refused or harmless", damaged_anywhere);

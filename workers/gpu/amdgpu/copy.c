@@ -105,26 +105,24 @@ struct copier *copier_new(const struct device *d, int image_dir, bool to_gpu, ui
 	return c;
 }
 
-/* Move n bytes at offset between memory and the lane's file. */
-static int move_at(struct lane *l, void *bytes, size_t n, uint64_t at, struct fault *f)
-{
-	ssize_t r = l->c->to_gpu ? pread_full(l->file, bytes, n, CONTENTS_HEADER + at) :
-				   pwrite_full(l->file, bytes, n, CONTENTS_HEADER + at);
-
-	if (r < 0)
-		return fault(f, errno, "%s image %s", l->c->to_gpu ? "read" : "write", l->file_name);
-	if ((size_t)r < n)
-		return fault(f, -EBADMSG, "%s: it ends too early", l->file_name);
-	return 0;
-}
-
 /* The n bytes of the buffer at `at`: all are asked for, in order. */
 static int move(struct lane *l, const struct copy_job *j, void *bytes, size_t n, uint64_t at,
 		struct fault *f)
 {
-	if (!j->contents)
-		return move_at(l, bytes, n, j->at + at, f);
-	return l->c->to_gpu ? pack_get(l->packer, bytes, n, f) : pack_put(l->packer, bytes, n, f);
+	uint64_t plain = CONTENTS_HEADER + j->at + at;
+	ssize_t r;
+
+	if (j->contents)
+		return l->c->to_gpu ? pack_get(l->packer, bytes, n, f) :
+				      pack_put(l->packer, bytes, n, f);
+	if (!l->c->to_gpu)
+		return pack_plain(l->packer, bytes, n, plain, f);
+	r = pread_full(l->file, bytes, n, plain);
+	if (r < 0)
+		return fault(f, errno, "read image %s", l->file_name);
+	if ((size_t)r < n)
+		return fault(f, -EBADMSG, "%s: it ends too early", l->file_name);
+	return 0;
 }
 
 /* What an engine calls for its next bytes. */
@@ -228,7 +226,8 @@ static int head(struct lane *l, const struct copy_job *j, struct fault *f)
 	l->packed = j->contents;
 	l->end = PACK_START;
 	if (!l->c->to_gpu)
-		return pwrite_full(l->file, &word, sizeof(word), 0) < 0 ?
+		return pwrite_full(l->file, &word, sizeof(word), 0) < 0 ||
+		       (!l->packed && ftruncate(l->file, CONTENTS_HEADER + j->total) < 0) ?
 		       fault(f, errno, "write image %s", l->file_name) : 0;
 	if (pread_full(l->file, &found, sizeof(found), 0) < 0)
 		return fault(f, errno, "read image %s", l->file_name);
@@ -260,18 +259,18 @@ static int open_file(struct lane *l, const struct copy_job *j, struct fault *f)
 	return 0;
 }
 
-/* Have the packer ready for it, if it is one for the packer. */
+/* Have file and packer ready for it. */
 static int begin(struct lane *l, const struct copy_job *j, struct fault *f)
 {
 	if (open_file(l, j, f) < 0)
 		return -1;
-	if (!j->contents)
+	if (!j->contents && l->c->to_gpu)
 		return 0;
 	if (!l->packer)
 		l->packer = packer_new(f);
 	if (!l->packer)
 		return -1;
-	if (!l->c->to_gpu)
+	if (j->contents && !l->c->to_gpu)
 		j->contents->offset = l->end;
 	packer_begin(l->packer, l->file, l->file_name, j->contents, j->size);
 	return 0;

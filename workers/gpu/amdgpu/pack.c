@@ -3,7 +3,8 @@
  * pack.c - contents of a buffer as compressed blocks, both directions.
  *
  * Dump:     bytes are gathered to blocks of PACK_BLOCK, each compressed by itself (LZ4), written
- * as it is where that makes it no shorter, and left out where all is zero.
+ * as it is where that makes it no shorter, and left out where all is zero. Plain contents are
+ * written as they are; what is zero becomes a hole of the file.
  * Restore:  the same blocks in the same order, for a reader that takes as many bytes as it likes.
  *
  * A block is gathered in memory that is also a file: the kernel copies between it and the device's
@@ -122,13 +123,55 @@ void packer_begin(struct packer *p, int file, const char *name, BoContents *c, u
 	p->name = name;
 	p->c = c;
 	p->size = size;
-	p->at = c->offset;
+	p->at = c ? c->offset : 0;
 	p->next = p->room = 0;
 }
 
 static bool is_zero(const uint8_t *p, size_t n)
 {
 	return !p[0] && !memcmp(p, p + 1, n - 1);
+}
+
+/* Into the block, behind what is there already. */
+static int gather(struct packer *p, const void *bytes, size_t n, struct fault *f)
+{
+	if (pwrite_full(p->memory, bytes, n, p->room) < (ssize_t)n)
+		return fault(f, errno, "read its memory");
+	p->room += n;
+	return 0;
+}
+
+/* 1: all n bytes are zero, 0 or -1. All of them are gathered when the first page is. */
+static int probe(struct packer *p, const char *bytes, size_t n, struct fault *f)
+{
+	size_t first = n < STASIS_PAGE ? n : STASIS_PAGE;
+
+	p->room = 0;
+	if (gather(p, bytes, first, f) < 0)
+		return -1;
+	if (!is_zero(p->block, first))
+		return 0;
+	if (gather(p, bytes + first, n - first, f) < 0)
+		return -1;
+	return is_zero(p->block, n);
+}
+
+int pack_plain(struct packer *p, const void *bytes, size_t n, uint64_t at, struct fault *f)
+{
+	const char *from = bytes;
+	size_t part;
+	int zero;
+
+	for (; n; n -= part, from += part, at += part) {
+		part = n < PACK_BLOCK ? n : PACK_BLOCK;
+		zero = probe(p, from, part, f);
+		if (zero < 0)
+			return -1;
+		if (!zero && pwrite_full(p->file, p->room == part ? (void *)p->block : from, part,
+					 at) < (ssize_t)part)
+			return fault(f, errno, "write image %s", p->name);
+	}
+	return 0;
 }
 
 /* The block is whole: write what becomes of it. */
@@ -167,9 +210,8 @@ int pack_put(struct packer *p, const void *bytes, size_t n, struct fault *f)
 	for (; n; n -= part, from += part) {
 		whole = next_bytes(p);
 		part = n < whole - p->room ? n : whole - p->room;
-		if (pwrite_full(p->memory, from, part, p->room) < (ssize_t)part)
-			return fault(f, errno, "read its memory");
-		p->room += part;
+		if (gather(p, from, part, f) < 0)
+			return -1;
 		if (p->room < whole)
 			continue;
 		p->room = 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * pack.h - contents of a buffer as compressed blocks in a file, and back: bo_contents of amdgpu.proto.
+ * pack.h - contents of a buffer as compressed blocks in a file, and back: bo_contents of
+ * amdgpu.proto. Plain contents on their way to a file.
  */
 #ifndef STASIS_AMDGPU_PACK_H
 #define STASIS_AMDGPU_PACK_H
@@ -31,7 +32,7 @@ uint64_t pack_end(const BoContents *c);
 struct packer *packer_new(struct fault *f);
 void packer_free(struct packer *p);
 
-/* The next buffer. All stay the caller's; name is that of file in faults. */
+/* The next buffer. All stay the caller's; name is that of file in faults. c NULL: it stays plain. */
 void packer_begin(struct packer *p, int file, const char *name, BoContents *c, uint64_t size);
 /*
  * The next n bytes of the buffer, into the file or from there. bytes may be a device's memory that
@@ -39,5 +40,7 @@ void packer_begin(struct packer *p, int file, const char *name, BoContents *c, u
  */
 int pack_put(struct packer *p, const void *bytes, size_t n, struct fault *f);
 int pack_get(struct packer *p, void *bytes, size_t n, struct fault *f);
+/* n bytes of a plain buffer at `at` of the file, which has zeros there: none are written. */
+int pack_plain(struct packer *p, const void *bytes, size_t n, uint64_t at, struct fault *f);
 
 #endif
