@@ -220,6 +220,30 @@ static void files_are_as_criu_has_them(void)
 	fake_free(w);
 }
 
+/* The contents of what was an import once are a file of their own, not the owner's. */
+static void again_into_the_same_directory(void)
+{
+	struct scene s;
+	struct fake *w = make_world(&s, false), *w2 = fake_new(one_gpu, 1, NULL);
+	int d = fake_export(w, s.prop[0].fd, 1), third = fake_open(w, 128);
+
+	fake_import(w, third, d);
+	close(d);
+	scene_add(&s, 9, 61, third, false);
+	CHECK(scene_dump(&s, w) == 0);
+	fake_close_handle(w, third, 1);
+	CHECK(fake_create(w, third, 2 * PAGE, GTT, 0) == 1);
+	with_buffer(w, third, 1, 8, true);
+	CHECK(scene_dump(&s, w) == 0);
+	if (CHECK(scene_restore(&s, w2, NULL) == 0)) {
+		CHECK(with_buffer(w2, s.prop[0].restored, 1, 5, false));
+		CHECK(with_buffer(w2, s.prop[1].restored, 1, 8, false));
+	}
+	scene_end(&s);
+	fake_free(w);
+	fake_free(w2);
+}
+
 static void wrong_fields(void)
 {
 	static const char *const says[] = { "handle 0",	  "handle 1 is there twice",
@@ -262,6 +286,7 @@ int main(void)
 	check_run("images of CRIU 4.2-22: handle numbers are identities", images_of_later_criu);
 	check_run("images of CRIU 4.2: no handles", images_of_criu_4_2);
 	check_run("files are as CRIU's reader wants them", files_are_as_criu_has_them);
+	check_run("a second dump into a directory", again_into_the_same_directory);
 	check_run("impossible fields are refused by name", wrong_fields);
 	return check_done();
 }

@@ -235,13 +235,17 @@ static int head(struct lane *l, const struct copy_job *j, struct fault *f)
 	return 0;
 }
 
+/* A file of an older dump may have a second name (elect.c), so it is not written to. */
 static int open_file(struct lane *l, const struct copy_job *j, struct fault *f)
 {
-	int flags = l->c->to_gpu ? O_RDONLY : j->at ? O_WRONLY : O_WRONLY | O_CREAT | O_TRUNC;
+	bool new = !l->c->to_gpu && !j->at;
+	int flags = l->c->to_gpu ? O_RDONLY : new ? O_WRONLY | O_CREAT | O_EXCL : O_WRONLY;
 
 	if (l->file < 0 || strcmp(l->file_name, j->file) != 0) {
 		auto_close(&l->file);
 		snprintf(l->file_name, sizeof(l->file_name), "%s", j->file);
+		if (new && unlinkat(l->c->image_dir, j->file, 0) < 0 && errno != ENOENT)
+			return fault(f, errno, "remove the %s of an older dump", j->file);
 		l->file = openat(l->c->image_dir, j->file, flags | O_NOFOLLOW | O_CLOEXEC,
 				 CONTENTS_MODE);
 		if (l->file < 0)

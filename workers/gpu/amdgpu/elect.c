@@ -192,7 +192,8 @@ static int link_imports(struct amd *a, const struct amd_file *file, struct fault
 			continue;
 		contents_name_drm(from, sizeof(from), owner->id, owner->minor, row->index);
 		contents_name_drm(to, sizeof(to), file->id, file->minor, i);
-		if (linkat(a->image_dir, from, a->image_dir, to, 0) < 0 && errno != EEXIST)
+		if ((unlinkat(a->image_dir, to, 0) < 0 && errno != ENOENT) ||
+		    linkat(a->image_dir, from, a->image_dir, to, 0) < 0)
 			return fault(f, errno, "link image %s to %s", from, to);
 	}
 	return 0;
