@@ -40,7 +40,8 @@ static inline ProtobufCMessage *load(const struct scene *s, enum img_type type, 
 	return msg;
 }
 
-static inline void store(const struct scene *s, enum img_type type, uint32_t id, ProtobufCMessage *msg)
+static inline void store(const struct scene *s, enum img_type type, uint32_t id,
+			 ProtobufCMessage *msg)
 {
 	struct fault f = { 0 };
 	struct image *img = image_create(s->dir, type, id, &f);

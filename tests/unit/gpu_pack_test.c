@@ -136,7 +136,7 @@ static void round_trip(bool engine, const char *staging)
 	struct fake_ways visible = ways;
 	struct scene s;
 
-	visible.invisible_vram = false;		/* a dump takes the engine for large ones all the same */
+	visible.invisible_vram = false;		/* the engine is for large ones all the same */
 	w = make_world(&s, &visible);
 	setenv("KFD_MAX_BUFFER_SIZE", staging, 1);
 	CHECK(scene_dump(&s, w) == 0);
@@ -201,6 +201,7 @@ static void files_are_as_small_as_they_can_be(void)
 	struct scene s;
 	struct fake *w = make_world(&s, &ways);
 	uint64_t all = PACK_START;
+	const BoContents *c;
 	CriuRenderNode *n;
 	CriuKfd *k;
 	char name[64];
@@ -210,8 +211,8 @@ static void files_are_as_small_as_they_can_be(void)
 	n = (CriuRenderNode *)load(&s, IMG_AMDGPU_RENDER, 3);
 	for (i = 0; i < COUNT; i++) {
 		snprintf(name, sizeof(name), "amdgpu-drm-pages-3-128-%04zx.img", i);
-		CHECK(n->bo_entries[i]->contents && n->bo_entries[i]->contents->offset == PACK_START);
-		CHECK(file_size(&s, name) == pack_end(n->bo_entries[i]->contents));
+		c = n->bo_entries[i]->contents;
+		CHECK(c && c->offset == PACK_START && file_size(&s, name) == pack_end(c));
 		if (i % KINDS == ZERO)
 			CHECK(file_size(&s, name) == PACK_START);
 		if (i % KINDS == TEXT)
@@ -221,8 +222,9 @@ static void files_are_as_small_as_they_can_be(void)
 	}
 	k = (CriuKfd *)load(&s, IMG_AMDGPU_KFD, 2);
 	for (i = 0; i < COUNT; i++) {
-		CHECK(k->bo_entries[i]->contents && k->bo_entries[i]->contents->offset == all);
-		all = pack_end(k->bo_entries[i]->contents);
+		c = k->bo_entries[i]->contents;
+		CHECK(c && c->offset == all);
+		all = pack_end(c);
 	}
 	CHECK(file_size(&s, "amdgpu-pages-2-1234.img") == all);
 	protobuf_c_message_free_unpacked(&n->base, NULL);
@@ -318,6 +320,8 @@ static int restore_once(struct scene *s)
 	return r;
 }
 
+#define NODE_IMAGE "amdgpu-renderD-3.img"
+#define KFD_IMAGE "amdgpu-kfd-2.img"
 #define NODE_PAGES "amdgpu-drm-pages-3-128-0000.img"
 #define KFD_PAGES "amdgpu-pages-2-1234.img"
 
@@ -396,20 +400,20 @@ static const struct damage {
 	void (*pages)(unsigned char *bytes, size_t *n);	/* or to the file */
 	const char *says[4];
 } damages[] = {
-	{ another_method, NULL, NULL, { "amdgpu-renderD-3.img", "contents", "method", "9 is not known" } },
-	{ offset_of_header, NULL, NULL, { "amdgpu-renderD-3.img", "buffer 1", "offset", "dump again" } },
-	{ offset_huge, NULL, NULL, { "amdgpu-renderD-3.img", "buffer 1", "offset", "dump again" } },
-	{ offset_beyond, NULL, NULL, { "amdgpu-renderD-3.img", NODE_PAGES, "truncated", "dump again" } },
-	{ NULL, offset_beyond, NULL, { "amdgpu-kfd-2.img", KFD_PAGES, "truncated", "dump again" } },
-	{ offset_shifted, NULL, NULL, { "amdgpu-renderD-3.img", "offset", "damaged", "dump again" } },
-	{ a_block_less, NULL, NULL, { "amdgpu-renderD-3.img", "buffer 1", "2 blocks", "dump again" } },
-	{ NULL, a_block_less, NULL, { "amdgpu-kfd-2.img", "0x7f0000000000", "0 blocks", "dump again" } },
-	{ a_long_block, NULL, NULL, { "amdgpu-renderD-3.img", "buffer 1", "block 0", "dump again" } },
+	{ another_method, NULL, NULL, { NODE_IMAGE, "contents", "method", "9 is not known" } },
+	{ offset_of_header, NULL, NULL, { NODE_IMAGE, "buffer 1", "offset", "dump again" } },
+	{ offset_huge, NULL, NULL, { NODE_IMAGE, "buffer 1", "offset", "dump again" } },
+	{ offset_beyond, NULL, NULL, { NODE_IMAGE, NODE_PAGES, "truncated", "dump again" } },
+	{ NULL, offset_beyond, NULL, { KFD_IMAGE, KFD_PAGES, "truncated", "dump again" } },
+	{ offset_shifted, NULL, NULL, { NODE_IMAGE, "offset", "damaged", "dump again" } },
+	{ a_block_less, NULL, NULL, { NODE_IMAGE, "buffer 1", "2 blocks", "dump again" } },
+	{ NULL, a_block_less, NULL, { KFD_IMAGE, "0x7f0000000000", "0 blocks", "dump again" } },
+	{ a_long_block, NULL, NULL, { NODE_IMAGE, "buffer 1", "block 0", "dump again" } },
 	{ a_short_block, NULL, NULL, { NODE_PAGES, "buffer 1", "block 0", "dump again" } },
 	{ NULL, a_short_block, NULL, { KFD_PAGES, "0x7f0000000000", "block 0", "dump again" } },
-	{ a_whole_block, NULL, NULL, { "amdgpu-renderD-3.img", NODE_PAGES, "truncated", "dump again" } },
-	{ NULL, NULL, cut_one, { "amdgpu-renderD-3.img", NODE_PAGES, "truncated", "dump again" } },
-	{ NULL, NULL, cut_all, { "amdgpu-renderD-3.img", NODE_PAGES, "truncated", "dump again" } },
+	{ a_whole_block, NULL, NULL, { NODE_IMAGE, NODE_PAGES, "truncated", "dump again" } },
+	{ NULL, NULL, cut_one, { NODE_IMAGE, NODE_PAGES, "truncated", "dump again" } },
+	{ NULL, NULL, cut_all, { NODE_IMAGE, NODE_PAGES, "truncated", "dump again" } },
 	{ NULL, NULL, no_magic, { NODE_PAGES, "buffer 1", "plain contents", "dump again" } },
 	{ NULL, NULL, other_bytes, { NODE_PAGES, "buffer 1", "block 0", "dump again" } },
 };
@@ -451,7 +455,7 @@ static void damaged_by_name(void)
 		CHECK(restore_once(&s) < 0);
 		for (k = 0; k < ARRAY_LEN(damages[i].says); k++)
 			if (!CHECK(strstr(s.f.text, damages[i].says[k])))
-				fprintf(stderr, "  damage %zu, %s: %s\n", i, damages[i].says[k], s.f.text);
+				fprintf(stderr, "  damage %zu: %s\n", i, s.f.text);
 	}
 	scene_end(&s);
 	fake_free(w);
@@ -490,11 +494,10 @@ static void an_index_that_is_lost(void)
 	fake_free(w);
 }
 
-/* Every bit of the images' first bytes, every length of the files: an error or a restore, nothing else. */
+/* A bit of each of the first bytes, a third of all lengths: an error or a restore, no crash. */
 static void damaged_anywhere(void)
 {
-	static const char *const names[] = { "amdgpu-renderD-3.img", "amdgpu-kfd-2.img", NODE_PAGES,
-					     KFD_PAGES };
+	static const char *const names[] = { NODE_IMAGE, KFD_IMAGE, NODE_PAGES, KFD_PAGES };
 	struct scene s;
 	struct fake *w = make_small(&s);
 	unsigned int refused = 0, taken = 0;
@@ -531,7 +534,8 @@ static void damaged_anywhere(void)
 
 static void device_memory_that_goes_away(void)
 {
-	AUTO_CLOSE int memory = memfd_create("gone", MFD_CLOEXEC), file = memfd_create("file", MFD_CLOEXEC);
+	AUTO_CLOSE int memory = memfd_create("gone", MFD_CLOEXEC);
+	AUTO_CLOSE int file = memfd_create("file", MFD_CLOEXEC);
 	BoContents *c = pack_index(BLOCK);
 	struct fault f = { 0 };
 	struct packer *p = packer_new(&f);
@@ -560,10 +564,13 @@ int main(void)
 	check_run("the same by the engine", by_the_engine);
 	check_run("the same by an engine whose chunks cut blocks", by_a_small_engine);
 	check_run("a buffer larger than what is mapped at a time", a_large_one);
-	check_run("zeros cost nothing, noise no more than it has", files_are_as_small_as_they_can_be);
-	check_run("without the option files are plain, with holes where all is zero", plain_files_stay_plain);
+	check_run("zeros cost nothing, noise no more than it has",
+		  files_are_as_small_as_they_can_be);
+	check_run("without the option files are plain, with holes where all is zero",
+		  plain_files_stay_plain);
 	check_run("damage is refused by file, buffer and remedy", damaged_by_name);
-	check_run("contents without their index are not taken for plain ones", an_index_that_is_lost);
+	check_run("contents without their index are not taken for plain ones",
+		  an_index_that_is_lost);
 	check_run("damage anywhere is refused or harmless", damaged_anywhere);
 	check_run("device memory that goes away is a fault", device_memory_that_goes_away);
 	return check_done();

@@ -255,9 +255,9 @@ static int open_file(struct lane *l, const struct copy_job *j, struct fault *f)
 	}
 	if (l->packed != !!j->contents)
 		return fault(f, -EBADMSG,
-			     "%s has %s contents, not %s: it is of another dump, or the image of its "
-			     "buffers was changed by a program that does not know of compression; "
-			     "dump again",
+			     "%s has %s contents, not %s: it is of another dump, or the image "
+			     "of its buffers was changed by a program that does not know of "
+			     "compression; dump again",
 			     j->file, l->packed ? "compressed" : "plain",
 			     l->packed ? "plain" : "compressed");
 	return 0;

@@ -21,7 +21,7 @@ struct copy_job {
 	uint64_t size;
 	bool vram;
 	char file[64]; /* in the images directory; jobs of one file follow each other */
-	uint64_t at;			/* plain: bytes after the header. 0: dump makes the file */
+	uint64_t at;			/* plain: after the header. 0: dump makes the file */
 	uint64_t total;			/* bytes of contents in the file */
 	BoContents *contents;		/* not ours; NULL: plain. dump: filled */
 	char what[120];			/* how a fault about it begins */

@@ -35,7 +35,7 @@ struct packer {
 	uint64_t size;
 	uint64_t at;			/* in the file: the next block to be written or read */
 	size_t next;			/* its number */
-	size_t room;			/* dump: its bytes so far; restore: left of the one before */
+	size_t room;			/* dump: gathered; restore: left of the block before */
 };
 
 /* Bytes of a buffer of size bytes in block i. */
@@ -244,8 +244,8 @@ static int read_block(struct packer *p, size_t n, struct fault *f)
 	if (length && length < n &&
 	    LZ4_decompress_safe((char *)p->coded, (char *)p->block, length, n) != (int)n)
 		return fault(f, -EBADMSG,
-			     "%s: the %zu bytes at %llu are not %zu compressed ones (block %zu): the "
-			     "image is damaged; dump again",
+			     "%s: the %zu bytes at %llu are not %zu compressed ones (block %zu): "
+			     "the image is damaged; dump again",
 			     p->name, length, (unsigned long long)p->at, n, p->next);
 	p->at += length;
 	p->next++;

@@ -32,7 +32,7 @@ uint64_t pack_end(const BoContents *c);
 struct packer *packer_new(struct fault *f);
 void packer_free(struct packer *p);
 
-/* The next buffer. All stay the caller's; name is that of file in faults. c NULL: it stays plain. */
+/* The next buffer; c NULL: plain. All stay the caller's, name is that of file in faults. */
 void packer_begin(struct packer *p, int file, const char *name, BoContents *c, uint64_t size);
 /*
  * The next n bytes of the buffer, into the file or from there. bytes may be a device's memory that
