@@ -199,7 +199,7 @@ MORE = [
     ("fewer_gpus_kfd", not_restored(["kfd", "4"], FOUR, "gpus=2", ["GPU"])),
     ("fewer_gpus_drm", not_restored(["drm", "4"], FOUR, "gpus=2", ["GPU"])),
 ]
-SHORT = ["a_kfd", "b_drm", "c_share", "runs_on_kfd", "orphaned_dmabuf"]
+SHORT = ["a_kfd", "b_drm", "c_share", "compressed_drm", "runs_on_kfd", "orphaned_dmabuf"]
 
 
 def choose(args):
