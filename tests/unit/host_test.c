@@ -14,9 +14,11 @@
 #include "check.h"
 #include "proto/control/util.h"
 #include "workers/common/plugin_dir.h"
+#include "workers/gpu/amdgpu/amdgpu.h"
 #include "workers/gpu/drivers.h"
 #include "workers/gpu/gpu.h"
 #include "workers/gpu/host.h"
+#include "workers/gpu/nvidia/nvidia.h"
 
 int send_fds(int sock, void *addr, int len, int *fds, int nr_fds, void *data, unsigned size);
 int __recv_fds(int sock, int *fds, int nr_fds, void *data, unsigned size, int flags);
@@ -94,6 +96,7 @@ static void test_inventory(void)
 	free(names);
 	drivers_end(&gpu, 0);
 	CHECK(criu_get_image_dir() == -1);
+	CHECK(!nvidia_driver.ctx && !amdgpu_driver.ctx);	/* nothing to undo: let go */
 }
 
 static void test_required(void)

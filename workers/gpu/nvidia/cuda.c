@@ -381,6 +381,11 @@ bool cuda_end(struct cuda *c, bool run_on)
 	return true;
 }
 
+bool cuda_keeps(const struct cuda *c)
+{
+	return c->keeper.pid > 0;
+}
+
 /* ---- restore ---- */
 
 int cuda_require(struct cuda *c, struct fault *f)

@@ -38,6 +38,8 @@ int cuda_leftover(const struct cuda *c, pid_t pid, struct fault *f);
  * logged, and false is returned when there was one. Otherwise they are to be killed.
  */
 bool cuda_end(struct cuda *c, bool run_on);
+/* Is the keeper armed still? Then cuda_free would set it to work. */
+bool cuda_keeps(const struct cuda *c);
 
 /* A restore of tasks, some of which use CUDA: the interface must be there. 0, or -1 with f set. */
 int cuda_require(struct cuda *c, struct fault *f);
