@@ -247,6 +247,9 @@ def test_legacy(plan, directory):
     with traced(directory, pid):
         plan.dumper.dump(pid, images, ["-L", libs])
         expect(directory, pid, ["legacy init", "legacy dump_file", "legacy dump_file", "legacy fini"], "dump")
+        # It has no name of its own.
+        if f"plugin {libs}/legacy.so: DUMP_EXT_FILE" not in read(images, "dump.log"):
+            raise tool.Failure("dump.log does not name the plugin by its path")
         plan.restorer.restore(pid, images, ["-L", libs])
         expect(directory, pid, ["legacy init", "legacy restore_file", "legacy restore_file", "legacy fini"],
                "restore")

@@ -57,7 +57,7 @@ static void describe_legacy(struct plugin *p, const char *path)
 	memcpy(&d->init, &symbol, sizeof(symbol));
 	symbol = find_symbol(p->handle, "cr_plugin_fini");
 	memcpy(&d->exit, &symbol, sizeof(symbol));
-	d->name = path;
+	d->name = p->path = xstrdup(path);
 	d->version = PLUGIN_VERSION_OLD;
 	d->max_hooks = PLUGIN_HOOKS;
 	p->desc = d;
@@ -117,6 +117,7 @@ static void free_plugin(struct plugin *p)
 {
 	if (p->handle)
 		dlclose(p->handle);
+	free(p->path);
 	free(p);
 }
 

@@ -30,6 +30,7 @@ struct plugin {
 	struct driver driver;
 	const struct plugin_desc *desc;
 	struct plugin_desc own;		/* made for one without a descriptor */
+	char *path;			/* the name of such a one */
 	void *handle;			/* of dlopen */
 	struct {			/* what HANDLE_DEVICE_VMA was asked last */
 		uint32_t pid;
