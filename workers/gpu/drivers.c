@@ -97,6 +97,20 @@ int drivers_each(struct gpu *g, driver_asks *ask, void *arg, struct fault *f)
 	return 0;
 }
 
+int drivers_for_tasks(struct gpu *g, const uint32_t *pids, size_t n, driver_asks *ask,
+		      struct fault *f)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		pid_t pid = pids[i];
+
+		if (drivers_first(g, ask, &pid, f) == HOOK_FAILED)
+			return fault_prefix(f, "task %d", pid);
+	}
+	return 0;
+}
+
 static bool is_native(const char *name)
 {
 	size_t i;

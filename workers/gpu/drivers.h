@@ -19,6 +19,10 @@ enum hook_answer drivers_first(struct gpu *g, driver_asks *ask, void *arg, struc
 /* Ask all; HOOK_FAILED of one ends it. */
 int drivers_each(struct gpu *g, driver_asks *ask, void *arg, struct fault *f);
 
+/* drivers_first for each of these tasks, arg: its pid_t. HOOK_FAILED of one ends it, f names the task. */
+int drivers_for_tasks(struct gpu *g, const uint32_t *pids, size_t n, driver_asks *ask,
+		      struct fault *f);
+
 /* dump: names for the inventory, to be freed by the caller. Returns how many. */
 size_t drivers_needed(struct gpu *g, char ***names);
 

@@ -128,21 +128,6 @@ static enum hook_answer ask_checkpoint(struct driver *d, void *arg, struct fault
 	return d->ops->checkpoint ? d->ops->checkpoint(d, *(pid_t *)arg, f) : HOOK_NOT_MINE;
 }
 
-/* Of each task in turn: the hook is shown to the drivers until one has it. */
-static int for_tasks(struct gpu *g, const uint32_t *pids, size_t n, driver_asks *ask,
-		     struct fault *f)
-{
-	size_t i;
-
-	for (i = 0; i < n; i++) {
-		pid_t pid = pids[i];
-
-		if (drivers_first(g, ask, &pid, f) == HOOK_FAILED)
-			return fault_prefix(f, "task %d", pid);
-	}
-	return 0;
-}
-
 int on_gpu_pause(struct call *c, struct fault *f)
 {
 	const GpuPause *req = c->req->gpu_pause;
@@ -150,7 +135,7 @@ int on_gpu_pause(struct call *c, struct fault *f)
 
 	if (drivers_begin(g, DRIVER_DUMP, f) < 0)
 		return -1;
-	return for_tasks(g, req->pid, req->n_pid, ask_pause, f);
+	return drivers_for_tasks(g, req->pid, req->n_pid, ask_pause, f);
 }
 
 /* ---- tasks stand ---- */
@@ -197,7 +182,7 @@ int on_gpu_checkpoint(struct call *c, struct fault *f)
 {
 	const GpuCheckpoint *req = c->req->gpu_checkpoint;
 
-	return for_tasks(gpu_begin(c), req->pid, req->n_pid, ask_checkpoint, f);
+	return drivers_for_tasks(gpu_begin(c), req->pid, req->n_pid, ask_checkpoint, f);
 }
 
 struct vma_question {

@@ -122,21 +122,22 @@ int on_gpu_forked(struct call *c, struct fault *f)
 	return drivers_each(gpu_begin(c), ask_forked, NULL, f);
 }
 
-struct file_question {
+/* What becomes of id: its file. */
+struct question {
 	uint32_t id;
 	int fd;
 };
 
 static enum hook_answer ask_restore_file(struct driver *d, void *arg, struct fault *f)
 {
-	struct file_question *q = arg;
+	struct question *q = arg;
 
 	return d->ops->restore_file ? d->ops->restore_file(d, q->id, &q->fd, f) : HOOK_NOT_MINE;
 }
 
 static int create(struct gpu *g, uint32_t id, MadeFiles *made, Reply *rep, struct fault *f)
 {
-	struct file_question q = { .id = id, .fd = -1 };
+	struct question q = { .id = id, .fd = -1 };
 
 	switch (drivers_first(g, ask_restore_file, &q, f)) {
 	case HOOK_DONE:
@@ -182,21 +183,16 @@ int on_gpu_create(struct call *c, struct fault *f)
 	return 0;
 }
 
-struct unix_question {
-	uint32_t id;
-	int fd;
-};
-
 static enum hook_answer ask_restore_unix(struct driver *d, void *arg, struct fault *f)
 {
-	struct unix_question *q = arg;
+	struct question *q = arg;
 
 	return d->ops->restore_unix ? d->ops->restore_unix(d, q->id, &q->fd, f) : HOOK_NOT_MINE;
 }
 
 int on_gpu_unix_restore(struct call *c, struct fault *f)
 {
-	struct unix_question q = { .id = c->req->gpu_unix_restore->id, .fd = -1 };
+	struct question q = { .id = c->req->gpu_unix_restore->id, .fd = -1 };
 	enum hook_answer a = drivers_first(gpu_begin(c), ask_restore_unix, &q, f);
 	int r;
 
@@ -231,16 +227,10 @@ int on_gpu_resume(struct call *c, struct fault *f)
 {
 	const GpuResume *req = c->req->gpu_resume;
 	struct gpu *g = gpu_begin(c);
-	size_t i;
 
-	if (drivers_each(g, ask_barrier, NULL, f) < 0)
+	if (drivers_each(g, ask_barrier, NULL, f) < 0 ||
+	    drivers_for_tasks(g, req->pid, req->n_pid, ask_resume, f) < 0)
 		return -1;
-	for (i = 0; i < req->n_pid; i++) {
-		pid_t pid = req->pid[i];
-
-		if (drivers_first(g, ask_resume, &pid, f) == HOOK_FAILED)
-			return fault_prefix(f, "task %d", pid);
-	}
 	gpu_end(g, 0);
 	return 0;
 }
