@@ -134,14 +134,8 @@ static bool print_both(const Reply *recorded, const Reply *now)
 /* When the worker was at it is not part of what it said. */
 static Reply *without_times(const Reply *rep)
 {
-	size_t len = reply__get_packed_size(rep);
-	AUTO_FREE uint8_t *packed = xcalloc(1, len);
-	Reply *copy;
+	Reply *copy = message_copy(&rep->base);
 
-	reply__pack(rep, packed);
-	copy = reply__unpack(NULL, len, packed);
-	if (!copy)
-		die("a reply that cannot be copied");
 	copy->has_begun_ns = copy->has_done_ns = false;
 	while (copy->n_beside)
 		beside__free_unpacked(copy->beside[--copy->n_beside], NULL);

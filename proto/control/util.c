@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * util.c - allocation that cannot fail, whole reads and writes, time that went by.
+ * util.c - allocation and copies that cannot fail, whole reads and writes, time that went by.
  *
  * Rights:   none.
  * Holds:    nothing.
@@ -8,6 +8,7 @@
 #include "proto/control/util.h"
 
 #include <errno.h>
+#include <protobuf-c/protobuf-c.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -63,6 +64,19 @@ void *grow(void *arr_ptr, size_t n, size_t *cap, size_t size)
 	}
 	memset(*arr + n * size, 0, size);
 	return *arr + n * size;
+}
+
+void *message_copy(const ProtobufCMessage *m)
+{
+	size_t len = protobuf_c_message_get_packed_size(m);
+	AUTO_FREE uint8_t *packed = xcalloc(1, len);
+	ProtobufCMessage *copy;
+
+	protobuf_c_message_pack(m, packed);
+	copy = protobuf_c_message_unpack(m->descriptor, NULL, len, packed);
+	if (!copy)
+		die("out of memory (copy of a %s)", m->descriptor->name);
+	return copy;
 }
 
 uint64_t elapsed_ns(const struct timespec *since)

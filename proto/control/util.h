@@ -76,6 +76,10 @@ char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
  */
 void *grow(void *arr_ptr, size_t n, size_t *cap, size_t size);
 
+struct ProtobufCMessage;
+/* A copy of a whole message (its base), to be freed as one that was unpacked. */
+void *message_copy(const struct ProtobufCMessage *m);
+
 /* CLOCK_MONOTONIC: nanoseconds from then to now. */
 uint64_t elapsed_ns(const struct timespec *since);
 

@@ -32,19 +32,14 @@ static int on_setup(struct call *c, struct fault *f)
 {
 	struct setting *set = &c->worker->set;
 	const Setup *s = c->req->setup;
-	AUTO_FREE uint8_t *copy = NULL;
 	AUTO_FREE int *fds = NULL;
-	size_t len;
 
 	if (set->opts || s->nfds < 3 || s->nfds > 4096)
 		return fault(f, -EPROTO, "untimely or damaged Setup message");
 	fds = xcalloc(s->nfds, sizeof(int));
 	if (worker_recv_fds(c->worker, fds, s->nfds, f) < 0)
 		return -1;
-	len = options__get_packed_size(s->opts);
-	copy = xcalloc(1, len);
-	options__pack(s->opts, copy);
-	set->opts = options__unpack(NULL, len, copy);
+	set->opts = message_copy(&s->opts->base);
 	set->start = (struct timespec){ s->start_sec, s->start_nsec };
 	set->image_dir = fds[0];
 	set->work_dir = fds[1];

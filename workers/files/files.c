@@ -185,16 +185,6 @@ static int collect(struct files *fs, const FilesCollect *req, struct fault *f)
 	return 0;
 }
 
-/* Files in flight, which come later, ask for the tasks too. */
-static FilesCollect *copy_collect(const FilesCollect *req)
-{
-	size_t len = files_collect__get_packed_size(req);
-	AUTO_FREE uint8_t *buf = xcalloc(1, len + 1);
-
-	files_collect__pack(req, buf);
-	return files_collect__unpack(NULL, len, buf);
-}
-
 static int on_files_collect(struct call *c, struct fault *f)
 {
 	struct files *fs = begin(c);
@@ -202,7 +192,8 @@ static int on_files_collect(struct call *c, struct fault *f)
 
 	if (fs->collect)
 		return fault(f, -EPROTO, "the tasks are collected already");
-	fs->collect = copy_collect(c->req->files_collect);
+	/* Files in flight, which come later, ask for the tasks too. */
+	fs->collect = message_copy(&c->req->files_collect->base);
 	if (collect(fs, fs->collect, f) < 0)
 		return -1;
 	done = xcalloc(1, sizeof(*done));

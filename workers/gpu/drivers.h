@@ -19,7 +19,7 @@ enum hook_answer drivers_first(struct gpu *g, driver_asks *ask, void *arg, struc
 /* Ask all; HOOK_FAILED of one ends it. */
 int drivers_each(struct gpu *g, driver_asks *ask, void *arg, struct fault *f);
 
-/* drivers_first for each of these tasks, arg: its pid_t. HOOK_FAILED of one ends it, f names the task. */
+/* drivers_first for each task, arg: its pid_t. HOOK_FAILED of one ends it, f names that task. */
 int drivers_for_tasks(struct gpu *g, const uint32_t *pids, size_t n, driver_asks *ask,
 		      struct fault *f);
 

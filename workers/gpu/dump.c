@@ -243,15 +243,6 @@ static int collect_file(struct gpu *g, DeviceFile *file, GpuCollected *out, stru
 	return 0;
 }
 
-static GpuCollect *copy_collect(const GpuCollect *req)
-{
-	size_t len = gpu_collect__get_packed_size(req);
-	AUTO_FREE uint8_t *buf = xcalloc(1, len + 1);
-
-	gpu_collect__pack(req, buf);
-	return gpu_collect__unpack(NULL, len, buf);
-}
-
 int on_gpu_collect(struct call *c, struct fault *f)
 {
 	struct gpu *g = gpu_begin(c);
@@ -262,7 +253,7 @@ int on_gpu_collect(struct call *c, struct fault *f)
 	if (g->seen)
 		return fault(f, -EPROTO, "devices are collected already");
 	g->seen = xcalloc(1, sizeof(*g->seen));
-	req = g->seen->req = copy_collect(c->req->gpu_collect);
+	req = g->seen->req = message_copy(&c->req->gpu_collect->base);
 	g->seen->list = xcalloc(req->n_file, sizeof(*g->seen->list));
 	out = xcalloc(1, sizeof(*out));
 	gpu_collected__init(out);

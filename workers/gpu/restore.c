@@ -21,15 +21,6 @@
 
 /* ---- GpuPrepare ---- */
 
-static GpuPrepare *copy_prepare(const GpuPrepare *req)
-{
-	size_t len = gpu_prepare__get_packed_size(req);
-	AUTO_FREE uint8_t *buf = xcalloc(1, len + 1);
-
-	gpu_prepare__pack(req, buf);
-	return gpu_prepare__unpack(NULL, len, buf);
-}
-
 /* The paths of what is mapped: regular file entries of files.img. */
 static void name_maps(GpuPrepare *req, const FileEntry *e)
 {
@@ -90,7 +81,7 @@ int on_gpu_prepare(struct call *c, struct fault *f)
 
 	if (g->prepared)
 		return fault(f, -EPROTO, "a restore is prepared already");
-	g->prepared = copy_prepare(c->req->gpu_prepare);
+	g->prepared = message_copy(&c->req->gpu_prepare->base);
 	g->tasks = tasks_new(g->prepared->task, g->prepared->n_task);
 	if (g->prepared->n_map && read_paths(g, g->prepared, f) < 0)
 		return -1;

@@ -123,7 +123,7 @@ static void add_machine(const struct amd *a, struct amd_file *file)
 	node->gpu_id = own ? own->gpu_id : 0;
 	node->device_entries = xcalloc(n + 1, sizeof(*node->device_entries));
 	for (i = 0; i < n; i++)
-		node->device_entries[node->n_device_entries++] = node_copy(from[i]);
+		node->device_entries[node->n_device_entries++] = message_copy(&from[i]->base);
 }
 
 static int check_maps(struct amd *a, struct fault *f)

@@ -83,18 +83,20 @@ static int add_devices(struct amd *a, CriuKfd *k, const GpuTraced *t, struct fau
 			return fault(f, -ENODEV,
 				     "KFD names GPU %#x, which is not in " TOPOLOGY_ROOT,
 				     b[i].actual_gpu_id);
-		e = node_copy(e);
+		e = message_copy(&e->base);
 		e->has_actual_gpu_id = true;
 		e->actual_gpu_id = e->gpu_id;
 		e->gpu_id = b[i].user_gpu_id;
 		k->device_entries[k->n_device_entries++] = e;
 		k->num_of_gpus++;
 	}
-	for (i = 0; i < a->topo.n; i++)
-		if (!node_is_gpu(a->topo.node[i])) {
-			k->device_entries[k->n_device_entries++] = node_copy(a->topo.node[i]);
+	for (i = 0; i < a->topo.n; i++) {
+		e = a->topo.node[i];
+		if (!node_is_gpu(e)) {
+			k->device_entries[k->n_device_entries++] = message_copy(&e->base);
 			k->num_of_cpus++;
 		}
+	}
 	return 0;
 }
 

@@ -147,17 +147,6 @@ enum hook_answer op_wants_trace(struct amd *a, const DeviceFile *file, int fd, s
 	return row && row->kind == DEVICE_KFD ? HOOK_DONE : HOOK_NOT_MINE;
 }
 
-static DeviceMap *map_copy(const DeviceMap *m)
-{
-	AUTO_FREE uint8_t *packed = xcalloc(1, device_map__get_packed_size(m) + 1);
-	size_t n = device_map__pack(m, packed);
-	DeviceMap *copy = device_map__unpack(NULL, n, packed);
-
-	if (!copy)
-		die("a mapping of %s is lost", m->path);
-	return copy;
-}
-
 enum hook_answer op_handle_vma(struct amd *a, const DeviceMap *map, const struct stat *st,
 			       struct fault *f)
 {
@@ -175,7 +164,8 @@ enum hook_answer op_handle_vma(struct amd *a, const DeviceMap *map, const struct
 		return HOOK_FAILED;
 	if (kind == DEVICE_OTHER)
 		return HOOK_NOT_MINE;
-	*(DeviceMap **)grow(&a->map, a->nmaps++, &a->maps_cap, sizeof(DeviceMap *)) = map_copy(map);
+	*(DeviceMap **)grow(&a->map, a->nmaps++, &a->maps_cap, sizeof(DeviceMap *)) =
+		message_copy(&map->base);
 	return HOOK_DONE;
 }
 

@@ -99,24 +99,6 @@ void topology_free(struct topology *t)
 	*t = (struct topology){ 0 };
 }
 
-KfdDeviceEntry *node_copy(const KfdDeviceEntry *e)
-{
-	KfdDeviceEntry *copy = xcalloc(1, sizeof(*copy));
-	size_t i;
-
-	*copy = *e;
-	copy->base.n_unknown_fields = 0;
-	copy->base.unknown_fields = NULL;
-	copy->iolinks = e->n_iolinks ? xcalloc(e->n_iolinks, sizeof(*copy->iolinks)) : NULL;
-	for (i = 0; i < e->n_iolinks; i++) {
-		copy->iolinks[i] = xcalloc(1, sizeof(DevIolink));
-		dev_iolink__init(copy->iolinks[i]);
-		copy->iolinks[i]->type = e->iolinks[i]->type;
-		copy->iolinks[i]->node_to_id = e->iolinks[i]->node_to_id;
-	}
-	return copy;
-}
-
 /* The value of a "name value" line; false: there is none. */
 static bool property(const char *text, const char *name, uint64_t *value)
 {

@@ -36,7 +36,5 @@ bool node_is_gpu(const KfdDeviceEntry *e);
 KfdDeviceEntry *topology_gpu(KfdDeviceEntry *const *node, size_t n, uint32_t gpu_id);
 KfdDeviceEntry *topology_minor(KfdDeviceEntry *const *node, size_t n, uint32_t render_minor);
 KfdDeviceEntry *topology_node(KfdDeviceEntry *const *node, size_t n, uint32_t node_id);
-/* A copy, the caller's. */
-KfdDeviceEntry *node_copy(const KfdDeviceEntry *e);
 
 #endif
