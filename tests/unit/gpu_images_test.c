@@ -279,6 +279,25 @@ static void wrong_fields(void)
 	fake_free(w);
 }
 
+/* What the same number stood for in an earlier dump is no image of this one. */
+static void numbers_used_before(void)
+{
+	CriuDmabufNode dmabuf = CRIU_DMABUF_NODE__INIT;
+	CriuKfd kfd = CRIU_KFD__INIT;
+	struct scene s;
+	struct fake *w = make_world(&s, false), *w2 = fake_new(one_gpu, 1, NULL);
+
+	store(&s, IMG_AMDGPU_KFD, 3, message_copy(&kfd.base));
+	store(&s, IMG_AMDGPU_DMABUF, 3, message_copy(&dmabuf.base));
+	CHECK(scene_dump(&s, w) == 0);
+	if (CHECK(scene_restore(&s, w2, NULL) == 0))
+		CHECK(with_buffer(w2, s.prop[0].restored, 1, 5, false));
+	fprintf(stderr, "%s", s.f.text);
+	scene_end(&s);
+	fake_free(w);
+	fake_free(w2);
+}
+
 int main(void)
 {
 	check_run("damaged images are refused or harmless", damaged_images);
@@ -288,5 +307,6 @@ int main(void)
 	check_run("files are as CRIU's reader wants them", files_are_as_criu_has_them);
 	check_run("a second dump into a directory", again_into_the_same_directory);
 	check_run("impossible fields are refused by name", wrong_fields);
+	check_run("numbers that an earlier dump used", numbers_used_before);
 	return check_done();
 }

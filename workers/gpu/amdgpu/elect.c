@@ -199,11 +199,30 @@ static int link_imports(struct amd *a, const struct amd_file *file, struct fault
 	return 0;
 }
 
+/* What an earlier dump left under this number would be taken for the file. */
+static int remove_others(struct amd *a, enum img_type type, uint32_t id, struct fault *f)
+{
+	static const enum img_type types[] = { IMG_AMDGPU_KFD, IMG_AMDGPU_RENDER,
+					       IMG_AMDGPU_DMABUF };
+	char name[64];
+	size_t i;
+
+	for (i = 0; i < ARRAY_LEN(types); i++)
+		if (types[i] != type &&
+		    unlinkat(a->image_dir, image_name(types[i], id, name, sizeof(name)), 0) < 0 &&
+		    errno != ENOENT)
+			return fault(f, errno, "remove the old image %s", name);
+	return 0;
+}
+
 static int write_one(struct amd *a, enum img_type type, uint32_t id, const ProtobufCMessage *msg,
 		     struct fault *f)
 {
-	AUTO_IMAGE struct image *img = image_create(a->image_dir, type, id, f);
+	AUTO_IMAGE struct image *img = NULL;
 
+	if (remove_others(a, type, id, f) < 0)
+		return -1;
+	img = image_create(a->image_dir, type, id, f);
 	return !img || image_write(img, msg, f) < 0 ? -1 : image_close(&img, f);
 }
 
