@@ -298,6 +298,31 @@ static void numbers_used_before(void)
 	fake_free(w2);
 }
 
+/* Sums are of 64 bits: 131072 buffers of this size would have 0 bytes. */
+static void too_much_memory(void)
+{
+	struct scene s;
+	struct fake *w = make_world(&s, true);
+	CriuKfd *k;
+	size_t i;
+
+	CHECK(scene_dump(&s, w) == 0);
+	k = (CriuKfd *)load(&s, IMG_AMDGPU_KFD, 2);
+	k->num_of_bos = 131072;
+	k->bo_entries[0]->size = 1ull << 47;
+	k->bo_entries = xrealloc(k->bo_entries, k->num_of_bos, sizeof(*k->bo_entries));
+	for (i = k->n_bo_entries; i < k->num_of_bos; i++) {
+		k->bo_entries[i] = message_copy(&k->bo_entries[0]->base);
+		k->bo_entries[i]->has_inode = k->bo_entries[i]->has_handle = false;
+	}
+	k->n_bo_entries = k->num_of_bos;
+	store(&s, IMG_AMDGPU_KFD, 2, &k->base);
+	if (!CHECK(restore_once(&s) < 0 && strstr(s.f.text, "in all")))
+		fprintf(stderr, "  said: %s\n", s.f.text);
+	scene_end(&s);
+	fake_free(w);
+}
+
 int main(void)
 {
 	check_run("damaged images are refused or harmless", damaged_images);
@@ -308,5 +333,6 @@ int main(void)
 	check_run("a second dump into a directory", again_into_the_same_directory);
 	check_run("impossible fields are refused by name", wrong_fields);
 	check_run("numbers that an earlier dump used", numbers_used_before);
+	check_run("buffers with more bytes than there are addresses", too_much_memory);
 	return check_done();
 }

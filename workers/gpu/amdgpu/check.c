@@ -15,7 +15,7 @@
 #include "workers/gpu/amdgpu/uapi.h"
 
 #define PRIV_VERSION 1u			/* KFD_CRIU_PRIV_VERSION: the first word of the state */
-#define SIZE_LIMIT (1ull << 47)
+#define SIZE_LIMIT (1ull << 47)		/* the addresses of a process: also of all its buffers */
 #define BOS_MAX (1u << 24)
 #define DOMAINS_KNOWN (U_DOMAIN_CPU | U_DOMAIN_GTT | U_DOMAIN_VRAM)
 
@@ -116,6 +116,7 @@ static int check_kfd_bo(const CriuKfd *k, const KfdBoEntry *b, struct fault *f)
 static int check_kfd(const struct amd_file *file, struct fault *f)
 {
 	const CriuKfd *k = file->kfd;
+	uint64_t total = 0;
 	size_t i, gpus = 0;
 	uint32_t version;
 
@@ -128,9 +129,16 @@ static int check_kfd(const struct amd_file *file, struct fault *f)
 		gpus += node_is_gpu(k->device_entries[i]);
 	if (gpus != k->num_of_gpus)
 		return fault(f, -EBADMSG, "num_of_gpus is %u, there are %zu", k->num_of_gpus, gpus);
-	for (i = 0; i < k->n_bo_entries; i++)
+	for (i = 0; i < k->n_bo_entries; i++) {
 		if (check_kfd_bo(k, k->bo_entries[i], f) < 0)
 			return -1;
+		total += k->bo_entries[i]->size;
+		if (total > SIZE_LIMIT)
+			return fault(f, -EBADMSG,
+				     "its buffers have more than %#llx bytes in all, as many as a "
+				     "process has addresses",
+				     SIZE_LIMIT);
+	}
 	if (!k->n_bo_entries && !k->num_of_objects)
 		return 0;
 	if (k->priv_data.len < sizeof(version))
