@@ -82,41 +82,18 @@ int match_switches_read(struct match_switches *s, struct fault *f)
 	return read_size("KFD_MAX_BUFFER_SIZE", &s->buffer_max, f);
 }
 
-/* Must be equal. */
-static const struct {
-	const char *name;
-	size_t at;
-} equal[] = {
-	{ "simd_count", offsetof(KfdDeviceEntry, simd_count) },
-	{ "mem_banks_count", offsetof(KfdDeviceEntry, mem_banks_count) },
-	{ "io_links_count", offsetof(KfdDeviceEntry, io_links_count) },
-	{ "max_waves_per_simd", offsetof(KfdDeviceEntry, max_waves_per_simd) },
-	{ "lds_size_in_kb", offsetof(KfdDeviceEntry, lds_size_in_kb) },
-	{ "wave_front_size", offsetof(KfdDeviceEntry, wave_front_size) },
-	{ "array_count", offsetof(KfdDeviceEntry, array_count) },
-	{ "simd_arrays_per_engine", offsetof(KfdDeviceEntry, simd_arrays_per_engine) },
-	{ "cu_per_simd_array", offsetof(KfdDeviceEntry, cu_per_simd_array) },
-	{ "simd_per_cu", offsetof(KfdDeviceEntry, simd_per_cu) },
-	{ "max_slots_scratch_cu", offsetof(KfdDeviceEntry, max_slots_scratch_cu) },
-	{ "vendor_id", offsetof(KfdDeviceEntry, vendor_id) },
-	{ "device_id", offsetof(KfdDeviceEntry, device_id) },
-	{ "num_sdma_engines", offsetof(KfdDeviceEntry, num_sdma_engines) },
-	{ "num_sdma_xgmi_engines", offsetof(KfdDeviceEntry, num_sdma_xgmi_engines) },
-	{ "num_sdma_queues_per_engine", offsetof(KfdDeviceEntry, num_sdma_queues_per_engine) },
-	{ "num_cp_queues", offsetof(KfdDeviceEntry, num_cp_queues) },
-	{ "vram_public", offsetof(KfdDeviceEntry, vram_public) },
-};
-
 /* NULL: a fits on b, its links aside. Else the property in which it does not. */
 static const char *misfit(const KfdDeviceEntry *a, const KfdDeviceEntry *b,
 			  const struct match_switches *s)
 {
-	size_t i;
+	const struct node_property *p;
 
-	for (i = 0; i < ARRAY_LEN(equal); i++)
-		if (*(const uint32_t *)((const char *)a + equal[i].at) !=
-		    *(const uint32_t *)((const char *)b + equal[i].at))
-			return equal[i].name;
+	for (p = node_properties; p->name; p++)
+		if (p->must_match && *(const uint32_t *)((const char *)a + p->at) !=
+				     *(const uint32_t *)((const char *)b + p->at))
+			return p->name;
+	if (a->vram_public != b->vram_public)
+		return "vram_public";
 	if (s->vram_size && a->vram_size > b->vram_size)
 		return "vram_size (KFD_VRAM_SIZE_CHECK)";
 	if (s->gws && a->num_gws > b->num_gws)

@@ -22,36 +22,34 @@
 #define HEAP_PUBLIC 1u
 #define HEAP_PRIVATE 2u
 
-/* Where the values of a node's properties go: 32 bits each but for the last. */
-static const struct {
-	const char *name;
-	size_t at;
-} properties[] = {
-	{ "cpu_cores_count", offsetof(KfdDeviceEntry, cpu_cores_count) },
-	{ "simd_count", offsetof(KfdDeviceEntry, simd_count) },
-	{ "mem_banks_count", offsetof(KfdDeviceEntry, mem_banks_count) },
-	{ "caches_count", offsetof(KfdDeviceEntry, caches_count) },
-	{ "io_links_count", offsetof(KfdDeviceEntry, io_links_count) },
-	{ "max_waves_per_simd", offsetof(KfdDeviceEntry, max_waves_per_simd) },
-	{ "lds_size_in_kb", offsetof(KfdDeviceEntry, lds_size_in_kb) },
-	{ "num_gws", offsetof(KfdDeviceEntry, num_gws) },
-	{ "wave_front_size", offsetof(KfdDeviceEntry, wave_front_size) },
-	{ "array_count", offsetof(KfdDeviceEntry, array_count) },
-	{ "simd_arrays_per_engine", offsetof(KfdDeviceEntry, simd_arrays_per_engine) },
-	{ "cu_per_simd_array", offsetof(KfdDeviceEntry, cu_per_simd_array) },
-	{ "simd_per_cu", offsetof(KfdDeviceEntry, simd_per_cu) },
-	{ "max_slots_scratch_cu", offsetof(KfdDeviceEntry, max_slots_scratch_cu) },
-	{ "vendor_id", offsetof(KfdDeviceEntry, vendor_id) },
-	{ "device_id", offsetof(KfdDeviceEntry, device_id) },
-	{ "domain", offsetof(KfdDeviceEntry, domain) },
-	{ "drm_render_minor", offsetof(KfdDeviceEntry, drm_render_minor) },
-	{ "num_sdma_engines", offsetof(KfdDeviceEntry, num_sdma_engines) },
-	{ "num_sdma_xgmi_engines", offsetof(KfdDeviceEntry, num_sdma_xgmi_engines) },
-	{ "num_sdma_queues_per_engine", offsetof(KfdDeviceEntry, num_sdma_queues_per_engine) },
-	{ "num_cp_queues", offsetof(KfdDeviceEntry, num_cp_queues) },
-	{ "fw_version", offsetof(KfdDeviceEntry, fw_version) },
-	{ "capability", offsetof(KfdDeviceEntry, capability) },
-	{ "sdma_fw_version", offsetof(KfdDeviceEntry, sdma_fw_version) },
+const struct node_property node_properties[] = {
+	{ "cpu_cores_count", offsetof(KfdDeviceEntry, cpu_cores_count), false },
+	{ "simd_count", offsetof(KfdDeviceEntry, simd_count), true },
+	{ "mem_banks_count", offsetof(KfdDeviceEntry, mem_banks_count), true },
+	{ "caches_count", offsetof(KfdDeviceEntry, caches_count), false },
+	{ "io_links_count", offsetof(KfdDeviceEntry, io_links_count), true },
+	{ "max_waves_per_simd", offsetof(KfdDeviceEntry, max_waves_per_simd), true },
+	{ "lds_size_in_kb", offsetof(KfdDeviceEntry, lds_size_in_kb), true },
+	{ "num_gws", offsetof(KfdDeviceEntry, num_gws), false },
+	{ "wave_front_size", offsetof(KfdDeviceEntry, wave_front_size), true },
+	{ "array_count", offsetof(KfdDeviceEntry, array_count), true },
+	{ "simd_arrays_per_engine", offsetof(KfdDeviceEntry, simd_arrays_per_engine), true },
+	{ "cu_per_simd_array", offsetof(KfdDeviceEntry, cu_per_simd_array), true },
+	{ "simd_per_cu", offsetof(KfdDeviceEntry, simd_per_cu), true },
+	{ "max_slots_scratch_cu", offsetof(KfdDeviceEntry, max_slots_scratch_cu), true },
+	{ "vendor_id", offsetof(KfdDeviceEntry, vendor_id), true },
+	{ "device_id", offsetof(KfdDeviceEntry, device_id), true },
+	{ "domain", offsetof(KfdDeviceEntry, domain), false },
+	{ "drm_render_minor", offsetof(KfdDeviceEntry, drm_render_minor), false },
+	{ "num_sdma_engines", offsetof(KfdDeviceEntry, num_sdma_engines), true },
+	{ "num_sdma_xgmi_engines", offsetof(KfdDeviceEntry, num_sdma_xgmi_engines), true },
+	{ "num_sdma_queues_per_engine", offsetof(KfdDeviceEntry, num_sdma_queues_per_engine),
+	  true },
+	{ "num_cp_queues", offsetof(KfdDeviceEntry, num_cp_queues), true },
+	{ "fw_version", offsetof(KfdDeviceEntry, fw_version), false },
+	{ "capability", offsetof(KfdDeviceEntry, capability), false },
+	{ "sdma_fw_version", offsetof(KfdDeviceEntry, sdma_fw_version), false },
+	{ 0 }
 };
 
 bool node_is_gpu(const KfdDeviceEntry *e)
@@ -186,8 +184,8 @@ static KfdDeviceEntry *read_node(const struct device *d, const char *root, const
 {
 	char dir[PATH_SIZE / 4], text[TEXT];
 	KfdDeviceEntry *e;
+	const struct node_property *p;
 	uint64_t value;
-	size_t i;
 
 	snprintf(dir, sizeof(dir), "%.128s/nodes/%.64s", root, name);
 	if (read_file(d, text, dir, "gpu_id") <= 0) {
@@ -205,9 +203,9 @@ static KfdDeviceEntry *read_node(const struct device *d, const char *root, const
 		protobuf_c_message_free_unpacked(&e->base, NULL);
 		return NULL;
 	}
-	for (i = 0; i < ARRAY_LEN(properties); i++)
-		if (property(text, properties[i].name, &value))
-			*(uint32_t *)((char *)e + properties[i].at) = value;
+	for (p = node_properties; p->name; p++)
+		if (property(text, p->name, &value))
+			*(uint32_t *)((char *)e + p->at) = value;
 	if (property(text, "hive_id", &value))
 		e->hive_id = value;
 	if (each_part(d, dir, "io_links", e, add_link) < 0 ||

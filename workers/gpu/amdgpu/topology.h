@@ -24,6 +24,15 @@ struct topology {
 	size_t n;
 };
 
+/* The lines of a node's properties that are kept: 32 bits each. The last row is empty. */
+struct node_property {
+	const char *name;		/* as in the sysfs and in the messages */
+	size_t at;			/* in KfdDeviceEntry */
+	bool must_match;		/* on the GPU that takes a GPU's place: match.c */
+};
+
+extern const struct node_property node_properties[];
+
 /*
  * Read root (TOPOLOGY_ROOT, or a recorded tree). Nodes that may not be read (masked by a cgroup)
  * are left out, as are links to them. No such directory: no nodes.
