@@ -32,21 +32,21 @@ struct words {
 	size_t size, len;
 };
 
-/* Like pipe2(O_CLOEXEC), both ends at LOW or above. */
-static int pipe_above(int ends[2])
+int child_pipe(int ends[2], const char *what, struct fault *f)
 {
 	int low[2], i, r = 0;
 
+	ends[0] = ends[1] = -1;
 	if (pipe2(low, O_CLOEXEC) < 0)
-		return -1;
+		return fault(f, errno, "make a pipe %s", what);
 	for (i = 0; i < 2; i++) {
 		ends[i] = fcntl(low[i], F_DUPFD_CLOEXEC, LOW);
-		r = ends[i] < 0 ? -1 : r;
+		if (ends[i] < 0)
+			r = fault(f, errno, "make a pipe %s", what);
 		close(low[i]);
 	}
-	if (r < 0)
-		for (i = 0; i < 2; i++)
-			auto_close(&ends[i]);
+	for (i = 0; i < 2 && r < 0; i++)
+		auto_close(&ends[i]);
 	return r;
 }
 
@@ -177,8 +177,8 @@ int child_run(void (*body)(void *arg), void *arg, int busy_fd, const struct chil
 	pid_t child;
 
 	said[0] = '\0';
-	if (pipe_above(ends) < 0)
-		return fault(f, errno, "pipe from a child");
+	if (child_pipe(ends, "from a child", f) < 0)
+		return -1;
 	out = ends[0];
 	fcntl(out, F_SETFL, O_NONBLOCK);
 	child = fork();

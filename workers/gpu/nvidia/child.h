@@ -17,6 +17,9 @@ struct child_limits {
 	pid_t pid, tid;		/* the thread that works for it; pid 0: none */
 };
 
+/* A close-on-exec pipe, its ends above the numbers that a child uses. -1: both are -1, f is set. */
+int child_pipe(int ends[2], const char *what, struct fault *f);
+
 /*
  * Run body(arg) in a child and wait for its end. Of our descriptors it has nothing but busy_fd (-1:
  * not even that), which so stays open until it has ended, also when we do not live to see that. Its

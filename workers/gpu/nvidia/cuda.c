@@ -18,7 +18,6 @@
 #include "workers/gpu/nvidia/cuda.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -28,13 +27,13 @@
 #include "workers/common/keeper.h"
 #include "workers/common/log.h"
 #include "workers/common/procfs.h"
+#include "workers/gpu/nvidia/child.h"
 #include "workers/gpu/nvidia/held.h"
 #include "workers/gpu/nvidia/tool.h"
 
 #define MAX_TASKS 65536
 #define STEADY_TRIES 100	/* of 100 ms: for a state that is changing */
 #define BUSY_MS 60000		/* the keeper waits so long for what was begun before it */
-#define LOW 10			/* above what child.c moves about */
 
 struct member {
 	pid_t pid, tid;
@@ -181,19 +180,10 @@ static void settle_for_dead(void *arg)
 
 static int need_keeper(struct cuda *c, struct fault *f)
 {
-	int ends[2], i;
-
 	if (c->keeper.pid > 0)
 		return 0;
-	if (pipe2(ends, O_CLOEXEC) < 0)
-		return fault(f, errno, "pipe to a keeper");
-	for (i = 0; i < 2; i++) {
-		c->busy[i] = fcntl(ends[i], F_DUPFD_CLOEXEC, LOW);
-		close(ends[i]);
-	}
-	if (c->busy[0] < 0 || c->busy[1] < 0)
-		return fault(f, errno, "pipe to a keeper");
-	if (keeper_start(&c->keeper, settle_for_dead, c, c->busy[0], f) < 0)
+	if (child_pipe(c->busy, "to a keeper", f) < 0 ||
+	    keeper_start(&c->keeper, settle_for_dead, c, c->busy[0], f) < 0)
 		return -1;
 	c->tool.busy_fd = c->busy[1];
 	return 0;
