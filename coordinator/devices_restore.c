@@ -120,7 +120,7 @@ static int send_create(struct job *job, bool memory_built, struct fault *f)
 	GpuCreate msg = GPU_CREATE__INIT;
 	Request req = REQUEST__INIT;
 
-	msg.n_spare = rebuild_spare_fds(job, spare, list);
+	msg.n_spare = rebuild_spare_fds(job, ROLE_GPU, spare, list);
 	msg.spare = list;
 	msg.id = d->file;
 	msg.n_id = d->nfiles;

@@ -19,6 +19,7 @@
 #include "workers/common/keeper.h"
 #include "workers/common/log.h"
 
+#define SPARE_FDS 8		/* numbers of a task that files, and net, may use for a moment */
 #define FIRST_FD 1		/* above the gate memory: the tables hold nothing else yet */
 
 /* ---- prepare ---- */
@@ -145,16 +146,17 @@ int rebuild_learn(struct job *job, struct fault *f)
 	return learn_files(job, f);
 }
 
-uint32_t rebuild_spare_fd(const struct task *t)
+/* Those that the files worker itself takes for a moment come first. */
+static uint32_t spare_fd(const struct task *t, enum role role)
 {
 	const struct birth *b = birth_of(t);
 	uint32_t mapped = FIRST_FD + b->nmapped;
+	uint32_t first = b->max_fd + 1 > mapped ? b->max_fd + 1 : mapped;
 
-	/* Above the numbers that the files worker itself takes for a moment. */
-	return (b->max_fd + 1 > mapped ? b->max_fd + 1 : mapped) + 8;
+	return first + (role == ROLE_GPU ? 2 * SPARE_FDS : SPARE_FDS);
 }
 
-size_t rebuild_spare_fds(const struct job *job, SpareFd *spare, SpareFd **list)
+size_t rebuild_spare_fds(const struct job *job, enum role role, SpareFd *spare, SpareFd **list)
 {
 	size_t i, n = 0;
 
@@ -166,7 +168,7 @@ size_t rebuild_spare_fds(const struct job *job, SpareFd *spare, SpareFd **list)
 		list[n] = &spare[n];
 		spare_fd__init(list[n]);
 		list[n]->pid = t->pid;
-		list[n++]->fd = rebuild_spare_fd(t);
+		list[n++]->fd = spare_fd(t, role);
 	}
 	return n;
 }

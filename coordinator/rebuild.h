@@ -5,6 +5,7 @@
 #ifndef STASIS_REBUILD_H
 #define STASIS_REBUILD_H
 
+#include "coordinator/crew.h"
 #include "coordinator/job.h"
 
 /*
@@ -27,11 +28,11 @@ int rebuild_files(struct job *job, struct fault *f);
 int rebuild_finish(struct job *job, struct fault *f);
 
 /*
- * The first of 8 descriptor numbers in the task that are free for net or gpu to use for a moment.
+ * Descriptor numbers in each living task that this worker may use for a moment: net has 8, gpu all
+ * behind them (it needs one for each GPU), for both are at work at the same time. For a message;
+ * both arrays have room for all tasks. Returns how many.
  */
-uint32_t rebuild_spare_fd(const struct task *t);
-/* The same of all living tasks, for a message; both arrays have room for all. Returns how many. */
-size_t rebuild_spare_fds(const struct job *job, SpareFd *spare, SpareFd **list);
+size_t rebuild_spare_fds(const struct job *job, enum role role, SpareFd *spare, SpareFd **list);
 /* What workers are told of the tasks; both arrays have room for all. */
 void rebuild_describe(const struct job *job, RestoreTask *tasks, RestoreTask **list);
 /* The tasks run: host objects that were made for them stay. */

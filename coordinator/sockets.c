@@ -349,7 +349,7 @@ int sockets_create(struct job *job, struct fault *f)
 		return 0;
 	prepared = births_of(job)->sockets->net_prepared;
 	fds = xcalloc(prepared->n_plugin, sizeof(*fds));
-	msg.n_spare = rebuild_spare_fds(job, spare, list);
+	msg.n_spare = rebuild_spare_fds(job, ROLE_NET, spare, list);
 	msg.spare = list;
 	msg.map = births_of(job)->prepared->mem_prepared->socket_map;
 	msg.n_map = births_of(job)->prepared->mem_prepared->n_socket_map;

@@ -17,6 +17,7 @@ import subprocess
 import sys
 
 import tool
+import tracing
 
 FLAGS = ["-shared", "-fPIC"]
 REFUSAL = r"/dev/loop-control\) is a device"
@@ -557,6 +558,16 @@ def test_mapping(plan, directory):
                 raise tool.Failure(f"two mappings, one with MADV_DONTFORK, have become {flags}")
 
 
+def spare_numbers(path):
+    """The first descriptor number of the task that NetCreate and GpuCreate say to be free."""
+    found = {}
+    for message in tracing.Trace(path).messages:
+        for body, spare in ((38, 1), (141, 2)):
+            if body in message:
+                found[body] = tracing.fields(tracing.fields(message[body])[spare])[2]
+    return found[38], found[141]
+
+
 def test_unix(plan, directory):
     """A socket whose peer is outside the tree is dumped and made by a plugin."""
     libs = folder(directory, plugin("trace"))
@@ -567,10 +578,14 @@ def test_unix(plan, directory):
     must_not_dump(plan, directory, pid, images, libs, "its peer", PLUGIN_DO="none")
     with traced(directory, pid):
         plan.dumper.dump(pid, images, ["-L", libs])
-        plan.restorer.restore(pid, images, ["-L", libs])
+        plan.restorer.restore(pid, images, ["-L", libs, "--trace", "restore.trace"])
     for hook in ("DUMP_UNIX_SK ino state=", "RESTORE_UNIX_SK ino state="):
         if hook not in "".join(lines(directory)):
             raise tool.Failure(f"no {hook}: {lines(directory)}")
+    net, gpu = spare_numbers(os.path.join(images, "restore.trace"))
+    if gpu < net + 8:
+        raise tool.Failure(f"net, which has 8 descriptor numbers of the task from {net} on, and gpu, which has "
+                           f"those from {gpu} on, are at work at the same time")
     finish(directory, "plugin")
     ours.close()
 

@@ -58,6 +58,7 @@ class Trace:
         if data[:8] != b"STASISt1":
             raise tool.Failure(f"the trace begins with {data[:8]}")
         at, self.stages, self.requests, self.replies, last = 8, [], [], [], 0
+        self.messages = []		# of the requests: number -> value
         while at < len(data):
             size = struct.unpack_from("<I", data, at)[0]
             record = fields(data[at + 4:at + 4 + size])
@@ -73,7 +74,8 @@ class Trace:
             self.stages.append((edge[1].decode(), edge[2]))
         elif 4 in record:
             request = fields(record[4])
-            self.requests.append((request[1].decode(), fields(request[3])[1], record[1]))
+            self.messages.append(fields(request[3]))
+            self.requests.append((request[1].decode(), self.messages[-1][1], record[1]))
         elif 5 in record:
             reply = fields(record[5])
             message = fields(reply[2])

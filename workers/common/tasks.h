@@ -25,7 +25,7 @@ int tasks_set_spare(struct tasks *s, SpareFd *const *list, size_t n, struct faul
 
 /* NULL: the task has no gate, or its spare numbers are not known yet. s may be NULL. */
 struct gate *tasks_gate(struct tasks *s, pid_t pid);
-/* The first of 8 descriptor numbers which that task uses for nothing else now. -1: not known. */
+/* The first descriptor number of that task that is ours for now: SpareFd. -1: not known. */
 int tasks_spare(struct tasks *s, pid_t pid);
 
 #endif

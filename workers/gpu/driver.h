@@ -112,7 +112,7 @@ int gpu_image_dir(const struct gpu *g);
 const Options *gpu_opts(const struct gpu *g);
 /* The gate of a task that is being restored, NULL when it has none. */
 struct gate *gpu_gate(struct gpu *g, pid_t pid);
-/* The first of 8 descriptor numbers which that task uses for nothing else now. -1: not known. */
+/* From this descriptor number on that task uses none now. -1: not known. */
 int gpu_spare_fd(struct gpu *g, pid_t pid);
 /* restore: have the tasks the memory that they will have? */
 bool gpu_memory_built(const struct gpu *g);
