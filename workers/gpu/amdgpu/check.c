@@ -17,7 +17,6 @@
 #define PRIV_VERSION 1u			/* KFD_CRIU_PRIV_VERSION: the first word of the state */
 #define SIZE_LIMIT (1ull << 47)		/* the addresses of a process: also of all its buffers */
 #define BOS_MAX (1u << 24)
-#define DOMAINS_KNOWN (U_DOMAIN_CPU | U_DOMAIN_GTT | U_DOMAIN_VRAM)
 
 static int check_size(const char *what, unsigned long long which, uint64_t size, struct fault *f)
 {
@@ -46,7 +45,8 @@ static int check_node_bo(const DrmBoEntry *b, struct fault *f)
 			     HANDLE_MAX);
 	if (check_size("buffer", b->handle, b->size, f) < 0)
 		return -1;
-	if (b->preferred_domains & ~DOMAINS_KNOWN || !b->preferred_domains || b->is_import > 1)
+	if (b->preferred_domains & ~U_DOMAINS_OF_MEMORY || !b->preferred_domains ||
+	    b->is_import > 1)
 		return fault(f, -EBADMSG, "buffer %u: preferred_domains %#x, is_import %u",
 			     b->handle, b->preferred_domains, b->is_import);
 	if (b->contents && pack_check(b->contents, b->size, f) < 0)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * device.h - all that this driver does to devices goes through one table of functions. device.c has
- * the one that asks the kernel; tests/unit/fake_gpu.c is a model of it.
+ * the one that asks the kernel; tests/fake/device.c is a model of it.
  *
  * Functions answer as the system calls: -1 with errno. Descriptors are real ones in both.
  */

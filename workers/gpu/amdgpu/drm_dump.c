@@ -28,7 +28,6 @@
 #define PROBE_SYNCOBJS 1024u
 #define MAPPINGS_MAX (1u << 24)
 #define VA_KNOWN 0x3ffu			/* AMDGPU_VM_*: bits 0 to 9 */
-#define DOMAINS_KNOWN (U_DOMAIN_CPU | U_DOMAIN_GTT | U_DOMAIN_VRAM)
 
 /* 1: this kernel has no such call. */
 static int list_handles(const struct device *d, int fd, struct u_list_entry **list, uint32_t *n,
@@ -126,7 +125,7 @@ static int refuse_entry(const struct u_list_entry *e, struct fault *f)
 		return fault(f, -ENOTSUP,
 			     "buffer %u is of a kind this version does not know (flags %#x)",
 			     e->handle, e->flags);
-	if (e->domains & ~(uint64_t)DOMAINS_KNOWN || !(e->domains & DOMAINS_KNOWN))
+	if (e->domains & ~(uint64_t)U_DOMAINS_OF_MEMORY || !(e->domains & U_DOMAINS_OF_MEMORY))
 		return fault(
 			f, -ENOTSUP,
 			"buffer %u is no memory (domains %#llx: GDS, GWS, OA or doorbells of user"

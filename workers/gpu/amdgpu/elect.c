@@ -28,7 +28,6 @@
 #include "workers/gpu/amdgpu/uapi.h"
 
 #define HANDLE_OF_NONE 0x40000000u	/* above any real handle */
-#define NO_HANDLE UINT32_MAX
 
 static const char *name_of(struct amd *a, uint32_t id)
 {

@@ -3,14 +3,13 @@
  * kfd.c - a process of KFD, both directions.
  *
  * Dump:     the tracer asked the kernel (coordinator/kfd.c) and passed on the buckets, the opaque
- * state and a dmabuf for every buffer with contents. Images keep the GPU ids that the program knows
- * (those of the machine it was started on) and, beside them, those of this machine, which stand in
- * its mmap offsets. Restore:  the task itself asks the kernel, through its gate (kfd_gate.c), with
- * render nodes of ours; queues run when RESUME says so.
- *
- * Rights:   restore: CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN in the initial user namespace
- * (RESUME). Holds:    dmabufs of buffers until their contents are copied; the file until the
- * operation ends.
+ *           state and a dmabuf for every buffer with contents. Images keep the GPU ids that the
+ *           program knows (those of the machine it was started on) and, beside them, those of this
+ *           machine, which stand in its mmap offsets.
+ * Restore:  the task itself asks the kernel, through its gate (kfd_gate.c), with render nodes of
+ *           ours; queues run when RESUME says so.
+ * Rights:   RESUME: CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN in the initial user namespace.
+ * Holds:    dmabufs of buffers until their contents are copied; the file until the operation ends.
  */
 #include "workers/gpu/amdgpu/kfd.h"
 
@@ -29,7 +28,6 @@
 #define DEV_KFD "/dev/kfd"
 #define MINOR_WANTED 8u			/* of version 1: CRIU operations with SDMA of GTT */
 #define CONTENTS (KFD_BO_VRAM | KFD_BO_GTT)
-#define NO_HANDLE UINT32_MAX
 #define SHM "/dev/shm/hsakmt_shared_mem"
 
 int kfd_check_version(const struct device *d, struct fault *f)

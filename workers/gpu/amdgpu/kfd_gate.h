@@ -8,7 +8,7 @@
 
 #include "workers/gpu/amdgpu/device.h"
 
-/* As device_ops.kfd_restore. On failure nothing of it stays open, here or in the task. */
+/* As device_ops.kfd_restore. On failure nothing of it stays open here; the task has to go. */
 int kfd_gate_restore(void *ctx, struct kfd_order *o, struct fault *f);
 
 #endif

@@ -46,10 +46,13 @@ void map_index_free(struct map_index *x)
 	free(x);
 }
 
-
-static void add(struct map_index *x, const struct place *p)
+/* Buffer i of a file; p says where it is and through what it is mapped. */
+static void add(struct map_index *x, const struct amd_file *of, size_t i, struct place p)
 {
-	*(struct place *)grow(&x->place, x->n++, &x->cap, sizeof(*p)) = *p;
+	p.new_offset = of->new_offset ? of->new_offset[i] : 0;
+	p.key = amd_bo_key(of, i);
+	p.of = of;
+	*(struct place *)grow(&x->place, x->n++, &x->cap, sizeof(p)) = p;
 }
 
 static void add_node(struct map_index *x, struct amd_file *file)
@@ -59,16 +62,12 @@ static void add_node(struct map_index *x, struct amd_file *file)
 
 	for (i = 0; i < node->n_bo_entries; i++) {
 		const DrmBoEntry *b = node->bo_entries[i];
-		struct place p = { node->drm_render_minor,
-				   b->offset,
-				   b->size,
-				   file->new_offset ? file->new_offset[i] : 0,
-				   amd_bo_key(file, i),
-				   file,
-				   file };
 
 		if (b->offset)
-			add(x, &p);
+			add(x, file, i, (struct place){ .minor = node->drm_render_minor,
+							.offset = b->offset,
+							.size = b->size,
+							.file = file });
 	}
 }
 
@@ -82,18 +81,15 @@ static void add_kfd(struct amd *a, struct map_index *x, struct amd_file *file)
 		const KfdDeviceEntry *e = topology_gpu(k->device_entries, k->n_device_entries,
 						       b->gpu_id);
 		bool node = b->alloc_flags & (KFD_BO_VRAM | KFD_BO_GTT);
-		struct place p = { node && e ? e->drm_render_minor : MINOR_KFD,
-				   b->offset,
-				   b->size,
-				   file->new_offset ? file->new_offset[i] : 0,
-				   amd_bo_key(file, i),
-				   file,
-				   file };
+		struct place p = { .minor = node && e ? e->drm_render_minor : MINOR_KFD,
+				   .offset = b->offset,
+				   .size = b->size,
+				   .file = file };
 
 		if (node)
 			p.file = e && e->has_vm_file ? amd_file_find(a, e->vm_file) : NULL;
 		if (!(b->alloc_flags & KFD_BO_USERPTR))
-			add(x, &p);
+			add(x, file, i, p);
 	}
 }
 

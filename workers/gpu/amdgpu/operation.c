@@ -87,12 +87,17 @@ enum hook_answer op_judge_file(struct amd *a, int fd, const char **deed, struct 
 	}
 }
 
+static int read_topology(struct amd *a, struct fault *f)
+{
+	return a->topo.n ? 0 : topology_read(&a->dev, TOPOLOGY_ROOT, &a->topo, f);
+}
+
 /* Nodes of this driver: those of files that are ours, and of GPUs in the topology. */
 static bool our_minor(struct amd *a, uint32_t minor, struct fault *f)
 {
 	size_t i;
 
-	if (!a->topo.n && topology_read(&a->dev, TOPOLOGY_ROOT, &a->topo, f) < 0)
+	if (read_topology(a, f) < 0)
 		return false;
 	for (i = 0; i < a->nfiles; i++)
 		if (a->file[i]->kind == DEVICE_RENDER && a->file[i]->minor == minor)
@@ -167,11 +172,6 @@ enum hook_answer op_handle_vma(struct amd *a, const DeviceMap *map, const struct
 	*(DeviceMap **)grow(&a->map, a->nmaps++, &a->maps_cap, sizeof(DeviceMap *)) =
 		message_copy(&map->base);
 	return HOOK_DONE;
-}
-
-static int read_topology(struct amd *a, struct fault *f)
-{
-	return a->topo.n ? 0 : topology_read(&a->dev, TOPOLOGY_ROOT, &a->topo, f);
 }
 
 enum hook_answer op_traced(struct amd *a, const GpuTraced *t, int *fds, struct fault *f)

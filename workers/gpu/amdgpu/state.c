@@ -19,7 +19,6 @@
  * inode number.
  */
 #define KEY_BY_HANDLE (1ull << 63)
-#define NO_HANDLE UINT32_MAX
 
 struct amd_file *amd_file_find(struct amd *a, uint32_t id)
 {

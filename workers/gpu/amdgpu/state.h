@@ -19,6 +19,9 @@
 /* Handles up to this number are rebuilt: gaps below it are filled, a buffer each. */
 #define HANDLE_MAX (1u << 20)
 
+/* Where CRIU has the identity of a buffer: it has none. */
+#define NO_HANDLE UINT32_MAX
+
 /* What a number of a file's handle table holds while it is rebuilt. */
 enum slot { SLOT_EMPTY, SLOT_FILLER, SLOT_OBJECT };
 

@@ -43,7 +43,10 @@ union u_gem_create {
 	} out;
 };
 
-enum u_domain { U_DOMAIN_CPU = 1, U_DOMAIN_GTT = 2, U_DOMAIN_VRAM = 4, U_DOMAIN_ALL = 0x3f };
+enum u_domain { U_DOMAIN_CPU = 1, U_DOMAIN_GTT = 2, U_DOMAIN_VRAM = 4 };
+
+/* Those that are memory; the others are GDS, GWS, OA, doorbells. */
+#define U_DOMAINS_OF_MEMORY (U_DOMAIN_CPU | U_DOMAIN_GTT | U_DOMAIN_VRAM)
 
 /* AMDGPU_GEM_CREATE_* */
 enum u_create_flags {
