@@ -152,7 +152,7 @@ static int give_files(struct job *job, MadeFiles *made, struct fault *f)
 	return crew_ask(job->crew, ROLE_FILES, STAGE__RESTORE, &req, NULL, f);
 }
 
-/* What has not been made waits; ids we did not ask for are nonsense. */
+/* What has not been made waits. Ids that we did not ask for are refused by who is told of them. */
 static int note_waiting(struct devices *d, const Reply *rep, struct fault *f)
 {
 	size_t i;

@@ -188,10 +188,14 @@ int child_run(void (*body)(void *arg), void *arg, int busy_fd, const struct chil
 	if (child < 0)
 		return fault(f, errno, "fork");
 	pidfd = syscall(SYS_pidfd_open, child, 0);
+	if (pidfd < 0)
+		fault(f, errno, "watch a child");
 	over = pidfd < 0 ? 1 : watch(child, pidfd, out, lim, &w);
 	if (over)
 		kill(child, SIGKILL);
 	waitpid(child, &status, 0);
+	if (pidfd < 0)
+		return -1;
 	hear(out, &w);
 	if (over)
 		return fault(f, -ETIMEDOUT, "no end after %u s%s%s", (over + 999) / 1000,
