@@ -19,6 +19,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
@@ -33,6 +34,7 @@
 
 #define MAX_TASKS 65536
 #define STEADY_TRIES 100	/* of 100 ms: for a state that is changing */
+#define PF_EXITING 0x4u		/* of proc_stat.flags; the kernel's sched.h */
 #define BUSY_MS 60000		/* the keeper waits so long for what was begun before it */
 
 struct member {
@@ -117,13 +119,27 @@ static int add_member(struct cuda *c, pid_t pid, pid_t tid, enum cuda_state befo
 
 /* ---- back to what it was ---- */
 
+static bool is_killed(pid_t pid)
+{
+	struct fault none = { 0 };
+	struct proc_status s;
+	bool killed;
+
+	if (procfs_status(pid, 0, &s, &none) < 0)
+		return true;
+	killed = (s.sig_pending | s.shared_pending) & 1ull << (SIGKILL - 1);
+	proc_status_free(&s);
+	return killed;
+}
+
+/* Or as good as that: its number is another's soon. */
 static bool is_gone(const struct member *m)
 {
 	struct fault none = { 0 };
 	struct proc_stat st;
 
 	return procfs_stat(m->pid, 0, &st, &none) < 0 || st.state == 'Z' || st.state == 'X' ||
-	       st.started != m->started;
+	       st.flags & PF_EXITING || st.started != m->started || is_killed(m->pid);
 }
 
 /* Its state, when it has come to one. A tool that was killed leaves it at work. */
@@ -142,6 +158,7 @@ static int steady_state(const struct tool *t, pid_t pid, struct fault *f)
 	return s;
 }
 
+/* Each call takes a moment, in which the task may end. */
 static int settle(const struct tool *t, const struct member *m, struct fault *f)
 {
 	int s;
@@ -149,12 +166,12 @@ static int settle(const struct tool *t, const struct member *m, struct fault *f)
 	if (is_gone(m) || m->before == CUDA_CHECKPOINTED)
 		return 0;
 	s = steady_state(t, m->pid, f);
-	if (s == CUDA_CHECKPOINTED) {
+	if (s == CUDA_CHECKPOINTED && !is_gone(m)) {
 		if (tool_do(t, TOOL_RESTORE, m->pid, m->tid, f) < 0)
 			return -1;
 		s = CUDA_LOCKED;
 	}
-	if (s == CUDA_LOCKED && m->before == CUDA_RUNNING &&
+	if (s == CUDA_LOCKED && m->before == CUDA_RUNNING && !is_gone(m) &&
 	    tool_do(t, TOOL_UNLOCK, m->pid, m->tid, f) < 0)
 		return -1;
 	if (s == CUDA_FAILED)
