@@ -64,6 +64,9 @@ enum kfd_alloc_flags {
 	KFD_BO_MMIO = 1u << 4,
 };
 
+/* Memory that KFD allocated: it has a dmabuf and contents, and is mapped through a render node. */
+#define KFD_BO_MEMORY (KFD_BO_VRAM | KFD_BO_GTT)
+
 _Static_assert(sizeof(struct kfd_criu_args) == 56, "as the kernel's");
 _Static_assert(sizeof(struct kfd_device_bucket) == 16, "as the kernel's");
 _Static_assert(sizeof(struct kfd_bo_bucket) == 48, "as the kernel's");

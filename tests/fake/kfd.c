@@ -93,7 +93,7 @@ struct kbo *model_kbo_new(struct fake *w, struct process *p, size_t gpu, uint64_
 	struct kbo *k = grow(&p->kbo, p->n++, &p->cap, sizeof(*k));
 
 	*k = (struct kbo){ NULL, va, size, 0, flags, p->user_id[gpu] };
-	if (flags & (KFD_BO_VRAM | KFD_BO_GTT)) {
+	if (flags & KFD_BO_MEMORY) {
 		k->bo = model_bo_new(w, gpu, size);
 		k->bo->domains = flags & KFD_BO_VRAM ? U_DOMAIN_VRAM : U_DOMAIN_GTT;
 		k->bo->vm_of = p->vm[gpu];

@@ -410,7 +410,7 @@ int drm_save_contents(struct amd *a, struct amd_file *file, struct fault *f)
 				      .total = b->size,
 				      .vram = b->preferred_domains & U_DOMAIN_VRAM };
 
-		if (b->is_import || !(b->preferred_domains & (U_DOMAIN_VRAM | U_DOMAIN_GTT)))
+		if (b->is_import || !(b->preferred_domains & U_DOMAINS_KEPT))
 			continue;
 		contents_name_drm(j.file, sizeof(j.file), file->id, file->minor, i);
 		describe(&j, file, b);

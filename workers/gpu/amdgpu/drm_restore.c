@@ -167,7 +167,7 @@ static int give_away(struct amd *a, struct amd_file *file, size_t i, struct faul
 		dev_close(&a->dev, j.dmabuf);
 		return -1;
 	}
-	if (b->preferred_domains & (U_DOMAIN_VRAM | U_DOMAIN_GTT)) {
+	if (b->preferred_domains & U_DOMAINS_KEPT) {
 		copier_add(a->copier, &j);
 	} else {
 		dev_close(&a->dev, j.dmabuf);

@@ -187,7 +187,7 @@ static int link_imports(struct amd *a, const struct amd_file *file, struct fault
 		const struct amd_file *owner = row ? amd_file_find(a, row->owner) : NULL;
 
 		if (!owner || !owner->node ||
-		    !(b->preferred_domains & (U_DOMAIN_VRAM | U_DOMAIN_GTT)))
+		    !(b->preferred_domains & U_DOMAINS_KEPT))
 			continue;
 		contents_name_drm(from, sizeof(from), owner->id, owner->minor, row->index);
 		contents_name_drm(to, sizeof(to), file->id, file->minor, i);

@@ -27,7 +27,6 @@
 
 #define DEV_KFD "/dev/kfd"
 #define MINOR_WANTED 8u			/* of version 1: CRIU operations with SDMA of GTT */
-#define CONTENTS (KFD_BO_VRAM | KFD_BO_GTT)
 #define SHM "/dev/shm/hsakmt_shared_mem"
 
 int kfd_check_version(const struct device *d, struct fault *f)
@@ -135,7 +134,7 @@ static int add_bo(struct amd *a, struct amd_file *file, const struct kfd_bo_buck
 	e->handle = NO_HANDLE;
 	file->bo_fd[k->n_bo_entries] = dmabuf;
 	k->bo_entries[k->n_bo_entries++] = e;
-	if ((b->alloc_flags & CONTENTS) && dmabuf < 0)
+	if ((b->alloc_flags & KFD_BO_MEMORY) && dmabuf < 0)
 		return fault(f, -EPROTO, "KFD gave no descriptor of the buffer at %#llx",
 			     (unsigned long long)b->addr);
 	if (!topology_gpu(k->device_entries, k->n_device_entries, b->gpu_id))
@@ -227,7 +226,7 @@ static const KfdBoEntry *telling(struct amd *a, const CriuKfd *k, uint32_t gpu_i
 
 	for (i = 0; i < k->n_bo_entries; i++) {
 		b = k->bo_entries[i];
-		if (b->gpu_id != gpu_id || !(b->alloc_flags & CONTENTS) || !b->has_inode)
+		if (b->gpu_id != gpu_id || !(b->alloc_flags & KFD_BO_MEMORY) || !b->has_inode)
 			continue;
 		any = any ? any : b;
 		row = botable_find(a->table, b->inode);
@@ -283,7 +282,7 @@ static uint64_t contents_of_gpu(const CriuKfd *k, uint32_t gpu_id)
 
 	for (i = 0; i < k->n_bo_entries; i++)
 		if (k->bo_entries[i]->gpu_id == gpu_id &&
-		    (k->bo_entries[i]->alloc_flags & CONTENTS))
+		    (k->bo_entries[i]->alloc_flags & KFD_BO_MEMORY))
 			n += k->bo_entries[i]->size;
 	return n;
 }
@@ -303,7 +302,7 @@ static void copy_gpu(struct amd *a, const struct amd_file *file, uint32_t gpu_id
 	for (i = 0; i < k->n_bo_entries; i++) {
 		const KfdBoEntry *b = k->bo_entries[i];
 
-		if (b->gpu_id != gpu_id || !(b->alloc_flags & CONTENTS))
+		if (b->gpu_id != gpu_id || !(b->alloc_flags & KFD_BO_MEMORY))
 			continue;
 		j.dmabuf = take_fd(&fds[i]);
 		j.size = b->size;
@@ -323,7 +322,7 @@ void kfd_save_contents(struct amd *a, struct amd_file *file)
 	for (i = 0; i < file->kfd->n_bo_entries; i++) {
 		KfdBoEntry *b = file->kfd->bo_entries[i];
 
-		if (b->alloc_flags & CONTENTS)
+		if (b->alloc_flags & KFD_BO_MEMORY)
 			b->contents = amd_contents_new(a, b->size);
 	}
 	for (i = 0; i < file->kfd->n_device_entries; i++) {

@@ -151,7 +151,7 @@ static int fetch(int pidfd, int fd, const char *what, struct fault *f)
 
 static bool has_dmabuf(const struct kfd_bo_bucket *b)
 {
-	return b->alloc_flags & (KFD_BO_VRAM | KFD_BO_GTT);
+	return b->alloc_flags & KFD_BO_MEMORY;
 }
 
 /* theirs: the buckets as the kernel left them, with numbers of the task. */

@@ -80,7 +80,7 @@ static void add_kfd(struct amd *a, struct map_index *x, struct amd_file *file)
 		const KfdBoEntry *b = k->bo_entries[i];
 		const KfdDeviceEntry *e = topology_gpu(k->device_entries, k->n_device_entries,
 						       b->gpu_id);
-		bool node = b->alloc_flags & (KFD_BO_VRAM | KFD_BO_GTT);
+		bool node = b->alloc_flags & KFD_BO_MEMORY;
 		struct place p = { .minor = node && e ? e->drm_render_minor : MINOR_KFD,
 				   .offset = b->offset,
 				   .size = b->size,

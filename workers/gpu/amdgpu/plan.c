@@ -359,7 +359,7 @@ static int check_kfd_contents(const struct amd *a, const struct amd_file *file, 
 	for (i = 0; gpu_id && i < file->kfd->n_bo_entries; i++) {
 		const KfdBoEntry *b = file->kfd->bo_entries[i];
 
-		if (b->gpu_id == gpu_id && (b->alloc_flags & (KFD_BO_VRAM | KFD_BO_GTT)))
+		if (b->gpu_id == gpu_id && (b->alloc_flags & KFD_BO_MEMORY))
 			extend(&e, b->contents, b->size);
 	}
 	contents_name_kfd(name, sizeof(name), file->id, gpu_id);
@@ -377,7 +377,7 @@ static int check_contents(const struct amd *a, const struct amd_file *file, stru
 
 		extend(&e, b->contents, b->size);
 		contents_name_drm(name, sizeof(name), file->id, file->node->drm_render_minor, i);
-		if (!b->is_import && (b->preferred_domains & (U_DOMAIN_VRAM | U_DOMAIN_GTT)) &&
+		if (!b->is_import && (b->preferred_domains & U_DOMAINS_KEPT) &&
 		    contents_check(a->image_dir, name, e.bytes, f) < 0)
 			return -1;
 	}

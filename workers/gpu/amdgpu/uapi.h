@@ -47,6 +47,8 @@ enum u_domain { U_DOMAIN_CPU = 1, U_DOMAIN_GTT = 2, U_DOMAIN_VRAM = 4 };
 
 /* Those that are memory; the others are GDS, GWS, OA, doorbells. */
 #define U_DOMAINS_OF_MEMORY (U_DOMAIN_CPU | U_DOMAIN_GTT | U_DOMAIN_VRAM)
+/* Of buffers whose contents are kept. */
+#define U_DOMAINS_KEPT (U_DOMAIN_GTT | U_DOMAIN_VRAM)
 
 /* AMDGPU_GEM_CREATE_* */
 enum u_create_flags {
