@@ -28,6 +28,8 @@
 #define PRIV_MAX (1ull << 31)
 #define SEIZE_TRIES 400			/* of SEIZE_WAIT_MS: our own death takes a moment */
 #define SEIZE_WAIT_MS 5
+#define UNPAUSE_TRIES 20		/* of UNPAUSE_WAIT_MS */
+#define UNPAUSE_WAIT_MS 5
 
 struct pause {
 	pid_t pid;
@@ -51,12 +53,30 @@ struct kfd_traces *kfd_traces_new(int (*ask)(int fd, unsigned long nr, void *arg
 	return t;
 }
 
-/* In the keeper. EINVAL: it was not paused. */
+/*
+ * Tried again: a process whose queues do not start stays paused. Returns 0 or the last errno;
+ * EINVAL: it was not paused.
+ */
+static int let_run(const struct pause *p)
+{
+	const struct timespec moment = { .tv_nsec = UNPAUSE_WAIT_MS * 1000000l };
+	int i, err = EAGAIN;
+
+	for (i = 0; err && err != EINVAL && i < UNPAUSE_TRIES; i++) {
+		struct kfd_criu_args args = { .op = KFD_CRIU_UNPAUSE };
+
+		if (i)
+			nanosleep(&moment, NULL);
+		err = p->ask(p->fd, KFD_IOC_CRIU_OP, &args) < 0 ? errno : 0;
+	}
+	return err;
+}
+
+/* In the keeper. */
 static void unpause_for_dead(void *arg)
 {
 	const struct pause *p = arg;
 	const struct timespec moment = { .tv_nsec = SEIZE_WAIT_MS * 1000000l };
-	struct kfd_criu_args args = { .op = KFD_CRIU_UNPAUSE };
 	int i;
 
 	for (i = 0; i < SEIZE_TRIES && ptrace(PTRACE_SEIZE, p->pid, 0, 0) < 0; i++) {
@@ -64,7 +84,7 @@ static void unpause_for_dead(void *arg)
 			return;		/* it is dead as well */
 		nanosleep(&moment, NULL);
 	}
-	p->ask(p->fd, KFD_IOC_CRIU_OP, &args);
+	let_run(p);
 	/* The end of this process ends the tracing. */
 }
 
@@ -79,11 +99,10 @@ static bool is_dead(pid_t pid)
 /* Let its queues run, if they stand; the keeper goes. Of a dead task there are none. */
 static int release(struct pause *p, struct fault *f)
 {
-	struct kfd_criu_args args = { .op = KFD_CRIU_UNPAUSE };
-	int r = 0;
+	int r = 0, err = p->paused && !is_dead(p->pid) ? let_run(p) : 0;
 
-	if (p->paused && p->ask(p->fd, KFD_IOC_CRIU_OP, &args) < 0 && !is_dead(p->pid))
-		r = fault(f, errno, "task %d: KFD does not let its queues run again", p->pid);
+	if (err && !is_dead(p->pid))
+		r = fault(f, err, "task %d: KFD does not let its queues run again", p->pid);
 	p->paused = false;
 	if (keeper_dismiss(&p->keeper, f) < 0)
 		r = -1;

@@ -20,6 +20,7 @@
 /* What the kernel would know; shared with keepers. */
 static struct kernel {
 	int stops, runs, calls, fail_at, fail_errno;
+	int stubborn;		/* so often queues do not start */
 	uint32_t bos;
 	pid_t unpaused_by;
 	bool traced_then;	/* the one that let them run was the tracer */
@@ -79,6 +80,10 @@ static int ask(int fd, unsigned long nr, void *arg)
 	case KFD_CRIU_CHECKPOINT:
 		return checkpoint(a);
 	case KFD_CRIU_UNPAUSE:
+		if (k->stubborn && k->stubborn--) {
+			errno = EIO;
+			return -1;
+		}
 		k->runs++;
 		k->unpaused_by = getpid();
 		k->traced_then = traces(k->task);
@@ -164,6 +169,28 @@ static void failures_let_queues_run(void)
 		}
 }
 
+/* Queues that do not start at first do later; of those that never start a sentence tells. */
+static void queues_are_started_again(void)
+{
+	static const int times[] = { 3, 1000000 };
+	size_t i;
+
+	for (i = 0; i < ARRAY_LEN(times); i++) {
+		struct kfd_traces *t = kfd_traces_new(ask);
+		GpuTraced out = GPU_TRACED__INIT;
+		struct fault f = { 0 };
+		int *fds, r;
+
+		reset();
+		CHECK(kfd_trace(t, getpid(), 0, &out, &fds, &f) == 0);
+		k->stubborn = times[i];
+		r = kfd_unpause(t, &f);
+		CHECK(i ? r < 0 && f.code == EIO && k->runs == 0 : r == 0 && k->runs == 1);
+		clear(&out, fds);
+		kfd_traces_free(t);
+	}
+}
+
 /* "The coordinator": traces the task, stops its queues, is killed. */
 static void be_coordinator(pid_t task)
 {
@@ -209,6 +236,7 @@ int main(void)
 	check_run("a trace tells all, descriptors are close-on-exec, queues run again once",
 		  a_trace_tells_all);
 	check_run("after a failure at any call queues run again", failures_let_queues_run);
+	check_run("queues that do not start at once are started again", queues_are_started_again);
 	check_run("a killed coordinator's keeper seizes the task and lets its queues run",
 		  a_killed_coordinator_lets_queues_run);
 	return check_done();
