@@ -339,11 +339,12 @@ int sdma_copy(void *ctx, struct engine *e, int dmabuf, uint64_t size, bool to_gp
 		amdgpu_bo_handle all[] = { p.bo, e->staging.bo, e->commands.bo };
 		int err = e->call.bo_list_create(e->dev, ARRAY_LEN(all), all, NULL, &list);
 
+		/* list is set, and not to be used, when it fails. */
 		r = err < 0 ? fault(f, -err, "list buffers for the copy engine") :
 		    copy_chunks(e, &p, list, to_gpu, ends, f);
+		if (err == 0)
+			e->call.bo_list_destroy(list);
 	}
-	if (list)
-		e->call.bo_list_destroy(list);
 	unplace(e, &p);
 	return r;
 }
