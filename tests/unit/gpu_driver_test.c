@@ -400,17 +400,18 @@ static const struct refusal {
 	const char *what;
 	struct fake_ways ways;
 	const char *says;
+	bool late;			/* known when tasks stand still, and not before */
 } refusals[] = {
-	{ "list", { .no_list = true }, "6.18" },
-	{ "userptr", { 0 }, "userptr" },
-	{ "context", { 0 }, "context" },
-	{ "outside", { 0 }, "exported from outside" },
-	{ "import", { 0 }, "outside of the dump" },
-	{ "flags", { 0 }, "flags this version does not know" },
-	{ "hidden", { 0 }, "neither be exported nor seen" },
-	{ "old kfd", { .kfd_minor = 7 }, "1.7" },
-	{ "map", { 0 }, "no open file has this buffer" },
-	{ "ipc", { 0 }, "IPC" },
+	{ "list", { .no_list = true }, "6.18", false },
+	{ "userptr", { 0 }, "userptr", false },
+	{ "context", { 0 }, "context", false },
+	{ "outside", { 0 }, "exported from outside", false },
+	{ "import", { 0 }, "outside of the dump", false },
+	{ "flags", { 0 }, "flags this version does not know", false },
+	{ "hidden", { 0 }, "neither be exported nor seen", false },
+	{ "old kfd", { .kfd_minor = 7 }, "1.7", true },
+	{ "map", { 0 }, "no open file has this buffer", true },
+	{ "ipc", { 0 }, "IPC", true },
 };
 
 static void make_refused(struct fake *w, struct scene *s, const char *what, DeviceMap *m)
@@ -488,6 +489,54 @@ static int dump_ipc(struct scene *s, struct fake *w)
 	return r;
 }
 
+/* What `check PID` says of all files: the first obstacle, in f. */
+static int judge_scene(struct scene *s, struct fake *w, struct fault *f)
+{
+	struct device d = fake_device(w);
+	struct fdstore *store = fdstore_new();
+	struct botable *table = botable_new(f);
+	const char *deed = NULL;
+	struct amd a = { 0 };
+	size_t i;
+	int r = 0;
+
+	op_begin(&a, &d, s->dir, store, table, f);
+	for (i = 0; i < s->n && r == 0; i++)
+		r = op_notice_file(&a, s->prop[i].fd, f);
+	for (i = 0; i < s->n && r == 0; i++)
+		r = op_judge_file(&a, s->prop[i].fd, &deed, f);
+	op_end(&a);
+	botable_free(table);
+	fdstore_free(store);
+	return r;
+}
+
+/* A dmabuf whose buffer no node has, beside KFD: only a dump can tell, and check says that. */
+static void kfd_may_own_what_no_node_has(void)
+{
+	struct fake *w = fake_new(two_gpus, 2, &(struct fake_ways){ 0 });
+	struct device d = fake_device(w);
+	const char *deed = NULL;
+	struct fault f = { 0 };
+	struct amd a = { 0 };
+	struct scene s;
+	DeviceMap m;
+
+	scene_begin(&s);
+	make_refused(w, &s, "outside", &m);
+	CHECK(op_begin(&a, &d, s.dir, NULL, NULL, &f) == 0);
+	CHECK(op_judge_file(&a, s.prop[1].fd, &deed, &f) == HOOK_DONE);		/* a dump's look */
+	CHECK(op_notice_file(&a, s.prop[0].fd, &f) == HOOK_DONE);
+	CHECK(op_judge_file(&a, s.prop[1].fd, &deed, &f) == HOOK_FAILED);
+	f = (struct fault){ 0 };
+	make_refused(w, &s, "ipc", &m);		/* has KFD */
+	CHECK(s.prop[3].kfd && op_notice_file(&a, s.prop[3].fd, &f) == HOOK_DONE);
+	CHECK(op_judge_file(&a, s.prop[1].fd, &deed, &f) == HOOK_DONE && strstr(deed, "if KFD has"));
+	op_end(&a);
+	scene_end(&s);
+	fake_free(w);
+}
+
 static void what_cannot_be_saved_is_refused(void)
 {
 	size_t i, open_before, had;
@@ -501,6 +550,10 @@ static void what_cannot_be_saved_is_refused(void)
 		scene_begin(&s);
 		make_refused(w, &s, r->what, &m);
 		open_before = fake_open_fds();
+		if (!CHECK(r->late || (judge_scene(&s, w, &s.f) < 0 && strstr(s.f.text, r->says))))
+			fprintf(stderr, "  %s, judged: %s\n", r->what, s.f.text);
+		CHECK(fake_open_fds() == open_before);
+		s.f = (struct fault){ 0 };
 		if (!CHECK((strcmp(r->what, "ipc") ? scene_dump(&s, w) : dump_ipc(&s, w)) < 0 &&
 			   strstr(s.f.text, r->says)))
 			fprintf(stderr, "  %s: %s\n", r->what, s.f.text);
@@ -554,6 +607,8 @@ int main(void)
 		  many_buffers_take_linear_time);
 	check_run("what cannot be saved is refused by name, nothing stays open",
 		  what_cannot_be_saved_is_refused);
+	check_run("of a buffer that no node has check tells, but where KFD may have it",
+		  kfd_may_own_what_no_node_has);
 	check_run("kernels before 6.18 and after 6.15", other_kernels);
 	return check_done();
 }

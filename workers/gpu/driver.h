@@ -37,6 +37,10 @@ struct driver_ops {
 
 	/*
 	 * ---- dump: tasks run ----
+	 * `check PID` shows a file of the tree, before any is judged. fd is the caller's.
+	 */
+	enum hook_answer (*notice_file)(struct driver *d, int fd, struct fault *f);
+	/*
 	 * What would become of it: HOOK_DONE with *deed set to a constant sentence, HOOK_FAILED with the obstacle. fd is a
 	 * duplicate of the file, the caller's. Changes nothing.
 	 */

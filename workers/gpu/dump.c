@@ -68,6 +68,29 @@ static enum hook_answer ask_judge_map(struct driver *d, void *arg, struct fault 
 	return d->ops->judge_map ? d->ops->judge_map(d, j->map, &j->deed, f) : HOOK_NOT_MINE;
 }
 
+static enum hook_answer ask_notice(struct driver *d, void *arg, struct fault *f)
+{
+	return d->ops->notice_file ? d->ops->notice_file(d, *(int *)arg, f) : HOOK_NOT_MINE;
+}
+
+/*
+ * All of the tree, for who judges one by what others have. Not in a dump: what is wrong with all
+ * together it sees when they stand, and here buffers may be on their way from one file to another.
+ */
+static int notice_files(struct gpu *g, const GpuPreflight *req, struct fault *f)
+{
+	struct fault gone = { 0 };
+	size_t i;
+
+	for (i = 0; gpu_opts(g)->mode == MODE__MODE_CHECK && i < req->n_file; i++) {
+		AUTO_CLOSE int fd = procfs_fetch(req->file[i]->pid, req->file[i]->fd, &gone);
+
+		if (fd >= 0 && drivers_first(g, ask_notice, &fd, f) == HOOK_FAILED)
+			return fault_prefix(f, "%s", req->file[i]->name);
+	}
+	return 0;
+}
+
 /* A file that is closed by now is no obstacle. */
 static void judge_file(struct gpu *g, const DeviceFile *file, Surveyed *out)
 {
@@ -104,7 +127,7 @@ int on_gpu_preflight(struct call *c, struct fault *f)
 	Surveyed *out;
 	size_t i;
 
-	if (drivers_begin(g, DRIVER_DUMP, f) < 0)
+	if (drivers_begin(g, DRIVER_DUMP, f) < 0 || notice_files(g, req, f) < 0)
 		return -1;
 	out = xcalloc(1, sizeof(*out));
 	surveyed__init(out);

@@ -47,6 +47,11 @@ static void amdgpu_exit(struct driver *d, enum driver_stage stage, int result)
 	d->ctx = NULL;
 }
 
+static enum hook_answer notice_file(struct driver *d, int fd, struct fault *f)
+{
+	return op_notice_file(d->ctx, fd, f);
+}
+
 static enum hook_answer judge_file(struct driver *d, const DeviceFile *file, int fd,
 				   const char **deed, struct fault *f)
 {
@@ -137,6 +142,7 @@ static enum hook_answer resume(struct driver *d, pid_t pid, struct fault *f)
 static const struct driver_ops ops = {
 	.init = amdgpu_init,
 	.exit = amdgpu_exit,
+	.notice_file = notice_file,
 	.judge_file = judge_file,
 	.judge_map = judge_map,
 	.handle_vma = handle_vma,

@@ -137,6 +137,12 @@ static int refuse_entry(const struct u_list_entry *e, struct fault *f)
 	if (e->alloc_flags & ~(uint64_t)U_CREATE_KNOWN)
 		return fault(f, -ENOTSUP, "buffer %u has flags this version does not know (%#llx)",
 			     e->handle, (unsigned long long)e->alloc_flags);
+	if (e->alloc_flags & U_VM_ALWAYS_VALID && e->alloc_flags & U_NO_CPU_ACCESS)
+		return fault(
+			f, -ENOTSUP,
+			"buffer %u can neither be exported nor seen by the processor: its contents"
+			" cannot be dumped",
+			e->handle);
 	if (!e->handle || e->handle > HANDLE_MAX)
 		return fault(f, -ENOTSUP, "buffer %u: handles above %u are not rebuilt", e->handle,
 			     HANDLE_MAX);
@@ -164,10 +170,25 @@ static int mmap_offset(const struct device *d, int fd, const struct u_list_entry
 	return fault(f, errno, "ask where buffer %u is mapped from", e->handle);
 }
 
+/* The first buffer that cannot be dumped. One that goes while its task runs is no obstacle. */
+static int refuse_buffer(const struct device *d, int fd, const struct u_list_entry *e,
+			 struct fault *f)
+{
+	uint64_t offset;
+
+	if (refuse_entry(e, f) < 0)
+		return -1;
+	if (mmap_offset(d, fd, e, &offset, f) == 0)
+		return 0;
+	if (f->code != ENOENT)
+		return -1;
+	*f = (struct fault){ 0 };
+	return 0;
+}
+
 static int look(const struct device *d, int fd, struct u_list_entry **list, uint32_t *n,
 		struct fault *f)
 {
-	uint64_t offset;
 	uint32_t i;
 	int r;
 
@@ -178,18 +199,22 @@ static int look(const struct device *d, int fd, struct u_list_entry **list, uint
 		r = refuse_unlisted(d, fd, f);
 	}
 	for (i = 0; i < *n && r == 0; i++)
-		if (refuse_entry(&(*list)[i], f) < 0 ||
-		    mmap_offset(d, fd, &(*list)[i], &offset, f) < 0)
-			r = -1;
+		r = refuse_buffer(d, fd, &(*list)[i], f);
 	return r < 0 ? -1 : refuse_contexts(d, fd, f);
 }
 
-int drm_judge(const struct device *d, int fd, struct fault *f)
+static int check_mappings(uint32_t handle, const struct u_mapping *maps, uint32_t n,
+			  struct fault *f)
 {
-	AUTO_FREE struct u_list_entry *list = NULL;
-	uint32_t n;
+	uint32_t i;
 
-	return look(d, fd, &list, &n, f);
+	for (i = 0; i < n; i++)
+		if (maps[i].flags & ~(uint64_t)VA_KNOWN)
+			return fault(f, -ENOTSUP,
+				     "buffer %u is mapped on the GPU with flags this version does "
+				     "not know (%#llx)",
+				     handle, (unsigned long long)maps[i].flags);
+	return 0;
 }
 
 static int read_mappings(const struct device *d, int fd, uint32_t handle, struct u_mapping **maps,
@@ -218,12 +243,26 @@ static int read_mappings(const struct device *d, int fd, uint32_t handle, struct
 		}
 		*n = q.num_entries;
 		if (q.num_entries <= room)
-			return 0;
+			return check_mappings(handle, *maps, *n, f);
 		if (q.num_entries > MAPPINGS_MAX)
 			return fault(f, -E2BIG, "buffer %u: %u mappings are too many", handle,
 				     q.num_entries);
 		room = q.num_entries;
 	}
+}
+
+int drm_judge(const struct device *d, int fd, struct fault *f)
+{
+	AUTO_FREE struct u_list_entry *list = NULL;
+	uint32_t i, mapped, n;
+	int r = look(d, fd, &list, &n, f);
+
+	for (i = 0; i < n && r == 0; i++) {
+		AUTO_FREE struct u_mapping *maps = NULL;
+
+		r = read_mappings(d, fd, list[i].handle, &maps, &mapped, f);
+	}
+	return r;
 }
 
 static int add_mappings(const struct device *d, int fd, DrmBoEntry *b, struct fault *f)
@@ -243,12 +282,6 @@ static int add_mappings(const struct device *d, int fd, DrmBoEntry *b, struct fa
 		v->offset = maps[i].offset;
 		v->flags = maps[i].flags;
 		b->vm_entries[b->n_vm_entries++] = v;
-		if (maps[i].flags & ~(uint64_t)VA_KNOWN)
-			return fault(f, -ENOTSUP,
-				     "buffer %u is mapped on the GPU with flags this version does "
-				     "not know"
-				     " (%#llx)",
-				     b->handle, (unsigned long long)maps[i].flags);
 	}
 	b->num_of_vms = n;
 	b->addr = n ? b->vm_entries[0]->addr : 0;
@@ -290,14 +323,40 @@ static int export(const struct device *d, int fd, const DrmBoEntry *b, int *dmab
 		return 0;
 	}
 	if (errno == EPERM && (b->alloc_flags & U_VM_ALWAYS_VALID))
-		return b->alloc_flags & U_NO_CPU_ACCESS
-			       ? fault(f, -ENOTSUP,
-				       "buffer %u can neither be exported nor seen by the "
-				       "processor: its contents"
-				       " cannot be dumped",
-				       b->handle)
-			       : 0;
+		return 0;
 	return fault(f, errno, "export buffer %u", b->handle);
+}
+
+static int tell_one(const struct device *d, int fd, const struct u_list_entry *e, drm_tell *tell,
+		    void *ctx, struct fault *f)
+{
+	const DrmBoEntry b = { .handle = e->handle, .alloc_flags = e->alloc_flags };
+	struct device_id id;
+	int dmabuf, r;
+
+	if (export(d, fd, &b, &dmabuf, f) < 0) {
+		if (f->code != ENOENT)
+			return -1;
+		*f = (struct fault){ 0 };	/* it has gone */
+	}
+	if (dmabuf < 0)
+		return 0;
+	r = device_dmabuf(d, dmabuf, &id, f);
+	dev_close(d, dmabuf);
+	return r < 0 ? -1 : tell(ctx, e->handle, id.inode, e->flags & U_LIST_IMPORT, f);
+}
+
+int drm_identities(const struct device *d, int fd, bool imports_only, drm_tell *tell, void *ctx,
+		   struct fault *f)
+{
+	AUTO_FREE struct u_list_entry *list = NULL;
+	uint32_t i, n = 0;
+	int r = list_handles(d, fd, &list, &n, f);
+
+	for (i = 0; i < n && r == 0; i++)
+		if (!imports_only || list[i].flags & U_LIST_IMPORT)
+			r = tell_one(d, fd, &list[i], tell, ctx, f);
+	return r < 0 ? -1 : 0;
 }
 
 /*

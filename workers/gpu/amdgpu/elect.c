@@ -36,6 +36,21 @@ static const char *name_of(struct amd *a, uint32_t id)
 	return file ? file->name : "a file";
 }
 
+int refuse_orphan(uint64_t inode, struct fault *f)
+{
+	return fault(f, -ENOTSUP,
+		     "no open file of the dumped tasks has its buffer (%llu): it was exported from "
+		     "outside, or its file was closed; dump the exporter as well",
+		     (unsigned long long)inode);
+}
+
+int refuse_foreign(uint64_t inode, struct fault *f)
+{
+	return fault(f, -ENOTSUP,
+		     "buffer %llu was imported from a device or process outside of the dump",
+		     (unsigned long long)inode);
+}
+
 static int check_owners(struct amd *a, struct fault *f)
 {
 	size_t i;
@@ -43,19 +58,14 @@ static int check_owners(struct amd *a, struct fault *f)
 	for (i = 0; i < botable_count(a->table); i++) {
 		const struct bo *b = botable_at(a->table, i);
 
-		if (b->owner == BO_NO_OWNER)
-			return fault(
-				f, -ENOTSUP,
-				"%s: no open file of the dumped tasks has its buffer (%llu): it was"
-				" exported from outside, or its file was closed; dump the exporter "
-				"as well",
-				name_of(a, b->importer), (unsigned long long)b->key);
-		if (b->rank == BO_RANK_IMPORT)
-			return fault(f, -ENOTSUP,
-				     "%s: buffer %llu was imported from a device or process "
-				     "outside of the"
-				     " dump",
-				     name_of(a, b->owner), (unsigned long long)b->key);
+		if (b->owner == BO_NO_OWNER) {
+			refuse_orphan(b->key, f);
+			return fault_prefix(f, "%s", name_of(a, b->importer));
+		}
+		if (b->rank == BO_RANK_IMPORT) {
+			refuse_foreign(b->key, f);
+			return fault_prefix(f, "%s", name_of(a, b->owner));
+		}
 	}
 	return 0;
 }

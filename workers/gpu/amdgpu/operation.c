@@ -18,6 +18,7 @@
 #include <sys/sysmacros.h>
 
 #include "proto/control/util.h"
+#include "workers/gpu/amdgpu/around.h"
 #include "workers/gpu/amdgpu/copy.h"
 #include "workers/gpu/amdgpu/drm.h"
 #include "workers/gpu/amdgpu/elect.h"
@@ -38,6 +39,7 @@ void op_end(struct amd *a)
 {
 	copier_cancel(a->copier);
 	a->copier = NULL;
+	around_free(take_ptr(&a->around));
 	amd_clear(a);
 }
 
@@ -62,6 +64,28 @@ static int check_exporter(struct amd *a, int fd, struct fault *f)
 		     exporter);
 }
 
+enum hook_answer op_notice_file(struct amd *a, int fd, struct fault *f)
+{
+	struct device_id id;
+
+	if (device_classify(&a->dev, fd, a->kfd_major, &id, f) < 0 ||
+	    (id.kind != DEVICE_OTHER && around_note(a, fd, &id, f) < 0))
+		return HOOK_FAILED;
+	return id.kind == DEVICE_OTHER ? HOOK_NOT_MINE : HOOK_DONE;
+}
+
+static enum hook_answer judge_dmabuf(struct amd *a, int fd, uint64_t inode, const char **deed,
+				     struct fault *f)
+{
+	int r = check_exporter(a, fd, f) < 0 ? -1 : around_owner(a, inode, f);
+
+	*deed = r > 0 || !a->around ?
+		"buffer of a GPU, exported: comes back with the file that has it" :
+		"buffer of a GPU, exported: comes back with the file that has it, if KFD has: it "
+		"tells a dump alone";
+	return r < 0 ? HOOK_FAILED : HOOK_DONE;
+}
+
 enum hook_answer op_judge_file(struct amd *a, int fd, const char **deed, struct fault *f)
 {
 	struct device_id id;
@@ -76,10 +100,10 @@ enum hook_answer op_judge_file(struct amd *a, int fd, const char **deed, struct 
 	case DEVICE_RENDER:
 		*deed = "render node of an AMD GPU: buffers are copied, and made again on a like "
 			"GPU";
-		return drm_judge(&a->dev, fd, f) < 0 ? HOOK_FAILED : HOOK_DONE;
+		return drm_judge(&a->dev, fd, f) < 0 || around_imports(a, fd, f) < 0 ? HOOK_FAILED
+										       : HOOK_DONE;
 	case DEVICE_DMABUF:
-		*deed = "buffer of a GPU, exported: comes back with the file that has it";
-		return check_exporter(a, fd, f) < 0 ? HOOK_FAILED : HOOK_DONE;
+		return judge_dmabuf(a, fd, id.inode, deed, f);
 	case DEVICE_PRIMARY:
 		return refuse_primary(f);
 	default:

@@ -19,6 +19,7 @@ int op_begin(struct amd *a, const struct device *d, int image_dir, struct fdstor
 void op_end(struct amd *a);
 
 /* As in struct driver_ops. */
+enum hook_answer op_notice_file(struct amd *a, int fd, struct fault *f);
 enum hook_answer op_judge_file(struct amd *a, int fd, const char **deed, struct fault *f);
 enum hook_answer op_judge_map(struct amd *a, const DeviceMap *map, const char **deed,
 			      struct fault *f);

@@ -76,6 +76,7 @@ struct amd {
 	size_t expected;
 	bool elected;
 	struct fault late;		/* of the election */
+	struct around *around;		/* check: what the tree has */
 	/* restore: where a mapping leads, made when first asked */
 	struct map_index *maps;
 };
