@@ -86,6 +86,7 @@ case $mode in
 all)
 	part "crash safety" 3600 tests/harness/crash.py --stasis "$stasis" --random 1000
 	part "damaged images" 3600 $bad --stasis "$stasis" --cases 0
+	part "virtual machine, every failure" 7300 tests/vm/check.sh --every --stasis "$stasis"
 	;;
 asan)
 	part "damaged images" 900 $bad --stasis "$stasis" --cases 1000

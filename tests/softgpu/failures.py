@@ -2,19 +2,30 @@
 """failures.py - errors of the device at every call, kills at every step. Part of scenarios.py.
 
 A dump that fails leaves the program as it was: it runs on, its queues are not paused, the device has no
-more files and buffers than before. A restore that fails leaves nothing.
+more files and buffers than before. A restore that fails leaves nothing. FAILURES samples the positions;
+EVERY has all of them (make check-vm-all).
 """
 import hashlib
+import math
 import os
+import signal
+import time
 
 import gpu
 import tool
 
 NAMES = ["/dev/kfd", "/dev/dri/", "dmabuf", "buffer", "contents of", "KFD"]
-# An engine that cannot be had is no fault where the processor sees the buffer: such a dump may be good all the same.
-EVADED = ["drm.0x41", "drm.0x48"]
-DUMP_CALLS = ["kfd.0x22.0", "kfd.0x22.1", "drm.0x59", "drm.0x50", "drm.0x2d", "sdma"] + EVADED
+DUMP_CALLS = ["kfd.0x22.0", "kfd.0x22.1", "kfd.0x22.2", "drm.0x59", "drm.0x50", "drm.0x2d", "sdma", "drm.0x41", "drm.0x48"]
 RESTORE_CALLS = ["kfd.0x22.3", "kfd.0x22.4", "drm.0x40", "drm.0x48", "drm.0x2e", "sdma"]
+# Asked for thousands of numbers which are none: samples will do.
+PROBES = ["drm.0x42", "drm.0xcb"]
+# INFO, lists, submission, waiting and their buffers: an engine that cannot be had is no fault where the processor sees
+# the buffer, nor is what it does not give back. The operation may be good all the same. (Not VERSION, which cannot fail:
+# libdrm_amdgpu 2.4.114 dies of it, and the gpu worker with it.)
+ENGINE = ["drm.0x45", "drm.0x43", "drm.0x44", "drm.0x49", "drm.0x40", "drm.0x41", "drm.0x48", "drm.0x2e", "drm.0x09"]
+EVADED = ["kfd.0x22.2"] + ENGINE + PROBES		# UNPAUSE is asked for again
+DUMP_EVERY = ["kfd.0x01", "kfd.0x22.0", "kfd.0x22.1", "drm.0x59", "drm.0x50", "drm.0x2d", "drm.0x46", "sdma"] + EVADED
+RESTORE_EVERY = ["kfd.0x01", "kfd.0x22.3", "kfd.0x22.4", "drm.0x2d", "drm.0x46", "sdma"] + EVADED
 
 
 def contents(images):
@@ -27,9 +38,13 @@ def contents(images):
     return table
 
 
-def next_place(n):
+def sparse(n):
     """The place after n: the first ones all, later ones with growing distance."""
     return n + 1 + n // 4
+
+
+def dense(n):
+    return n + 1
 
 
 class Injected:
@@ -55,10 +70,12 @@ class Unharmed:
         self.good = self.dump()[1]
         self.before = gpu.counters()[0]
 
-    def dump(self):
+    def dump(self, seconds=None):
+        """seconds: it is killed then. Returns its status and its images."""
         images = gpu.new_images(self.directory, self.count)
         self.count += 1
-        status = gpu.dump_on(self.plan, self.target, images)
+        run = lambda plan: gpu.dump_on(plan, self.target, images)
+        status = hurried(self.plan, seconds, run) if seconds else run(self.plan)
         gpu.expect_running_queues(f"after dump {self.count} (status {status})")
         if self.count > 1:
             gpu.expect_as_before(self.before, f"after dump {self.count} (status {status})")
@@ -87,55 +104,23 @@ def faulty_dump(dumps, kind, n):
     return True
 
 
-def faulty_dumps(argv, kinds, parameters="gpus=1"):
+def each_place(kind, following, fails):
+    """Have the n-th call fail, fails(kind, n), until there is none."""
+    n, count = 1, 0
+    while fails(kind, n):
+        n, count = (sparse if kind in PROBES else following)(n), count + 1
+    if following is dense:
+        print(f"    {kind}: {count} places", flush=True)
+
+
+def faulty_dumps(argv, kinds, following=sparse):
     """The n-th call of each kind fails, for every n: the dump fails, the program runs on."""
     def run(plan, directory):
-        gpu.load(parameters)
+        gpu.load()
         dumps = Unharmed(plan, directory, argv)
         for kind in kinds:
-            n = 1
-            while faulty_dump(dumps, kind, n):
-                n = next_place(n)
+            each_place(kind, following, lambda of, n: faulty_dump(dumps, of, n))
         dumps.end()
-    return run
-
-
-def dumped(plan, target, directory, number):
-    """Fresh images: a good restore takes names of --link-remap with it."""
-    images = gpu.new_images(directory, number)
-    plan.dumper.dump(target.pid, images, gpu.OPTIONS + plan.extra)
-    return images
-
-
-def faulty_restore(plan, target, images, kind, n):
-    """Returns whether there was an n-th call."""
-    gpu.expect_idle("before a restore")
-    with Injected(kind, n) as injected:
-        status = gpu.restore(plan, images)
-    if injected.happened and not status:
-        raise tool.Failure(f"{kind}: error {n} is not noticed by the restore")
-    if not injected.happened and status:
-        raise tool.Failure(f"{kind}: restore {n} fails by itself: " + tool.first_error(images, "restore", status))
-    if not injected.happened:
-        return False
-    gpu.expect_sentence(images, "restore", status, NAMES)
-    if tool.alive(target.pid):
-        raise tool.Failure(f"{kind}: error {n} leaves a task")
-    return True
-
-
-def faulty_restores(argv, kinds, parameters="gpus=1"):
-    """The n-th call of each kind fails, for every n: the restore fails, nothing is left."""
-    def run(plan, directory):
-        gpu.load(parameters)
-        target = gpu.Target(directory, argv)
-        for number, kind in enumerate(kinds):
-            images = dumped(plan, target, directory, number)
-            n = 1
-            while faulty_restore(plan, target, images, kind, n):
-                n = next_place(n)
-        target.verify()
-        gpu.unload()
     return run
 
 
@@ -162,52 +147,113 @@ def killed_dumps(argv, orders, most):
                     failed += dumps.dump()[0] != 0
             if not failed:
                 raise tool.Failure(f"{variable}: no dump was hurt")
+            if most == math.inf:
+                print(f"    {variable}: {len(tool.steps_of(path))} steps, {failed} hurt", flush=True)
         dumps.end()
     return run
 
 
 class Hurt:
-    """Restores of one program, each of which is killed somewhere: nothing of it is left, or all."""
+    """Restores of one program, each of which fails or is killed somewhere: nothing of it is left, or all."""
     def __init__(self, plan, directory, argv):
         self.plan, self.directory, self.argv, self.count = plan, directory, argv, 0
         self.begin()
 
     def begin(self):
+        """Fresh images: a good restore takes names of --link-remap with it."""
         self.target = gpu.Target(self.directory, self.argv)
-        self.images = dumped(self.plan, self.target, self.directory, self.count)
+        self.pids = tool.tree(self.target.pid)
+        self.images = gpu.new_images(self.directory, self.count)
+        self.plan.dumper.dump(self.target.pid, self.images, gpu.OPTIONS + self.plan.extra)
         self.count += 1
+
+    def restore(self, what, seconds=None):
+        """seconds: it is killed then. Returns its exit status."""
+        gpu.expect_idle(f"before the restore with {what}")
+        run = lambda plan: gpu.restore(plan, self.images)
+        return hurried(self.plan, seconds, run) if seconds else run(self.plan)
+
+    def left(self):
+        """What there is of its tasks. Reaped as well: the next restore needs the pids."""
+        tool.reap()
+        return [pid for pid in self.pids if os.path.exists(f"/proc/{pid}")]
+
+    def expect_nothing(self, what, status):
+        if not tool.wait_for(lambda: not self.left(), 5):
+            raise tool.Failure(f"{what} (status {status}): tasks are left: {self.left()} of {self.pids}")
+
+    def expect_whole(self, what, status):
+        """The program goes on, and ends well. There is another one then."""
+        try:
+            self.target.verify()
+        except tool.Failure as failure:
+            raise tool.Failure(f"{what} (status {status}, {self.said(status)}): {failure}") from None
+        self.begin()
+
+    def expect_good(self):
+        """A restore to which nothing happens."""
+        status = self.restore("nothing")
+        if status:
+            raise tool.Failure("restore: " + self.said(status))
+        self.expect_whole("nothing", status)
+
+    def said(self, status):
+        return tool.first_error(self.images, "restore", status)
 
     def steps(self):
         """The names of all steps of a restore to which nothing happens."""
         path = os.path.join(self.directory, "steps")
         with tool.environment(STASIS_STEPS_FILE=path):
-            status = gpu.restore(self.plan, self.images)
-        if status:
-            raise tool.Failure("restore: " + tool.first_error(self.images, "restore", status))
-        self.target.verify()
-        self.begin()
+            self.expect_good()
         names = tool.steps_of(path)
         if names[-1] != RELEASED or RELEASED in names[:-1]:
             raise tool.Failure(f"not the last step: {RELEASED}: {names}")
         return names
 
-    def restore(self, what, released, **orders):
-        """released: whether the tasks run at that step. Returns whether the restore was hurt before."""
-        gpu.expect_idle(f"before the restore killed at {what}")
-        with tool.environment(**orders):
-            status = gpu.restore(self.plan, self.images)
-        if status == 0 or released:
-            try:
-                self.target.verify()
-            except tool.Failure as failure:
-                said = tool.first_error(self.images, "restore", status)
-                raise tool.Failure(f"killed at {what} (status {status}, {said}): {failure}") from None
-            self.begin()
-            return False
-        # Reaped as well: the next restore needs the pid.
-        if not tool.wait_for(lambda: tool.reap() or not os.path.exists(f"/proc/{self.target.pid}"), 5):
-            raise tool.Failure(f"killed at {what} (status {status}): a task is left")
-        return True
+    def end(self):
+        gpu.expect_idle("after the restores")
+        self.plan.restorer.restore(self.target.pid, self.images, gpu.OPTIONS + self.plan.extra)
+        self.target.verify()
+        gpu.unload()
+
+
+def faulty_restore(hurt, kind, n):
+    """Returns whether there was an n-th call."""
+    what = f"{kind}: error {n}"
+    with Injected(kind, n) as injected:
+        status = hurt.restore(what)
+    if status and not injected.happened:
+        raise tool.Failure(f"{what}: the restore fails by itself: " + hurt.said(status))
+    if status:
+        gpu.expect_sentence(hurt.images, "restore", status, NAMES)
+        hurt.expect_nothing(what, status)
+    elif injected.happened and kind not in EVADED:
+        raise tool.Failure(f"{what} is not noticed by the restore")
+    else:
+        hurt.expect_whole(what, status)
+    return injected.happened
+
+
+def faulty_restores(argv, kinds, following=sparse):
+    """The n-th call of each kind fails, for every n: the restore fails, nothing is left."""
+    def run(plan, directory):
+        gpu.load()
+        hurt = Hurt(plan, directory, argv)
+        for kind in kinds:
+            each_place(kind, following, lambda of, n: faulty_restore(hurt, of, n))
+        hurt.end()
+    return run
+
+
+def killed_restore(hurt, what, released, orders):
+    """released: whether the tasks run at that step. Returns whether the restore was hurt before."""
+    with tool.environment(**orders):
+        status = hurt.restore(what)
+    if status == 0 or released:
+        hurt.expect_whole(what, status)
+        return False
+    hurt.expect_nothing(what, status)
+    return True
 
 
 def killed_restores(argv, orders, most):
@@ -220,27 +266,109 @@ def killed_restores(argv, orders, most):
             failed = 0
             for at in sampled(steps, most):
                 released = variable in COORDINATOR and steps[at - 1] == RELEASED
-                failed += hurt.restore(f"{variable}, step {at} ({steps[at - 1]})", released, **{variable: value.format(at)})
+                what = f"a kill, {variable}, step {at} of {len(steps)} ({steps[at - 1]})"
+                failed += killed_restore(hurt, what, released, {variable: value.format(at)})
             if not failed:
                 raise tool.Failure(f"{variable}: no restore was hurt")
-        gpu.expect_idle("after the restores")
-        plan.restorer.restore(hurt.target.pid, hurt.images, gpu.OPTIONS + plan.extra)
-        hurt.target.verify()
-        gpu.unload()
+            if most == math.inf:
+                print(f"    {variable}: {len(steps)} steps, {failed} hurt", flush=True)
+        hurt.end()
+    return run
+
+
+class Hasty:
+    """A plan whose commands are killed after so many seconds."""
+    def __init__(self, plan, seconds):
+        self.extra = plan.extra
+        self.dumper, self.restorer = (tool.Tool(one.path, seconds) for one in (plan.dumper, plan.restorer))
+
+
+def hurried(plan, seconds, run):
+    """The status of run(plan) that is killed after so long."""
+    try:
+        return run(Hasty(plan, seconds))
+    except tool.Failure:		# it took more time
+        return -signal.SIGKILL
+
+
+def timed(run):
+    began = time.monotonic()
+    if run():
+        raise tool.Failure("what takes so long fails by itself")
+    return time.monotonic() - began
+
+
+def moments_of(took, most, between):
+    """between(seconds) for so many moments, evenly spread; 0: it came too late."""
+    late = sum(between(took * (n + 0.5) / most) == 0 for n in range(most))
+    print(f"    {most} moments of {took:.2f} s, {late} of them too late", flush=True)
+    if late > most * 0.8:
+        raise tool.Failure(f"{late} of {most} kills came too late")
+
+
+def moments_of_dump(argv, most):
+    """The coordinator is killed at any moment: the program runs on."""
+    def run(plan, directory):
+        gpu.load()
+        dumps = Unharmed(plan, directory, argv)
+        took = timed(lambda: dumps.dump()[0])
+        moments_of(took, most, lambda seconds: dumps.dump(seconds)[0])
+        dumps.end()
+    return run
+
+
+def moments_of_restore(argv, most):
+    """The coordinator is killed at any moment: nothing is left, or, once they are released, all."""
+    def run(plan, directory):
+        gpu.load()
+        hurt = Hurt(plan, directory, argv)
+
+        def one(seconds):
+            what = f"a kill after {seconds:.3f} s"
+            status = hurt.restore(what, seconds)
+            if status == 0 or not tool.wait_for(lambda: not hurt.left(), 5):
+                hurt.expect_whole(what, status)
+            return status
+        took = timed(lambda: hurt.restore("nothing"))
+        hurt.expect_whole("nothing", 0)
+        moments_of(took, most, one)
+        hurt.end()
     return run
 
 
 COORDINATOR = {"STASIS_KILL_AT": "{}"}
 WORKERS = {"STASIS_KILL_WORKER_AT": "{}:gpu"}
+ANY_WORKER = {"STASIS_KILL_WORKER_AT": "{}"}
+HIDDEN = ["both", "8", "1", "hidden"]		# two buffers for the engine alone
+MOMENTS = 60
 RELEASED = "release"		# after that step the tasks run and nobody traces them
 FAILURES = [
     ("faulty_dump_kfd", faulty_dumps(["kfd"], DUMP_CALLS)),
     ("faulty_dump_drm", faulty_dumps(["drm"], DUMP_CALLS)),
     ("faulty_restore_kfd", faulty_restores(["kfd"], RESTORE_CALLS)),
     ("faulty_restore_share", faulty_restores(["share"], RESTORE_CALLS)),
+    ("faulty_restore_hidden", faulty_restores(HIDDEN, ["sdma", "drm.0x44", "drm.0x49"])),
     ("killed_dump_kfd", killed_dumps(["kfd"], COORDINATOR, 15)),
     ("killed_dump_share", killed_dumps(["share"], COORDINATOR, 8)),
     ("killed_gpu_worker_kfd", killed_dumps(["kfd"], WORKERS, 15)),
-    ("killed_any_worker_kfd", killed_dumps(["kfd"], {"STASIS_KILL_WORKER_AT": "{}"}, 8)),
+    ("killed_any_worker_kfd", killed_dumps(["kfd"], ANY_WORKER, 8)),
     ("killed_restore_kfd", killed_restores(["kfd"], {**COORDINATOR, **WORKERS}, 10)),
 ]
+
+
+def every(argv):
+    """All that can fail, with a program."""
+    return [(f"every_{name}_{argv[0]}", function(argv, *arguments)) for name, function, *arguments in [
+        ("faulty_dump", faulty_dumps, DUMP_EVERY, dense),
+        ("faulty_restore", faulty_restores, RESTORE_EVERY, dense),
+        ("killed_dump", killed_dumps, COORDINATOR, math.inf),
+        ("killed_gpu_worker", killed_dumps, WORKERS, math.inf),
+        ("killed_any_worker", killed_dumps, ANY_WORKER, math.inf),
+        ("killed_restore", killed_restores, COORDINATOR, math.inf),
+        ("killed_restore_gpu_worker", killed_restores, WORKERS, math.inf),
+        ("moment_of_dump", moments_of_dump, MOMENTS),
+        ("moment_of_restore", moments_of_restore, MOMENTS),
+    ]]
+
+
+EVERY = [test for argv in (["kfd"], ["drm"], ["share"], HIDDEN) for test in every(argv)]

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Inside the virtual machine: the software GPU's own test, then programs on it frozen and thawed. With --short only
-# some of the latter. Ends with one line "N passed, N failed, N skipped" for all.
+# some of the latter, with --every each failure position instead. Ends with one line "N passed, N failed, N skipped" for all.
 PATH=/usr/bin:/bin:/usr/sbin:/sbin
 export PATH
 mount -t tmpfs tmp /tmp || exit 1
@@ -21,7 +21,10 @@ run() {
 	passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
 }
 
-[ "$1" = --short ] || run tests/softgpu/selftest.sh
+case $1 in
+--short | --every) ;;
+*) run tests/softgpu/selftest.sh ;;
+esac
 run tests/softgpu/scenarios.py "$@"
 echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed -eq 0 ]

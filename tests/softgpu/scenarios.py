@@ -8,6 +8,7 @@ Alone:   tests/vm/run.sh -t 600 -m 4096 -- tests/softgpu/scenarios.py [options] 
          --libdir D              CRIU's own amdgpu plugin
          --short                 one of each kind, for make check
          --scenarios             (a) to (g) only
+         --every                 each failure position instead of samples, and nothing else (an hour)
 
 Each scenario starts a program of programs/, freezes it (it must be gone, and the device empty: no process paused, no
 buffer alive), thaws it and has it verify its contents, handles, addresses and sharing itself. Then what is
@@ -20,7 +21,7 @@ import sys
 
 import gpu
 import tool		# found by gpu.py
-from failures import FAILURES
+from failures import EVERY, FAILURES
 from overlap import OVERLAP
 
 MARK = "stasis_compressed_device_memory"
@@ -63,15 +64,14 @@ def runs_on(argv):
     return run
 
 
-def refused(argv, words, parameters="gpus=1", seen_by_check=True):
+def refused(argv, words, parameters="gpus=1"):
     """What cannot be dumped: check and dump both say so, naming it, and the program is as before."""
     def run(plan, directory):
         gpu.load(parameters)
         target, images = gpu.Target(directory, argv), gpu.new_images(directory, 0)
         before = gpu.counters()[0]
         verdict = plan.dumper.verdict(target.pid, images, gpu.OPTIONS + plan.extra)
-        if seen_by_check:
-            gpu.expect_sentence(images, "check", verdict, words)
+        gpu.expect_sentence(images, "check", verdict, words)
         status = plan.dumper.run("dump", images, "dump.log", ["-t", str(target.pid)] + gpu.OPTIONS + plan.extra)
         gpu.expect_sentence(images, "dump", status, words)
         gpu.expect_running_queues("after a refused dump")
@@ -183,7 +183,7 @@ MORE = [
     ("inherited_node", cycled(["odd", "inherited-node"])),
     ("inherited_kfd", cycled(["odd", "inherited-kfd"])),
     ("held_dmabuf", cycled(["odd", "held"])),
-    ("orphaned_dmabuf", refused(["odd", "orphan"], ["dmabuf"], seen_by_check=False)),
+    ("orphaned_dmabuf", refused(["odd", "orphan"], ["no open file of the dumped tasks"])),
     ("foreign_dmabuf", refused(["odd", "foreign"], ["udmabuf", "vgem"])),
     ("subset_seen_by_all", subset(None)),
     ("subset_seen_alike", subset("128")),
@@ -203,7 +203,7 @@ SHORT = ["a_kfd", "b_drm", "c_share", "compressed_drm", "runs_on_kfd", "orphaned
 
 
 def choose(args):
-    tests = SCENARIOS + ([] if args.scenarios else MORE + OVERLAP + FAILURES)
+    tests = EVERY if args.every else SCENARIOS + ([] if args.scenarios else MORE + OVERLAP + FAILURES)
     if args.short:
         tests = [test for test in tests if test[0] in SHORT]
     if args.names:
@@ -217,6 +217,7 @@ def main():
     parser.add_argument("--libdir", help="CRIU's plugins")
     parser.add_argument("--short", action="store_true", help="one scenario of each kind")
     parser.add_argument("--scenarios", action="store_true", help="(a) to (g) only, no failures")
+    parser.add_argument("--every", action="store_true", help="each failure position")
     args = parser.parse_args()
     tests = choose(args)
     if args.list:

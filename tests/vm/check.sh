@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# What "make check-vm" runs, and with --short "make check": unpack the kernel, build the software GPU and its
-# programs, boot, test. Without qemu, kernel package or network: a skip that says why. Ends with "N passed, N
+# What "make check-vm" runs, with --short "make check", and with --every "make check-vm-all": unpack the kernel, build
+# the software GPU and its programs, boot, test. Without qemu, kernel package or network: a skip that says why. Ends with "N passed, N
 # failed, N skipped". Other options are those of tests/softgpu/scenarios.py.
 cd "$(dirname "$0")/../.." || exit 1
 VM_CACHE=${VM_CACHE:-build/vm}
@@ -24,7 +24,9 @@ make -s --no-print-directory softgpu gpu-programs >build/vm-build.log 2>&1 || {
 	tail -n 40 build/vm-build.log
 	exit 1
 }
-tests/vm/run.sh -t 600 -m 4000 -s build/vm-results -- tests/softgpu/inside.sh "$@"
+limit=600
+[ "$1" != --every ] || limit=7200
+tests/vm/run.sh -t $limit -m 4000 -s build/vm-results -- tests/softgpu/inside.sh "$@"
 code=$?
 [ $code -ne 77 ] || skip "see above"
 exit $code

@@ -5,7 +5,7 @@ VM_CACHE ?= build/vm
 export VM_CACHE
 SOFTGPU_SOURCES = $(wildcard tests/softgpu/module/*)
 
-.PHONY: check-vm softgpu gpu-programs vm-deps
+.PHONY: check-vm check-vm-all softgpu gpu-programs vm-deps
 vm-deps:
 	@tests/harness/deps.sh vm
 
@@ -58,3 +58,8 @@ gpu-programs: $(CHECKS)
 check-vm: all
 	@mkdir -p build
 	@tests/vm/check.sh
+
+# Every position at which the device can fail and a process of ours be killed, instead of samples.
+check-vm-all: all
+	@mkdir -p build
+	@tests/vm/check.sh --every
