@@ -14,7 +14,7 @@ import time
 import gpu
 import tool
 
-NAMES = ["/dev/kfd", "/dev/dri/", "dmabuf", "buffer", "contents of", "KFD"]
+NAMES = ["/dev/kfd", "/dev/dri/", "dmabuf", "buffer", "contents of", "KFD", "amdgpu-"]
 DUMP_CALLS = ["kfd.0x22.0", "kfd.0x22.1", "kfd.0x22.2", "drm.0x59", "drm.0x50", "drm.0x2d", "sdma", "drm.0x41", "drm.0x48"]
 RESTORE_CALLS = ["kfd.0x22.3", "kfd.0x22.4", "drm.0x40", "drm.0x48", "drm.0x2e", "sdma"]
 # Asked for thousands of numbers which are none: samples will do.
@@ -108,7 +108,7 @@ def each_place(kind, following, fails):
     """Have the n-th call fail, fails(kind, n), until there is none."""
     n, count = 1, 0
     while fails(kind, n):
-        n, count = (sparse if kind in PROBES else following)(n), count + 1
+        n, count = 2 * n if kind in PROBES else following(n), count + 1
     if following is dense:
         print(f"    {kind}: {count} places", flush=True)
 
