@@ -29,6 +29,11 @@
 #define MAPPINGS_MAX (1u << 24)
 #define VA_KNOWN 0x3ffu			/* AMDGPU_VM_*: bits 0 to 9 */
 
+static bool is_unknown_call(int err)
+{
+	return err == EINVAL || err == ENOTTY || err == EOPNOTSUPP;
+}
+
 /* 1: this kernel has no such call. */
 static int list_handles(const struct device *d, int fd, struct u_list_entry **list, uint32_t *n,
 			struct fault *f)
@@ -43,9 +48,7 @@ static int list_handles(const struct device *d, int fd, struct u_list_entry **li
 		q.entries = (uintptr_t)*list;
 		q.num_entries = room;
 		if (dev_ioctl(d, fd, IOC_GEM_LIST, &q) < 0)
-			return errno == EINVAL || errno == ENOTTY
-				       ? 1
-				       : fault(f, errno, "list its buffers");
+			return is_unknown_call(errno) ? 1 : fault(f, errno, "list its buffers");
 		*n = q.num_entries;
 		if (q.num_entries <= room)
 			return 0;
@@ -93,8 +96,11 @@ static int refuse_contexts(const struct device *d, int fd, struct fault *f)
 				     "cannot be"
 				     " dumped: have the program free it first",
 				     id);
-		if (errno != EINVAL)
-			break;		/* the call is not known */
+		if (errno == EINVAL)
+			continue;
+		if (!is_unknown_call(errno))
+			return fault(f, errno, "look for its contexts");
+		break;
 	}
 	for (id = 1; id <= PROBE_SYNCOBJS; id++) {
 		uint64_t point = 0;
@@ -108,8 +114,11 @@ static int refuse_contexts(const struct device *d, int fd, struct fault *f)
 				     "be dumped:"
 				     " have the program destroy it first",
 				     id);
-		if (errno != ENOENT)
-			break;
+		if (errno == ENOENT)
+			continue;
+		if (!is_unknown_call(errno))
+			return fault(f, errno, "look for its synchronization objects");
+		break;
 	}
 	return 0;
 }
@@ -294,7 +303,7 @@ static int add_metadata(const struct device *d, int fd, DrmBoEntry *b, struct fa
 	struct u_metadata m = { .handle = b->handle, .op = U_METADATA_GET };
 
 	if (dev_ioctl(d, fd, IOC_GEM_METADATA, &m) < 0)
-		return errno == EINVAL || errno == ENOTTY
+		return is_unknown_call(errno)
 			       ? 0
 			       : fault(f, errno, "read the metadata of buffer %u", b->handle);
 	if (m.size > sizeof(m.data))
