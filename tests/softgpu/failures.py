@@ -39,8 +39,8 @@ def contents(images):
 
 
 def sparse(n):
-    """The place after n: the first ones all, later ones with growing distance."""
-    return n + 1 + n // 4
+    """The place after n."""
+    return 2 * n
 
 
 def dense(n):
@@ -108,13 +108,13 @@ def each_place(kind, following, fails):
     """Have the n-th call fail, fails(kind, n), until there is none."""
     n, count = 1, 0
     while fails(kind, n):
-        n, count = 2 * n if kind in PROBES else following(n), count + 1
+        n, count = (sparse if kind in PROBES else following)(n), count + 1
     if following is dense:
         print(f"    {kind}: {count} places", flush=True)
 
 
 def faulty_dumps(argv, kinds, following=sparse):
-    """The n-th call of each kind fails, for every n: the dump fails, the program runs on."""
+    """The n-th call of each kind fails: the dump fails, the program runs on."""
     def run(plan, directory):
         gpu.load()
         dumps = Unharmed(plan, directory, argv)
@@ -235,7 +235,7 @@ def faulty_restore(hurt, kind, n):
 
 
 def faulty_restores(argv, kinds, following=sparse):
-    """The n-th call of each kind fails, for every n: the restore fails, nothing is left."""
+    """The n-th call of each kind fails: the restore fails, nothing is left."""
     def run(plan, directory):
         gpu.load()
         hurt = Hurt(plan, directory, argv)
@@ -348,9 +348,9 @@ FAILURES = [
     ("faulty_restore_kfd", faulty_restores(["kfd"], RESTORE_CALLS)),
     ("faulty_restore_share", faulty_restores(["share"], RESTORE_CALLS)),
     ("faulty_restore_hidden", faulty_restores(HIDDEN, ["sdma", "drm.0x44", "drm.0x49"])),
-    ("killed_dump_kfd", killed_dumps(["kfd"], COORDINATOR, 15)),
+    ("killed_dump_kfd", killed_dumps(["kfd"], COORDINATOR, 10)),
     ("killed_dump_share", killed_dumps(["share"], COORDINATOR, 8)),
-    ("killed_gpu_worker_kfd", killed_dumps(["kfd"], WORKERS, 15)),
+    ("killed_gpu_worker_kfd", killed_dumps(["kfd"], WORKERS, 10)),
     ("killed_any_worker_kfd", killed_dumps(["kfd"], ANY_WORKER, 8)),
     ("killed_restore_kfd", killed_restores(["kfd"], {**COORDINATOR, **WORKERS}, 10)),
 ]
