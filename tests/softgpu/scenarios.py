@@ -185,6 +185,7 @@ MORE = [
     ("held_dmabuf", cycled(["odd", "held"])),
     ("orphaned_dmabuf", refused(["odd", "orphan"], ["no open file of the dumped tasks"])),
     ("foreign_dmabuf", refused(["odd", "foreign"], ["udmabuf", "vgem"])),
+    ("imported_buffer", refused(["odd", "imported"], ["outside of the dump"])),
     ("subset_seen_by_all", subset(None)),
     ("subset_seen_alike", subset("128")),
     ("subset_on_another", subset("129")),

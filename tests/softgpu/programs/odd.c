@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
 /*
- * odd.c - what few programs do: odd inherited-node|inherited-kfd|held|orphan|foreign
+ * odd.c - what few programs do: odd inherited-node|inherited-kfd|held|orphan|foreign|imported
  *
  * inherited-node:  a child uses the render node its parent opened: one file, the same handles
  * inherited-kfd:   a child has the /dev/kfd its parent opened, for whom alone it works
  * held:            a dma-buf whose buffer has no handle in its holder's file, but in a child's
  * orphan:          a dma-buf of a file that is closed; cannot be dumped
  * foreign:         a dma-buf of udmabuf; cannot be dumped
+ * imported:        a render node has such a buffer; cannot be dumped
  */
 #include "amd.h"
 #include "target.h"
@@ -117,7 +118,7 @@ static void orphan(void)
 	CHECK(lseek(dmabuf, 0, SEEK_END) == SIZE);
 }
 
-static void foreign(void)
+static int make_foreign(void)
 {
 	struct udmabuf_create create = { .size = SIZE };
 	int dev = open("/dev/udmabuf", O_RDWR | O_CLOEXEC), dmabuf;
@@ -133,8 +134,25 @@ static void foreign(void)
 	NEED(dmabuf >= 0);
 	close(dev);
 	close((int)create.memfd);
+	return dmabuf;
+}
+
+static void foreign(void)
+{
+	int dmabuf = make_foreign();
+
 	target_ready();
 	CHECK(lseek(dmabuf, 0, SEEK_END) == SIZE);
+}
+
+static void imported(void)
+{
+	int fd = amd_node(0), dmabuf = make_foreign();
+	uint32_t handle = raw_import(fd, dmabuf);
+
+	close(dmabuf);
+	target_ready();
+	CHECK(raw_size(fd, handle) == SIZE);
 }
 
 static const struct {
@@ -142,7 +160,7 @@ static const struct {
 	void (*run)(void);
 } deeds[] = {
 	{ "inherited-node", inherited_node }, { "inherited-kfd", inherited_kfd },
-	{ "held", held }, { "orphan", orphan }, { "foreign", foreign },
+	{ "held", held }, { "orphan", orphan }, { "foreign", foreign }, { "imported", imported },
 };
 
 int main(int argc, char **argv)
@@ -156,6 +174,6 @@ int main(int argc, char **argv)
 			return target_end();
 		}
 	}
-	fprintf(stderr, "usage: odd inherited-node|inherited-kfd|held|orphan|foreign\n");
+	fprintf(stderr, "usage: odd inherited-node|inherited-kfd|held|orphan|foreign|imported\n");
 	return 2;
 }
