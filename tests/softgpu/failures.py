@@ -190,13 +190,6 @@ class Hurt:
             raise tool.Failure(f"{what} (status {status}, {self.said(status)}): {failure}") from None
         self.begin()
 
-    def expect_good(self):
-        """A restore to which nothing happens."""
-        status = self.restore("nothing")
-        if status:
-            raise tool.Failure("restore: " + self.said(status))
-        self.expect_whole("nothing", status)
-
     def said(self, status):
         return tool.first_error(self.images, "restore", status)
 
@@ -204,7 +197,10 @@ class Hurt:
         """The names of all steps of a restore to which nothing happens."""
         path = os.path.join(self.directory, "steps")
         with tool.environment(STASIS_STEPS_FILE=path):
-            self.expect_good()
+            status = self.restore("nothing")
+        if status:
+            raise tool.Failure("restore: " + self.said(status))
+        self.expect_whole("nothing", status)
         names = tool.steps_of(path)
         if names[-1] != RELEASED or RELEASED in names[:-1]:
             raise tool.Failure(f"not the last step: {RELEASED}: {names}")

@@ -8,7 +8,7 @@ Alone:   tests/vm/run.sh -t 600 -m 4096 -- tests/softgpu/scenarios.py [options] 
          --libdir D              CRIU's own amdgpu plugin
          --short                 one of each kind, for make check
          --scenarios             (a) to (g) only
-         --every                 each failure position instead of samples, and nothing else (an hour)
+         --every                 each failure position instead of samples, and nothing else (half an hour)
 
 Each scenario starts a program of programs/, freezes it (it must be gone, and the device empty: no process paused, no
 buffer alive), thaws it and has it verify its contents, handles, addresses and sharing itself. Then what is
