@@ -57,10 +57,10 @@ def bars(plan, images):
 
 
 def expect_beside(plan, images):
-    """The copying of contents in the timeline, and mem's restore at the same time."""
+    """The copying of contents in the timeline, and the building of memory at the same time."""
     every = bars(plan, images)
     copying = [bar for bar in every if bar[0] == "beside" and "contents" in bar[3]]
-    memory = [bar for bar in every if bar[0] == "work" and bar[3].lower().startswith("mem")]
+    memory = [bar for bar in every if bar[0] == "work" and bar[3].startswith("mem_build")]
     common = sum(max(0, min(c[2], m[2]) - max(c[1], m[1])) for c in copying for m in memory)
     if not copying or common < BESIDE * min(copying[0][2] - copying[0][1], sum(m[2] - m[1] for m in memory)):
         raise tool.Failure(f"the timeline shows no copying beside mem: {copying}, {memory}")
