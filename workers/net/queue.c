@@ -55,25 +55,14 @@ struct inbox {
 	char data[BATCH][USUAL];
 };
 
+/* ---- dump ---- */
+
 struct queues {
 	struct image *img;
 	struct inbox *inbox;
-
-	struct message *held;		/* dump */
+	struct message *held;
 	size_t nheld, held_cap;
-
-	struct queued *first[BUCKETS], **last[BUCKETS];	/* restore, by id */
-	bool prepared;
 };
-
-static struct queues *queues_of(struct net *net)
-{
-	if (!net->queues)
-		net->queues = xcalloc(1, sizeof(*net->queues));
-	return net->queues;
-}
-
-/* ---- dump ---- */
 
 static void free_message(struct message *m)
 {
@@ -396,11 +385,13 @@ static int keep_plain(struct net *net, struct sock *s, size_t waiting, struct fa
 
 int queue_collect(struct net *net, struct sock *s, const struct waiting *w, struct fault *f)
 {
-	struct queues *q = queues_of(net);
+	struct queues *q = net->queues;
 	const bool stream = s->type == SOCK_STREAM;
 	struct pollfd p = { .fd = s->fd, .events = POLLIN };
 	int r, action;
 
+	if (!q)
+		q = net->queues = xcalloc(1, sizeof(*q));
 	/* Not recv: it would mark an empty message as seen. */
 	if (!w->bytes && (stream || poll(&p, 1, 0) == 0))
 		return 0;
@@ -434,7 +425,27 @@ int queue_written(struct net *net, struct fault *f)
 	return q->img ? image_close(&q->img, f) : 0;
 }
 
+void queue_end(struct net *net)
+{
+	struct queues *q = net->queues;
+
+	if (!q)
+		return;
+	while (q->nheld)
+		free_message(&q->held[--q->nheld]);
+	auto_image(&q->img);
+	free(q->held);
+	free(q->inbox);
+	free(q);
+	net->queues = NULL;
+}
+
 /* ---- restore ---- */
+
+struct queue_restore {
+	struct image *img;
+	struct queued *first[BUCKETS], **last[BUCKETS];	/* by id */
+};
 
 static int damaged(const struct queued *q, const char *what, struct fault *f)
 {
@@ -461,7 +472,7 @@ static int check_message(struct net *net, const struct queued *q, uint64_t left,
 	return 0;
 }
 
-static void add_message(struct queues *q, struct queued *m)
+static void add_message(struct queue_restore *q, struct queued *m)
 {
 	const size_t at = m->entry->id_for % BUCKETS;
 
@@ -484,13 +495,13 @@ static int read_short(struct image *img, struct queued *m, struct fault *f)
 
 int queue_prepare(struct net *net, struct fault *f)
 {
-	struct queues *q = queues_of(net);
+	struct queue_restore *q = net->queue_restore;
 	ProtobufCMessage *msg;
 	int r;
 
-	if (q->prepared)
+	if (q)
 		return 0;
-	q->prepared = true;
+	q = net->queue_restore = xcalloc(1, sizeof(*q));
 	q->img = image_open_optional(net_image_dir(net), IMG_SK_QUEUES, 0, f);
 	if (!q->img)
 		return f->code ? -1 : 0;
@@ -515,7 +526,9 @@ static const struct queued *of_socket(const struct queued *m, uint32_t id)
 
 const struct queued *queue_of(const struct net *net, uint32_t id)
 {
-	return net->queues ? of_socket(net->queues->first[id % BUCKETS], id) : NULL;
+	const struct queue_restore *q = net->queue_restore;
+
+	return q ? of_socket(q->first[id % BUCKETS], id) : NULL;
 }
 
 const struct queued *queue_next(const struct queued *q)
@@ -610,7 +623,7 @@ int queue_send(struct net *net, const struct queued *q, int fd, const struct soc
 	       socklen_t to_len, struct fault *f)
 {
 	const SkPacketEntry *e = q->entry;
-	AUTO_FREE char *fetched = q->data ? NULL : fetch(net->queues->img, q, f);
+	AUTO_FREE char *fetched = q->data ? NULL : fetch(net->queue_restore->img, q, f);
 	char control[CMSG_SPACE(RIGHTS_MAX * sizeof(int)) + CMSG_SPACE(sizeof(struct ucred))] = { 0 };
 	struct iovec iov = { q->data ? q->data : fetched, e->length };
 	struct msghdr h = { .msg_name = (void *)to, .msg_namelen = to_len, .msg_iov = &iov,
@@ -632,16 +645,14 @@ int queue_send(struct net *net, const struct queued *q, int fd, const struct soc
 	return enlarged;
 }
 
-void queue_end(struct net *net)
+void queue_restore_end(struct net *net)
 {
-	struct queues *q = net->queues;
+	struct queue_restore *q = net->queue_restore;
 	struct queued *m, *next;
 	size_t i;
 
 	if (!q)
 		return;
-	while (q->nheld)
-		free_message(&q->held[--q->nheld]);
 	for (i = 0; i < BUCKETS; i++) {
 		for (m = q->first[i]; m; m = next) {
 			next = m->next;
@@ -651,8 +662,6 @@ void queue_end(struct net *net)
 		}
 	}
 	auto_image(&q->img);
-	free(q->held);
-	free(q->inbox);
 	free(q);
-	net->queues = NULL;
+	net->queue_restore = NULL;
 }

@@ -23,6 +23,8 @@ struct waiting {
 int queue_collect(struct net *net, struct sock *s, const struct waiting *w, struct fault *f);
 /* written(): the rest is written. Called by each kind that uses queues. */
 int queue_written(struct net *net, struct fault *f);
+/* end(). May be called again. */
+void queue_end(struct net *net);
 
 /* ---- restore ---- */
 
@@ -46,7 +48,7 @@ const struct queued *queue_next(const struct queued *q);
 int queue_send(struct net *net, const struct queued *q, int fd, const struct sockaddr *to,
 	       socklen_t to_len, struct fault *f);
 
-/* end(): both directions. May be called again. */
-void queue_end(struct net *net);
+/* end(). May be called again. */
+void queue_restore_end(struct net *net);
 
 #endif

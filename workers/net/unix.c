@@ -456,6 +456,7 @@ static void end_unix(struct net *net, bool run_on)
 
 	(void)run_on;
 	queue_end(net);
+	queue_restore_end(net);
 	unix_restore_end(net);
 	outsiders_end(net);
 	if (!d)
