@@ -26,7 +26,7 @@ struct net {
 	struct socks *socks;		/* sock.c: the sockets, both directions */
 	struct flights *flights;	/* flights.c: files in flight, both directions */
 	struct queues *queues;		/* queue.c: what waits in sockets */
-	struct queue_restore *queue_restore; /* queue.c: the restore */
+	struct queue_restore *queue_restore; /* queue_restore.c */
 	struct unix_dump *unix_dump;	/* unix.c */
 	struct outsiders *outsiders;	/* unix_outside.c */
 	struct unix_restore *unix_restore;	/* unix_restore.c */

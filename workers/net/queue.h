@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * queue.h - what waits in a socket: data, message boundaries, senders, descriptors (sk-queues.img).
+ * The dump.
  */
 #ifndef STASIS_NET_QUEUE_H
 #define STASIS_NET_QUEUE_H
 
-#include <sys/socket.h>
+#include <stdbool.h>
+#include <stddef.h>
 
-#include "proto/images/sockets.pb-c.h"
 #include "workers/net/kind.h"
 
-/* ---- dump ---- */
+#define QUEUE_RIGHTS_MAX 253		/* descriptors of a message: the kernel's SCM_MAX_FD */
 
 /* What is known of a queue before it is looked at. */
 struct waiting {
@@ -25,30 +26,5 @@ int queue_collect(struct net *net, struct sock *s, const struct waiting *w, stru
 int queue_written(struct net *net, struct fault *f);
 /* end(). May be called again. */
 void queue_end(struct net *net);
-
-/* ---- restore ---- */
-
-/* One message. */
-struct queued {
-	SkPacketEntry *entry;		/* checked */
-	uint64_t offset;		/* of its data in the image */
-	char *data;			/* or these themselves; NULL: in the image */
-	struct queued *next;		/* queue.c's */
-};
-
-/* prepare(): read and check the image, name the files that are sent. The first call counts. */
-int queue_prepare(struct net *net, struct fault *f);
-/* What waits in the socket of that id, in order. NULL: nothing. */
-const struct queued *queue_of(const struct net *net, uint32_t id);
-const struct queued *queue_next(const struct queued *q);
-/*
- * fill(): send one message through fd, to an address or (NULL) its peer. 1 when fd's send buffer had
- * to be enlarged for that.
- */
-int queue_send(struct net *net, const struct queued *q, int fd, const struct sockaddr *to,
-	       socklen_t to_len, struct fault *f);
-
-/* end(). May be called again. */
-void queue_restore_end(struct net *net);
 
 #endif

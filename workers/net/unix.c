@@ -25,6 +25,7 @@
 #include "workers/net/numbers.h"
 #include "workers/net/options.h"
 #include "workers/net/queue.h"
+#include "workers/net/queue_restore.h"
 #include "workers/net/sock.h"
 #include "workers/net/unix_diag.h"
 #include "workers/net/unix_name.h"

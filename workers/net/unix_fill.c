@@ -6,7 +6,7 @@
  * shutdown nobody may; options decide what is delivered. Then peers that are gone go, datagram sockets
  * connect, and last come options, shutdown and flags.
  *
- * Rights:   see queue.c, options.c.
+ * Rights:   see queue_restore.c, options.c.
  * Holds:    nothing; struct unix_restore.
  */
 #include <errno.h>
@@ -18,7 +18,7 @@
 #include "workers/net/net.h"
 #include "workers/net/numbers.h"
 #include "workers/net/options.h"
-#include "workers/net/queue.h"
+#include "workers/net/queue_restore.h"
 #include "workers/net/unix.h"
 #include "workers/net/unix_restore.h"
 

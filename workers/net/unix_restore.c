@@ -23,7 +23,7 @@
 #include "workers/net/net.h"
 #include "workers/net/numbers.h"
 #include "workers/net/options.h"
-#include "workers/net/queue.h"
+#include "workers/net/queue_restore.h"
 #include "workers/net/sock.h"
 #include "workers/net/unix.h"
 #include "workers/net/unix_make.h"
