@@ -29,7 +29,7 @@ struct net {
 	struct queue_restore *queue_restore; /* queue_restore.c */
 	struct unix_dump *unix_dump;	/* unix.c */
 	struct outsiders *outsiders;	/* unix_outside.c */
-	struct unix_restore *unix_restore;	/* unix_restore.c */
+	struct unix_restore *unix_restore;	/* unix_ways.c */
 	struct guard *guard;		/* guard.c: changes to undo */
 	struct gate_herald *herald;	/* dump: of the coordinator, mapped */
 	struct inet_state *inet;	/* inet.c */

@@ -31,6 +31,7 @@
 #include "workers/net/unix_name.h"
 #include "workers/net/unix_outside.h"
 #include "workers/net/unix_restore.h"
+#include "workers/net/unix_ways.h"
 
 #ifndef SO_PASSPIDFD
 #define SO_PASSPIDFD 76			/* Linux 6.5 */

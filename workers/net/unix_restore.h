@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * unix_restore.h - unix sockets: the restore. What unix_restore.c and unix_fill.c share.
+ * unix_restore.h - unix sockets: the restore. What its files share.
  */
 #ifndef STASIS_NET_UNIX_RESTORE_H
 #define STASIS_NET_UNIX_RESTORE_H
@@ -59,8 +59,6 @@ static inline bool usk_is_mutual(const struct usk *u)
 	return u->peer && u->peer != u && u->peer->peer == u;
 }
 
-int unix_check(struct net *net, struct sock *s, struct fault *f);
-int unix_prepare(struct net *net, struct fault *f);
 enum sock_created unix_create(struct net *net, struct sock *s, struct fault *f);
 int unix_fill(struct net *net, struct fault *f);
 /* Does a name appear in the file system? The keeper is then to be handed over. */
