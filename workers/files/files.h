@@ -49,7 +49,7 @@ struct files {
 	/* restore */
 	struct restore *restore;	/* prepare.c */
 	struct revivals *revivals;	/* revive.c */
-	struct terms *terms;		/* tty_restore.c */
+	struct terms *terms;		/* tty_terms.c */
 	bool finished;			/* all is done: what is held can go */
 	struct deadprocs *deadprocs;	/* deadproc.c */
 };

@@ -26,6 +26,7 @@
 #include "workers/files/facts.h"
 #include "workers/files/files.h"
 #include "workers/files/regular.h"
+#include "workers/files/tty_ctty.h"
 #include "workers/files/tty_kind.h"
 #include "workers/files/tty_preflight.h"
 #include "workers/files/tty_queue.h"

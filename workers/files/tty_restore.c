@@ -5,7 +5,7 @@
  * The master of a pty is opened until the kernel gives it the old index, then its slaves by
  * their paths. A slave whose master is not in the tree stands for the terminal of the restore
  * (--shell-job). A slave that had hung up is opened and hung up again. Controlling terminals are
- * set when the first /dev/tty asks for them, at the latest when all tables are filled.
+ * tty_ctty.c's.
  *
  * Rights:   CAP_SYS_ADMIN to hang up and to lock; CAP_CHOWN and CAP_FOWNER for owner and mode.
  * Holds:    nothing but what the images say (tty_terms.c).
@@ -14,17 +14,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/sysmacros.h>
 
 #include "proto/control/util.h"
 #include "workers/common/log.h"
-#include "workers/common/procfs.h"
 #include "workers/files/files.h"
-#include "workers/files/prepare.h"
 #include "workers/files/regular.h"
+#include "workers/files/tty_ctty.h"
 #include "workers/files/tty_kind.h"
 #include "workers/files/tty_queue.h"
 #include "workers/files/tty_session.h"
@@ -375,110 +373,14 @@ static enum created create_inherited(struct files *fs, struct term *t, struct fi
 	return give(file, take_fd(&fd), false, f) < 0 ? CREATE_FAILED : CREATED;
 }
 
-/* Sessions */
-
-/* The terminal that controls a session of the tree; of a pty the master, when it is there. */
-static struct term *controls(struct files *fs, uint32_t sid)
-{
-	size_t i;
-
-	for (i = 0; i < fs->terms->n; i++) {
-		struct term *t = &fs->terms->term[i];
-
-		if (t->info->sid != sid || t->inherits || t->hung ||
-		    t->info->type == TTY_TYPE__CTTY)
-			continue;
-		return t->kind->slave && t->given < 0 ? terms_master_of(fs, t) : t;
-	}
-	return NULL;
-}
-
-static int first_fd(const struct term *t)
-{
-	size_t i;
-
-	for (i = 0; i < t->nfiles; i++)
-		if (t->file[i]->created)
-			return t->file[i]->fd;
-	return -1;
-}
-
-/* Give a session its terminal, once. Of a pty the slave is needed, whether it has users or not. */
-static int set_session(struct files *fs, struct term *t, uint32_t sid, uint32_t pgrp,
-		       struct fault *f)
-{
-	AUTO_CLOSE int peer = -1;
-	int fd = first_fd(t);
-
-	if (t->has_session || fd < 0)
-		return 0;
-	t->has_session = true;
-	if (t->kind->master && t->given < 0) {
-		fd = peer = ioctl(fd, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
-		if (peer < 0)
-			return fault(f, errno, "open the slave of pty %u", t->info->pty->index);
-	}
-	return tty_session_set(fs, sid, pgrp, fd, f);
-}
-
-/* Are all files of ptys made, which need their numbers? */
-static bool ptys_made(struct files *fs)
-{
-	size_t i, k;
-
-	for (i = 0; i < fs->terms->n; i++) {
-		const struct term *t = &fs->terms->term[i];
-
-		for (k = 0; t->info->pty && k < t->nfiles; k++)
-			if (t->file[k]->nusers && !t->file[k]->created)
-				return false;
-	}
-	return true;
-}
-
-/*
- * /dev/tty whose terminal has hung up: that of a pty made for it alone, whose master then goes; the
- * number stays taken. -1 without fault: it is not its turn yet.
- */
-static int open_hung_ctty(struct files *fs, const char *path, int flags, struct fault *f)
-{
-	AUTO_CLOSE int master = -1;
-	AUTO_CLOSE int slave = -1;
-	const int off = 0;
-
-	if (!ptys_made(fs))
-		return -1;
-	master = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
-	if (master >= 0 && ioctl(master, TIOCSPTLCK, &off) == 0)
-		slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
-	if (slave < 0)
-		return fault(f, errno, "make a pty for a terminal that has hung up");
-	return tty_session_borrow(slave, path, flags, f);
-}
-
-/* Its session is no more, its terminal is. -1 without fault: that is not open yet. */
-static int open_behind(struct files *fs, const struct term *t, const char *path, int flags,
-		       struct fault *f)
-{
-	struct term *real = terms_by_id(fs, t->info->behind);
-	const int fd = first_fd(real);
-	AUTO_CLOSE int peer = -1;
-
-	if (fd < 0)
-		return -1;
-	if (!real->kind->master || real->given >= 0)
-		return tty_session_borrow(fd, path, flags, f);
-	peer = ioctl(fd, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
-	return peer < 0 ? fault(f, errno, "open the slave of pty %u", real->info->pty->index) :
-			  tty_session_borrow(peer, path, flags, f);
-}
+/* /dev/tty */
 
 static enum created create_lone_ctty(struct files *fs, struct term *t, struct file *file,
 				     struct fault *f)
 {
 	const char *path = named(fs, file)->entry->reg->name;
 	const int flags = open_flags(fs, file);
-	int fd = t->hung ? open_hung_ctty(fs, path, flags, f) : open_behind(fs, t, path, flags, f);
+	int fd = ctty_open_lone(fs, t, path, flags, f);
 
 	if (fd < 0)
 		return f->code ? CREATE_FAILED : CREATE_LATER;
@@ -491,13 +393,13 @@ static enum created create_ctty(struct files *fs, struct term *t, struct file *f
 {
 	const char *path = named(fs, file)->entry->reg->name;
 	const uint32_t sid = t->info->sid;
-	struct term *real = sid ? controls(fs, sid) : NULL;
+	struct term *real = sid ? terms_controlling(fs, sid) : NULL;
 	AUTO_CLOSE int fd = -1;
 
 	if (real) {
-		if (first_fd(real) < 0)
+		if (terms_fd(real) < 0)
 			return CREATE_LATER;
-		if (set_session(fs, real, sid, real->info->pgrp, f) < 0)
+		if (ctty_set(fs, real, sid, real->info->pgrp, f) < 0)
 			return CREATE_FAILED;
 		fd = tty_session_open(fs, sid, path, open_flags(fs, file) | O_NOCTTY, f);
 	} else if (files_opts(fs)->shell_job) {
@@ -530,87 +432,6 @@ enum created tty_create(struct files *fs, struct file *file, struct fault *f)
 	if (t->info->type == TTY_TYPE__CTTY)
 		return create_ctty(fs, t, file, f);
 	return create_simple(fs, t, file, f);
-}
-
-/* All tables are filled */
-
-static int set_sessions(struct files *fs, struct fault *f)
-{
-	const bool shell_job = files_opts(fs)->shell_job;
-	size_t i;
-
-	for (i = 0; i < fs->terms->n; i++) {
-		const TtyInfoEntry *e = fs->terms->term[i].info;
-		struct term *t = e->sid ? controls(fs, e->sid) : NULL;
-
-		if (!t || (shell_job && !files_gate(fs, e->sid)))
-			continue;
-		if (set_session(fs, t, e->sid, e->pgrp, f) < 0)
-			return -1;
-	}
-	return 0;
-}
-
-/* The task whose parent is not one of ours. */
-static int find_root(struct files *fs, struct proc_stat *s, struct fault *f)
-{
-	size_t i;
-
-	for (i = 0; i < fs->restore->ntasks; i++) {
-		if (procfs_stat(fs->restore->task[i].pid, 0, s, f) < 0)
-			return -1;
-		if (!prepare_task(fs, s->ppid))
-			return 0;
-	}
-	return fault(f, -EPROTO, "the tree has no root");
-}
-
-/*
- * Keys of the terminal go to the restored job from now on, when it is a process group of its own.
- * We may be in the background: SIGTTOU must not stop us.
- */
-static int bring_to_front(struct files *fs, int fd, struct fault *f)
-{
-	struct proc_stat root;
-	sigset_t ttou, old;
-	int group, r, err;
-
-	if (find_root(fs, &root, f) < 0)
-		return -1;
-	if (root.sid == root.pid || root.pgid != root.pid)
-		return 0;
-	group = root.pgid;
-	sigemptyset(&ttou);
-	sigaddset(&ttou, SIGTTOU);
-	sigprocmask(SIG_BLOCK, &ttou, &old);
-	r = ioctl(fd, TIOCSPGRP, &group);
-	err = errno;
-	sigprocmask(SIG_SETMASK, &old, NULL);
-	if (r < 0)
-		log_warnx("process group %d is not in the foreground of the terminal: %s", group,
-			  strerror(err));
-	return 0;
-}
-
-int tty_installed(struct files *fs, struct fault *f)
-{
-	size_t i;
-
-	if (!fs->terms)
-		return 0;
-	if (set_sessions(fs, f) < 0)
-		return -1;
-	for (i = 0; i < fs->terms->n; i++) {
-		const struct term *t = &fs->terms->term[i];
-		const int fd = first_fd(t);
-
-		if (fd < 0 || t->hung || t->given >= 0)
-			continue;
-		if (t->inherits ? bring_to_front(fs, fd, f) < 0 :
-		    tty_modes_apply(fd, t->info, t->kind->master, f) < 0)
-			return -1;
-	}
-	return 0;
 }
 
 const FownEntry *tty_fown(struct files *fs, const struct file *file)

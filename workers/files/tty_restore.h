@@ -8,7 +8,6 @@
 #include "workers/files/type.h"
 
 enum created tty_create(struct files *fs, struct file *file, struct fault *f);
-int tty_installed(struct files *fs, struct fault *f);
 const FownEntry *tty_fown(struct files *fs, const struct file *file);
 
 #endif

@@ -55,6 +55,31 @@ struct term *terms_slave_of(struct files *fs, const struct term *master)
 	return find_end(fs, master->info->pty->index, false);
 }
 
+struct term *terms_controlling(struct files *fs, uint32_t sid)
+{
+	size_t i;
+
+	for (i = 0; i < fs->terms->n; i++) {
+		struct term *t = &fs->terms->term[i];
+
+		if (t->info->sid != sid || t->inherits || t->hung ||
+		    t->info->type == TTY_TYPE__CTTY)
+			continue;
+		return t->kind->slave && t->given < 0 ? terms_master_of(fs, t) : t;
+	}
+	return NULL;
+}
+
+int terms_fd(const struct term *t)
+{
+	size_t i;
+
+	for (i = 0; i < t->nfiles; i++)
+		if (t->file[i]->created)
+			return t->file[i]->fd;
+	return -1;
+}
+
 static int check_info(const TtyInfoEntry *e, const struct tty_kind *kind, struct fault *f)
 {
 	if (!kind || kind->type != e->type)

@@ -39,5 +39,10 @@ void terms_end(struct files *fs);
 struct term *terms_by_id(struct files *fs, uint32_t id);
 struct term *terms_master_of(struct files *fs, const struct term *slave);
 struct term *terms_slave_of(struct files *fs, const struct term *master);
+/* Of a session of the tree; of a pty the master, when it is there. */
+struct term *terms_controlling(struct files *fs, uint32_t sid);
+
+/* Of a terminal, the first of its files that is made; not the caller's. -1: none is. */
+int terms_fd(const struct term *t);
 
 #endif
