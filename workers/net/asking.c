@@ -3,9 +3,10 @@
  * asking.c - ask a socket for many options at once.
  *
  * A getsockopt costs some 0.4 us, most of it the way into the kernel and back; a socket has 20
- * options, and 10,000 sockets are frozen meanwhile. A ring of io_uring takes all questions for a socket
- * in one call: they are answered in it, for nothing in them waits. When a ring says anything unexpected,
- * each question is asked by a call of its own, which asks again what the ring may have answered already.
+ * options, and 10,000 sockets are frozen meanwhile. A ring of io_uring takes all questions for a
+ * socket in one call: they are answered in it, for nothing in them waits. When a ring says anything
+ * unexpected, each question is asked by a call of its own, which asks again what the ring may have
+ * answered already.
  *
  * Rights:   none.
  * Holds:    the rings.
