@@ -141,6 +141,37 @@ void case_children_wait(int n)
 	CHECK(count_waiting() == n);
 }
 
+/* The system call in which a task sleeps; -1: in none, or it runs. */
+static long sleeps_in(pid_t tid)
+{
+	char path[32], text[32] = "";
+	long call = -1;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/syscall", (int)tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	if (read(fd, text, sizeof(text) - 1) <= 0 || sscanf(text, "%ld ", &call) != 1)
+		call = -1;
+	close(fd);
+	return call;
+}
+
+void case_await_call(const pid_t *tid, long call)
+{
+	pid_t who = 0;
+	int i;
+
+	for (i = 0; i < 10000; i++) {
+		who = __atomic_load_n(tid, __ATOMIC_ACQUIRE);
+		if (who && sleeps_in(who) == call)
+			return;
+		case_sleep_ms(1);
+	}
+	CHECK(sleeps_in(who) == call);
+}
+
 void case_child_ok(pid_t pid)
 {
 	int status = -1;

@@ -52,6 +52,12 @@ void case_release(void);
 /* In before(): until n tasks or threads are in case_child_wait(), where the dump shall find them. */
 void case_children_wait(int n);
 
+/*
+ * In before(): until the thread or child *tid sleeps in that system call (SYS_...), where the dump
+ * shall find it. *tid may be 0 until the thread itself has set it.
+ */
+void case_await_call(const pid_t *tid, long call);
+
 /* Reap a child and check that it exited with 0. */
 void case_child_ok(pid_t pid);
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "../case.h"
@@ -61,7 +62,7 @@ static void before(void)
 	waiter = fork();
 	if (waiter == 0)
 		wait_for_lock();
-	case_sleep_ms(50);
+	case_await_call(&waiter, SYS_fcntl);
 }
 
 static void after(void)

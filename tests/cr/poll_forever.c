@@ -8,18 +8,21 @@
  */
 #include <poll.h>
 #include <pthread.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "../case.h"
 
 static int p[2];
 static pthread_t thread;
+static pid_t tid;
 
 static void *body(void *arg)
 {
 	struct pollfd f = { .fd = p[0], .events = POLLIN };
 
 	(void)arg;
+	__atomic_store_n(&tid, gettid(), __ATOMIC_RELEASE);
 	CHECK(poll(&f, 1, -1) == 1 && f.revents == POLLIN);
 	return NULL;
 }
@@ -28,7 +31,7 @@ static void before(void)
 {
 	CHECK(pipe(p) == 0);
 	CHECK(pthread_create(&thread, NULL, body, NULL) == 0);
-	case_sleep_ms(50);
+	case_await_call(&tid, SYS_poll);
 }
 
 static void after(void)

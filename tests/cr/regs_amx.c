@@ -16,7 +16,7 @@
 #define ARCH_REQ_XCOMP_PERM 0x1023
 #define XFEATURE_XTILEDATA 18
 
-static volatile int stop_spinning;
+static struct { int stop, spinning; } flags;
 static _Alignas(64) uint8_t config[64];
 static uint8_t in[2][1024], out[2][1024];
 static pthread_t thread;
@@ -28,12 +28,13 @@ static __attribute__((target("amx-tile"))) void *hold_tiles(void *arg)
 			 "mov $64, %%eax\n\t"
 			 "tileloadd (%1,%%rax), %%tmm0\n\t"
 			 "tileloadd (%2,%%rax), %%tmm7\n\t"
+			 "movl $1, 4(%3)\n\t"
 			 "1: cmpl $0, (%3)\n\tje 1b\n\t"
 			 "tilestored %%tmm0, (%4,%%rax)\n\t"
 			 "tilestored %%tmm7, (%5,%%rax)\n\t"
 			 "tilerelease\n\t"
 			 :
-			 : "m"(config), "r"(in[0]), "r"(in[1]), "r"(&stop_spinning), "r"(out[0]),
+			 : "m"(config), "r"(in[0]), "r"(in[1]), "r"(&flags), "r"(out[0]),
 			   "r"(out[1])
 			 : "rax", "memory", "cc");
 	return NULL;
@@ -51,12 +52,13 @@ static void before(void)
 	for (size_t i = 0; i < sizeof(in); i++)
 		((uint8_t *)in)[i] = i * 7 + 3;
 	CHECK(pthread_create(&thread, NULL, hold_tiles, NULL) == 0);
-	case_sleep_ms(50);
+	while (!__atomic_load_n(&flags.spinning, __ATOMIC_ACQUIRE))
+		case_sleep_ms(1);
 }
 
 static void after(void)
 {
-	stop_spinning = 1;
+	__atomic_store_n(&flags.stop, 1, __ATOMIC_RELEASE);
 	CHECK(pthread_join(thread, NULL) == 0);
 	CHECK(memcmp(in, out, sizeof(in)) == 0);
 }

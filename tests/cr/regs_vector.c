@@ -13,7 +13,8 @@
 
 #include "../case.h"
 
-static volatile int stop_spinning;
+/* One address, for the loops have no register to spare. */
+static struct { int stop, spinning; } flags;
 
 struct regs {
 	uint64_t gpr[8];		/* rbx, r8-r14 */
@@ -57,6 +58,7 @@ static void *hold_gpr(void *arg)
 			 "mov 40(%%r15), %%r12\n\t"
 			 "mov 48(%%r15), %%r13\n\t"
 			 "mov 56(%%r15), %%r14\n\t"
+			 "lock incl 4(%%rdi)\n\t"
 			 "1: cmpl $0, (%%rdi)\n\t"
 			 "je 1b\n\t"
 			 "mov %%rbx, 0(%%rbp)\n\t"
@@ -69,7 +71,7 @@ static void *hold_gpr(void *arg)
 			 "mov %%r14, 56(%%rbp)\n\t"
 			 "pop %%rbp\n\t"
 			 :
-			 : "a"(i->gpr), "c"(o->gpr), "d"(&stop_spinning)
+			 : "a"(i->gpr), "c"(o->gpr), "d"(&flags)
 			 : "rbx", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
 			   "memory", "cc");
 	return NULL;
@@ -91,12 +93,13 @@ static __attribute__((target("avx2"))) void *hold_ymm(void *arg)
 	(void)arg;
 	__asm__ volatile("ldmxcsr %3\n\tfldcw %4\n\t"
 			 LOW16(YMM_LOAD)
+			 "lock incl 4(%2)\n\t"
 			 "1: cmpl $0, (%2)\n\tje 1b\n\t"
 			 LOW16(YMM_STORE)
 			 "stmxcsr %5\n\tfnstcw %6\n\t"
 			 "vzeroupper\n\t"
 			 :
-			 : "r"(i->vec), "r"(o->vec), "r"(&stop_spinning), "m"(i->mxcsr),
+			 : "r"(i->vec), "r"(o->vec), "r"(&flags), "m"(i->mxcsr),
 			   "m"(i->fcw), "m"(o->mxcsr), "m"(o->fcw)
 			 : "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6",
 			   "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14",
@@ -111,12 +114,13 @@ static __attribute__((target("avx512f,avx512bw"))) void *hold_zmm(void *arg)
 	(void)arg;
 	__asm__ volatile(LOW16(ZMM_LOAD) HIGH16(ZMM_LOAD)
 			 "kmovq 0(%3), %%k1\n\tkmovq 8(%3), %%k2\n\tkmovq 56(%3), %%k7\n\t"
+			 "lock incl 4(%2)\n\t"
 			 "1: cmpl $0, (%2)\n\tje 1b\n\t"
 			 LOW16(ZMM_STORE) HIGH16(ZMM_STORE)
 			 "kmovq %%k1, 0(%4)\n\tkmovq %%k2, 8(%4)\n\tkmovq %%k7, 56(%4)\n\t"
 			 "vzeroupper\n\t"
 			 :
-			 : "r"(i->vec), "r"(o->vec), "r"(&stop_spinning), "r"(i->mask), "r"(o->mask)
+			 : "r"(i->vec), "r"(o->vec), "r"(&flags), "r"(i->mask), "r"(o->mask)
 			 : "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6",
 			   "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14",
 			   "xmm15");
@@ -133,12 +137,14 @@ static void before(void)
 		CHECK(pthread_create(&threads[1], NULL, hold_ymm, NULL) == 0);
 	if (__builtin_cpu_supports("avx512bw"))
 		CHECK(pthread_create(&threads[2], NULL, hold_zmm, NULL) == 0);
-	case_sleep_ms(50);			/* all are in their loops */
+	while (__atomic_load_n(&flags.spinning, __ATOMIC_ACQUIRE) <
+	       1 + (threads[1] != 0) + (threads[2] != 0))
+		case_sleep_ms(1);
 }
 
 static void after(void)
 {
-	stop_spinning = 1;
+	__atomic_store_n(&flags.stop, 1, __ATOMIC_RELEASE);
 	CHECK(pthread_join(threads[0], NULL) == 0);
 	CHECK(memcmp(in[0].gpr, out[0].gpr, sizeof(in[0].gpr)) == 0);
 	if (threads[1]) {

@@ -27,7 +27,6 @@ enum { LONG_S = 300 };
 static int to_reader[2], never[2];
 static uint32_t word;
 static volatile int wake_all;
-static pthread_t threads[6];
 
 static double now_s(void)
 {
@@ -120,9 +119,32 @@ static void on_usr2(int sig)
 	(void)sig;
 }
 
+static struct sleeper {
+	void *(*body)(void *);
+	long call;			/* it sleeps there */
+	pid_t tid;			/* set by itself */
+	pthread_t thread;
+} sleepers[] = {
+	{ reader, SYS_read, 0, 0 },
+	{ pauser, SYS_rt_sigtimedwait, 0, 0 },
+	{ futex_waiter, SYS_futex, 0, 0 },
+	{ absolute, SYS_clock_nanosleep, 0, 0 },
+	{ relative, SYS_clock_nanosleep, 0, 0 },
+	{ poller, SYS_poll, 0, 0 },
+};
+
+enum { SLEEPERS = sizeof(sleepers) / sizeof(sleepers[0]), RELATIVE = 4, POLLER = 5 };
+
+static void *start(void *arg)
+{
+	struct sleeper *s = arg;
+
+	__atomic_store_n(&s->tid, gettid(), __ATOMIC_RELEASE);
+	return s->body(NULL);
+}
+
 static void before(void)
 {
-	void *(*const body[])(void *) = { reader, pauser, futex_waiter, absolute, relative, poller };
 	struct sigaction sa = { .sa_handler = on_usr2 };
 	sigset_t set;
 
@@ -131,9 +153,10 @@ static void before(void)
 	sigaddset(&set, SIGUSR1);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	CHECK(pipe(to_reader) == 0 && pipe(never) == 0);
-	for (int i = 0; i < 6; i++)
-		CHECK(pthread_create(&threads[i], NULL, body[i], NULL) == 0);
-	case_sleep_ms(100);
+	for (int i = 0; i < SLEEPERS; i++)
+		CHECK(pthread_create(&sleepers[i].thread, NULL, start, &sleepers[i]) == 0);
+	for (int i = 0; i < SLEEPERS; i++)
+		case_await_call(&sleepers[i].tid, sleepers[i].call);
 }
 
 static void after(void)
@@ -143,10 +166,10 @@ static void after(void)
 	wake_all = 1;
 	__atomic_store_n(&word, 1, __ATOMIC_SEQ_CST);
 	syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, 100, NULL, NULL, 0);
-	pthread_kill(threads[4], SIGUSR2);
-	pthread_kill(threads[5], SIGUSR2);
-	for (int i = 0; i < 6; i++)
-		CHECK(pthread_join(threads[i], NULL) == 0);
+	pthread_kill(sleepers[RELATIVE].thread, SIGUSR2);
+	pthread_kill(sleepers[POLLER].thread, SIGUSR2);
+	for (int i = 0; i < SLEEPERS; i++)
+		CHECK(pthread_join(sleepers[i].thread, NULL) == 0);
 }
 
 const struct test_case test_case = {

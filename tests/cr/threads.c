@@ -30,7 +30,8 @@ static void *body(void *arg)
 	void *head;
 	size_t len;
 
-	my_tid = tids[n] = gettid();
+	my_tid = gettid();
+	__atomic_store_n(&tids[n], my_tid, __ATOMIC_RELEASE);
 	snprintf(name, sizeof(name), "thread %ld", n);
 	CHECK(prctl(PR_SET_NAME, name) == 0);
 	if (n == 0)
@@ -46,6 +47,16 @@ static void *body(void *arg)
 	return (void *)(n * 3);
 }
 
+static int count_waiting(void)
+{
+	int n;
+
+	pthread_mutex_lock(&lock);
+	n = waiting;
+	pthread_mutex_unlock(&lock);
+	return n;
+}
+
 static void before(void)
 {
 	pthread_mutexattr_t attr;
@@ -55,9 +66,11 @@ static void before(void)
 	CHECK(pthread_mutex_init(&robust, &attr) == 0);
 	for (long i = 0; i < THREADS; i++)
 		CHECK(pthread_create(&threads[i], NULL, body, (void *)i) == 0);
-	while (waiting < THREADS)
-		case_sleep_ms(5);
-	case_sleep_ms(50);
+	/* All have given the lock back, so where they sleep now is the condition. */
+	while (count_waiting() < THREADS)
+		case_sleep_ms(1);
+	for (int i = 0; i < THREADS; i++)
+		case_await_call(&tids[i], SYS_futex);
 }
 
 static void after(void)
