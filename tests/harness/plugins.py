@@ -502,16 +502,19 @@ def test_required(plan, directory):
 def test_new_task(plan, directory):
     """Of a tree, devices of every task are paused and checkpointed, those of one born late too."""
     libs = folder(directory, plugin("trace"))
-    pid = tool.start(["/bin/sh", "-c", "while :; do /bin/sleep 0.01; done"], directory)
-    tool.wait_for(lambda: len(tool.tree(pid)) > 1, 5)
+    # It bears a child when the first pause has begun, which lasts until that is there.
+    pid = tool.start(["/bin/sh", "-c", "until grep -qs PAUSE trace; do sleep 0.01; done;"
+                      "sleep 1000 & echo $! >late; wait"], directory)
     images = images_of(directory)
-    with traced(directory, pid):
+    with traced(directory, pid, PLUGIN_DO="await " + os.path.join(directory, "late")):
         plan.dumper.dump(pid, images, ["-L", libs])
-    paused = {line.split()[1] for line in lines(directory) if line.startswith("PAUSE")}
+    child = read(directory, "late").strip()
+    paused = [line.split()[1] for line in lines(directory) if line.startswith("PAUSE")]
     stopped = {line.split()[1] for line in lines(directory) if line.startswith("CHECKPOINT")}
-    late = [line for line in lines(directory) if line.startswith("PAUSE") and "state=t" in line]
-    if not stopped <= paused or str(pid) not in stopped or late:
-        raise tool.Failure(f"paused {paused}, of these frozen {late}; checkpointed {stopped}")
+    frozen = [line for line in lines(directory) if line.startswith("PAUSE") and "state=t" in line]
+    if paused[0] == child or stopped != {str(pid), child} or not stopped <= set(paused) or frozen:
+        raise tool.Failure(f"{child} was born late; paused {paused}, of these frozen {frozen}; "
+                           f"checkpointed {stopped}")
 
 
 @contextlib.contextmanager

@@ -7,7 +7,8 @@
  *                       task PLUGIN_PID is
  *   PLUGIN_PID=PID      that task; the hooks that name one set it themselves
  *   PLUGIN_DO=WHAT      "retry" (say so twice), "crash HOOK", "fail HOOK", "shift" (mappings move
- *                       by a page), "none" (take nothing)
+ *                       by a page), "none" (take nothing), "await FILE" (PAUSE_DEVICES lasts
+ *                       until FILE has something in it)
  *
  * Built by tests/harness/plugins.py. With -DMAX_HOOKS=10 it is one of an older release; with
  * -DVERSION=0x300 a newer.
@@ -20,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -125,10 +127,26 @@ static void fini(int stage, int result)
 
 /* ---- dump ---- */
 
+static int await(const char *path)
+{
+	struct stat st;
+	int i;
+
+	for (i = 0; i < 10000; i++) {
+		if (stat(path, &st) == 0 && st.st_size > 0)
+			return 0;
+		usleep(1000);
+	}
+	return -ETIMEDOUT;
+}
+
 static int pause_devices(int pid)
 {
+	int r;
+
 	task = pid;
-	return trace("PAUSE_DEVICES", "%d", pid);
+	r = trace("PAUSE_DEVICES", "%d", pid);
+	return r || strncmp(what(), "await ", 6) ? r : await(what() + 6);
 }
 
 static int checkpoint(int pid)
