@@ -9,6 +9,7 @@ The server's tree is dumped and restored under load. The clients live here, outs
 the tree: they must notice nothing but a pause. Every answer is checked. The last
 line is "N passed, N failed, N skipped".
 """
+import contextlib
 import hashlib
 import os
 import random
@@ -440,11 +441,50 @@ class Ssh(Server):
         return exchange
 
 
+class Relay(threading.Thread):
+    """A port that leads to another. Bytes pass slowly until hurry is set; few are ever underway."""
+
+    piece = 16 << 10
+    buffer = 64 << 10
+
+    def __init__(self, port, rate):
+        super().__init__(daemon=True)
+        self.to = port
+        self.rate = rate
+        self.hurry = threading.Event()
+        self.listener = self.limited()
+        self.listener.bind(("127.0.0.1", 0))
+        self.listener.listen()
+        self.port = self.listener.getsockname()[1]
+
+    def limited(self):
+        sock = socket.socket()
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            sock.setsockopt(socket.SOL_SOCKET, option, self.buffer)
+        return sock
+
+    def run(self):
+        while True:
+            near, _ = self.listener.accept()
+            far = self.limited()
+            far.connect(("127.0.0.1", self.to))
+            for ends in ((near, far), (far, near)):
+                threading.Thread(target=self.pass_on, args=ends, daemon=True).start()
+
+    def pass_on(self, source, sink):
+        with contextlib.suppress(OSError):      # rsync says so when its peer is gone
+            while data := source.recv(self.piece):
+                sink.sendall(data)
+                self.hurry.wait(len(data) / self.rate)
+            sink.shutdown(socket.SHUT_WR)
+
+
 class Rsync(Server):
-    """A download and an upload in the middle."""
+    """A download and an upload, in the middle at every freeze."""
 
     clients = 0
-    size = 48 * MIB
+    size = 32 * MIB
+    rate = 2 * MIB              # bytes a second until the last thaw
 
     def argv(self):
         self.need("rsync")
@@ -455,25 +495,40 @@ class Rsync(Server):
                 data.write(os.urandom(self.size))
         with open(os.path.join(self.dir, "conf"), "w", encoding="ascii") as conf:
             conf.write(f"use chroot = no\nport = {self.port}\naddress = 127.0.0.1\n"
+                       f"socket options = SO_SNDBUF={Relay.buffer},SO_RCVBUF={Relay.buffer}\n"
                        f"[m]\npath = {self.dir}/there\nread only = no\n" +
                        ("uid = root\ngid = root\n" if self.plan.uid is None else ""))
         return ["rsync", "--daemon", "--no-detach", "--config", os.path.join(self.dir, "conf")]
 
     def prepare(self):
-        url = f"rsync://127.0.0.1:{self.port}/m/"
+        self.relay = Relay(self.port, self.rate)
+        self.relay.start()
+        url = f"rsync://127.0.0.1:{self.relay.port}/m/"
         self.copies = [subprocess.Popen(
-            ["rsync", "--bwlimit=12000", "--inplace"] + words, stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE, cwd=self.dir) for words in ([url + "down", "down"], ["up", url + "up"])]
+            ["rsync", "--inplace"] + words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            cwd=self.dir) for words in ([url + "down", "down"], ["up", url + "up"])]
 
-    def progress(self):
+    def sizes(self):
         for copy in self.copies:
             if copy.poll():
                 raise tool.Failure(copy.stderr.read().decode(errors="replace").strip())
-        sizes = [os.path.getsize(p) if os.path.exists(p) else 0 for p in
-                 (os.path.join(self.dir, "down"), os.path.join(self.dir, "there", "up"))]
-        return min(sizes)
+        return [os.path.getsize(p) if os.path.exists(p) else 0 for p in
+                (os.path.join(self.dir, "down"), os.path.join(self.dir, "there", "up"))]
+
+    def progress(self):
+        return min(self.sizes())
+
+    def cycle(self, pid, number):
+        """Both copies must go on after the thaw, by more than can have been underway at the freeze."""
+        super().cycle(pid, number)
+        thawed = self.sizes()
+        if not tool.wait_for(lambda: all(now > then + MIB for now, then in zip(self.sizes(), thawed)),
+                             apps.PROGRESS_S, 0.02):
+            raise tool.Failure(f"of {self.size} bytes {thawed} were copied at thaw {number + 1}, then "
+                               f"{self.sizes()}")
 
     def finish(self, pid):
+        self.relay.hurry.set()
         for copy in self.copies:
             if copy.wait(ANSWER_S):
                 raise tool.Failure(copy.stderr.read().decode(errors="replace").strip())
