@@ -71,8 +71,8 @@ const char *host_check_desc(const struct plugin_desc *d)
 		return "it is of a newer version of the plugin interface than 0.2: a newer Stasis is needed, or the "
 		       "plugin of an older release";
 	if (d->max_hooks > PLUGIN_HOOKS)
-		return "it has more hooks than the 15 that are known here: a newer Stasis is needed, or the plugin of "
-		       "an older release";
+		return "it has more hooks than the 15 that are known here: a newer Stasis is needed, or "
+		       "the plugin of an older release";
 	if (d->version < PLUGIN_VERSION_OLD || !d->name)
 		return "its descriptor (CR_PLUGIN_DESC) is damaged";
 	return NULL;

@@ -2,8 +2,8 @@
 /*
  * both.c - both DEVICE PROCESS [hidden]: so many MiB of VRAM, and of memory of its own.
  *
- * hidden: the processor does not see the VRAM, so that only the GPU's engine can copy it; its contents are
- * written and checked through a buffer that is seen.
+ * hidden: the processor does not see the VRAM, so that only the GPU's engine can copy it; its
+ * contents are written and checked through a buffer that is seen.
  */
 #include "amd.h"
 #include "target.h"
