@@ -4,13 +4,16 @@
 # some of the latter, with --every each failure position instead. Ends with one line "N passed, N failed, N skipped" for all.
 PATH=/usr/bin:/bin:/usr/sbin:/sbin
 export PATH
-mount -t tmpfs tmp /tmp || exit 1
+# Not on /tmp: the tree may be there.
+TMPDIR=/stasis-tmp
+export TMPDIR
+mkdir -p $TMPDIR && mount -t tmpfs -o mode=1777 tmp $TMPDIR || exit 1
 passed=0 failed=0 skipped=0
 
 # run COMMAND...: its last line with counts is added, all others are shown
 run() {
-	"$@" 2>&1 | tee /tmp/output | grep --line-buffered -v '^[0-9]* passed, [0-9]* failed'
-	counts=$(grep -E '^[0-9]+ passed, [0-9]+ failed' /tmp/output | tail -n 1)
+	"$@" 2>&1 | tee "$TMPDIR/output" | grep --line-buffered -v '^[0-9]* passed, [0-9]* failed'
+	counts=$(grep -E '^[0-9]+ passed, [0-9]+ failed' "$TMPDIR/output" | tail -n 1)
 	if [ -z "$counts" ]; then
 		echo "FAIL $1: ended without a count"
 		failed=$((failed + 1))

@@ -5,7 +5,7 @@
 built=build/softgpu
 counters=/sys/kernel/debug/softgpu/counters
 passed=0 failed=0 skipped=0
-out=$(mktemp -d /tmp/softgpu-XXXXXX)
+out=$(mktemp -d "${TMPDIR:-/tmp}/softgpu-XXXXXX")
 
 ok() {
 	echo "ok - $1"
