@@ -50,4 +50,21 @@ static inline void store(const struct scene *s, enum img_type type, uint32_t id,
 	protobuf_c_message_free_unpacked(msg, NULL);
 }
 
+/* Restore it in a world of its own: it is good, or says why not; nothing is left open. */
+static inline int restore_once(struct scene *s)
+{
+	const struct fake_ways ways = { .no_contexts = true };
+	struct fake *w = fake_new(one_gpu, 1, &ways);
+	size_t open_before = fake_open_fds();
+	int r;
+
+	s->f = (struct fault){ 0 };
+	r = scene_restore(s, w, NULL);
+	CHECK(r == 0 || (s->f.code && *s->f.text));
+	scene_close_restored(s);
+	fake_free(w);
+	CHECK(fake_open_fds() <= open_before);
+	return r;
+}
+
 #endif

@@ -30,22 +30,6 @@ static struct fake *make_world(struct scene *s, bool kfd)
 	return w;
 }
 
-static int restore_once(struct scene *s)
-{
-	const struct fake_ways ways = { .no_contexts = true };
-	struct fake *w = fake_new(one_gpu, 1, &ways);
-	size_t open_before = fake_open_fds();
-	int r;
-
-	s->f = (struct fault){ 0 };
-	r = scene_restore(s, w, NULL);
-	CHECK(r == 0 || (s->f.code && *s->f.text));
-	scene_close_restored(s);
-	fake_free(w);
-	CHECK(fake_open_fds() <= open_before);
-	return r;
-}
-
 static const char *const images[] = { "amdgpu-kfd-2.img", "amdgpu-renderD-1.img",
 				      "amdgpu-renderD-3.img", "amdgpu-dmabuf_5.img" };
 

@@ -304,22 +304,6 @@ static struct fake *make_small(struct scene *s)
 	return w;
 }
 
-static int restore_once(struct scene *s)
-{
-	const struct fake_ways ways = { .no_contexts = true };
-	struct fake *w = fake_new(one_gpu, 1, &ways);
-	size_t open_before = fake_open_fds();
-	int r;
-
-	s->f = (struct fault){ 0 };
-	r = scene_restore(s, w, NULL);
-	CHECK(r == 0 || (s->f.code && *s->f.text));
-	scene_close_restored(s);
-	fake_free(w);
-	CHECK(fake_open_fds() <= open_before);
-	return r;
-}
-
 #define NODE_IMAGE "amdgpu-renderD-3.img"
 #define KFD_IMAGE "amdgpu-kfd-2.img"
 #define NODE_PAGES "amdgpu-drm-pages-3-128-0000.img"
