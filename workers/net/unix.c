@@ -79,6 +79,23 @@ static void move_rec(const struct unix_diag *d, struct sock *s)
 	r->s = s;
 }
 
+/* A list that lacks a socket of which more is known already is of no use: the table changed meanwhile. */
+static int check_list(const struct net *net, const struct unix_diag *d, struct fault *f)
+{
+	char who[SOCK_NAME_MAX];
+	size_t i;
+
+	for (i = 0; i < sock_count(net); i++) {
+		const struct sock *s = sock_at(net, i);
+		const struct unix_rec *r = s->kind == &unix_kind ? s->priv : NULL;
+
+		if (r && r->facts && !unix_diag_find(d, s->ino))
+			return fault(f, -EAGAIN, "%s: the kernel does not list it any more: dump again",
+				     sock_name(s, who, sizeof(who)));
+	}
+	return 0;
+}
+
 /*
  * The kernel's record of a socket. The list is read when one is not in it; then once again. A preflight
  * (which knows no ids) is content with peers.
@@ -98,7 +115,8 @@ static struct unix_rec *find_rec(struct net *net, const struct sock *of, struct 
 	d->reads++;
 	old = d->diag;
 	d->diag = unix_diag_read(of->id, f);
-	if (!d->diag) {
+	if (!d->diag || check_list(net, d->diag, f) < 0) {
+		unix_diag_free(d->diag);
 		d->diag = old;
 		return NULL;
 	}
