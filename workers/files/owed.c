@@ -79,7 +79,7 @@ static struct owed *owed_of(struct files *fs)
 /* As soon as one socket needs it. */
 static void begin_reading(struct owed *o, dev_t dev)
 {
-	if (o->reading)
+	if (o->dev)
 		return;
 	o->dev = dev;
 	o->reading = pthread_create(&o->reader, NULL, read_locks, o) == 0;
@@ -221,6 +221,8 @@ static int take_answer(struct table *t, const FdNumbers *cloexec, struct fault *
 {
 	size_t i, k = 0;
 
+	if (cloexec->pid != (uint32_t)t->task->pid)
+		return fault(f, -EPROTO, "task %u: its table is not the next one", cloexec->pid);
 	for (i = 0; i < t->n && k < cloexec->n_fd; i++) {
 		if (!t->place[i].owed || t->place[i].entry.fd != cloexec->fd[k])
 			continue;
