@@ -129,5 +129,6 @@ static int ask_owner(void *ctx, uint32_t handle, uint64_t inode, bool import, st
 
 int around_imports(struct amd *a, int fd, struct fault *f)
 {
-	return a->around ? drm_identities(&a->dev, fd, true, ask_owner, a, f) : 0;
+	/* One that no render node has may be KFD's, of which nothing is known: nothing to be found out. */
+	return a->around && !a->around->kfd ? drm_identities(&a->dev, fd, true, ask_owner, a, f) : 0;
 }
