@@ -7,7 +7,7 @@
  * --exec-workers they are programs of their own, with --worker NAME=URL somebody else started them.
  *
  * Rights:   none beyond fork.
- * Holds:    per worker a pidfd, a bus endpoint, the fd plane, the requests not yet answered.
+ * Holds:    per worker a pidfd, a bus endpoint, the fd plane.
  */
 #include "coordinator/crew.h"
 
