@@ -31,6 +31,7 @@
 #include "coordinator/kids.h"
 #include "coordinator/labels.h"
 #include "coordinator/obstacles.h"
+#include "coordinator/pact.h"
 #include "coordinator/preflight.h"
 #include "coordinator/scripts.h"
 #include "coordinator/seal.h"
@@ -484,14 +485,16 @@ static int run_on(struct job *job, enum thaw how, struct fault *f)
 }
 
 /* Agents die with their tasks, which takes its time; so does the end of the workers. */
-static void end_tree(struct job *job)
+static void end_tree(struct job *job, struct pact *pact)
 {
 	const bool kept = sockets_kept(job);
 	struct fault f = { 0 };
 	int r = 0;
 
 	freeze_unwatch();
+	pact_bind(pact);
 	thaw_tree(job, THAW_KILL);
+	pact_end(pact);
 	job->timing.frozen_us = job_elapsed_us(job) - state(job)->frozen_at;
 	step(job, "killed");
 	if (!kept)
@@ -511,15 +514,20 @@ static void end_tree(struct job *job)
 static int release(struct job *job, struct fault *f)
 {
 	enum thaw how = final_state(job->opts);
+	struct pact *pact;
 
 	if (scripts_run(job, "post-dump", f) < 0)
 		return -1;
 	if (how != THAW_KILL)
 		return run_on(job, how, f);
-	if (sockets_doom(job, f) < 0)
+	if (pact_make(job, &pact, f) < 0)
 		return -1;
+	if (sockets_doom(job, f) < 0) {
+		pact_end(pact);
+		return -1;
+	}
 	devices_end(job, 0);
-	end_tree(job);
+	end_tree(job, pact);
 	return 0;
 }
 

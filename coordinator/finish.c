@@ -24,6 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "coordinator/pact.h"
 #include "coordinator/registers.h"
 #include "coordinator/restart.h"
 #include "coordinator/seccomp.h"
@@ -397,12 +398,31 @@ int finish_registers(struct job *job, struct fault *f)
 	return each_thread(job, load_thread, f);
 }
 
-static int clear_exitkill(struct task *t, struct thread *th, struct fault *f)
+/* A task outlives us when the last of its threads no longer has PTRACE_O_EXITKILL. */
+static int clear_exitkill(struct job *job, struct task *t, struct fault *f)
 {
-	(void)t;
-	if (ptrace(PTRACE_SETOPTIONS, th->tid, NULL, 0) < 0)
-		return fault(f, errno, "release thread %d", th->tid);
+	size_t k;
+
+	for (k = first_living(t); k < t->nthreads; k++)
+		if (ptrace(PTRACE_SETOPTIONS, t->threads[k].tid, NULL, 0) < 0)
+			return fault(f, errno, "release thread %d", t->threads[k].tid);
+	step(job, "task can be let go");
 	return 0;
+}
+
+/* All of them or none: until the last one can be let go, our death is that of the tree. */
+static int clear_exitkills(struct job *job, struct fault *f)
+{
+	struct pact *p;
+	size_t i;
+	int r = pact_make(job, &p, f);
+
+	pact_bind(p);
+	for (i = 0; i < job->ntasks && !r; i++)
+		if (job->tasks[i]->state != TASK_ZOMBIE)
+			r = clear_exitkill(job, job->tasks[i], f);
+	pact_end(p);
+	return r;
 }
 
 static int detach(struct task *t, struct thread *th, struct fault *f)
@@ -461,14 +481,14 @@ int finish_release(struct job *job, struct fault *f)
 	struct task *t;
 	size_t i;
 
-	if (each_thread(job, clear_exitkill, f) < 0)
-		return -1;
 	for (i = 0; i < job->ntasks; i++) {
 		t = job->tasks[i];
 		if (t->state == TASK_STOPPED ||
 		    (t->state == TASK_RUNNING && job->opts->leave_stopped))
 			kill(t->pid, stop_signal(t));
 	}
+	if (clear_exitkills(job, f) < 0)
+		return -1;
 	setpriority(PRIO_PROCESS, 0, -20);
 	each_thread(job, detach, f);
 	setpriority(PRIO_PROCESS, 0, nice);

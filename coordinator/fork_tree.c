@@ -29,6 +29,7 @@
 
 #include "coordinator/ops.h"
 #include "coordinator/births.h"
+#include "coordinator/raw.h"
 #include "coordinator/tree_load.h"
 #include "coordinator/windows.h"
 #include "proto/control/util.h"
@@ -58,20 +59,6 @@ struct root_start {
 	uint64_t rseq, rseq_size;	/* glibc's registration, to be undone */
 	uint64_t handler[4];		/* struct sigaction of the kernel: default */
 };
-
-static inline long raw(long nr, long a, long b, long c, long d, long e, long g)
-{
-	register long r10 __asm__("r10") = d;
-	register long r8 __asm__("r8") = e;
-	register long r9 __asm__("r9") = g;
-	long ret;
-
-	__asm__ volatile("syscall"
-			 : "=a"(ret)
-			 : "0"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-			 : "rcx", "r11", "memory");
-	return ret;
-}
 
 /*
  * In the child. Without the rseq registration undone, the kernel would write into the memory that

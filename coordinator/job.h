@@ -87,6 +87,7 @@ struct job {
 	char run_id[37];		/* of the dump, a UUID: inventory.img; "" when not known */
 	bool has_sockets;		/* of any kind; a restore: as the dump says, CRIU's say nothing */
 	int network_lock;		/* what locked the network (enum network_lock); -1: nothing */
+	struct gate_herald *herald;	/* dump: what net's guard listens to */
 	bool raised;			/* our priority, by freeze_tree */
 	struct cgroups *cgroups;	/* restore: cgroup_restore.c; NULL when there is nothing to do */
 	MemWritten *written;		/* dump: figures for stats-dump; NULL until then */

@@ -63,7 +63,7 @@ int sockets_preflight(struct job *job, FilesPreflightDone *done, struct fault *f
  * The memory of this thread's herald, which net's guard listens to; the caller's. It stays mapped:
  * the kernel writes to it when we die.
  */
-static int make_herald(struct fault *f)
+static int make_herald(struct job *job, struct fault *f)
 {
 	AUTO_CLOSE int fd = memfd_create("stasis-herald", MFD_CLOEXEC);
 	struct gate_herald *herald;
@@ -74,6 +74,7 @@ static int make_herald(struct fault *f)
 	if (herald == MAP_FAILED)
 		return fault(f, errno, "map memory for a herald");
 	gate_herald(herald, true);
+	job->herald = herald;
 	return take_fd(&fd);
 }
 
@@ -81,7 +82,7 @@ static int make_herald(struct fault *f)
 static Reply *collect(struct job *job, SocketList *sockets, FilesCollected *found, struct fault *f)
 {
 	const bool first = found;
-	AUTO_CLOSE int herald = first ? make_herald(f) : -1;
+	AUTO_CLOSE int herald = first ? make_herald(job, f) : -1;
 	NetCollect msg = NET_COLLECT__INIT;
 	Request req = REQUEST__INIT;
 	TaskKobjIdsEntry own;
@@ -261,7 +262,7 @@ int sockets_sealed(struct job *job, struct fault *f)
 		return 0;
 	if (crew_wait(job->crew, ROLE_NET, NULL, f) < 0)
 		return -1;
-	gate_herald_end();
+	gate_herald_end(job->herald);
 	return 0;
 }
 
@@ -278,7 +279,7 @@ void sockets_rollback(struct job *job)
 	if (crew_ask(job->crew, ROLE_NET, STAGE__SEAL, &req, NULL, &f) < 0)
 		log_debug("while undoing: %s", f.text);
 	else
-		gate_herald_end();	/* its guard has ended */
+		gate_herald_end(job->herald);	/* its guard has ended */
 }
 
 /* ---- restore ---- */

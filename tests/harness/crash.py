@@ -3,7 +3,7 @@
 """crash.py - kill stasis at any moment: a dumped task is never hurt, a restored one never half there.
 
 Alone:   sudo /usr/bin/python3 tests/harness/crash.py [options] [dump] [novdso] [tcp]
-         [unix] [redis] [restore]
+         [unix] [redis] [end] [restore]
          --stasis PATH           the program under test
          --random 60             kills at random moments
          --stride 1              kill after every Nth step only
@@ -18,6 +18,7 @@ Tcp:     the same with a target that talks over TCP connections: they go on, and
          is not locked.
 Redis:   the same with a Redis of 100 MB under load; its clients get the right answers.
 Unix:    the same with a target that has datagrams in sockets: it peeks from where it did.
+End:     a small tree is dumped for good: from the first task's end on all end.
 Restore: a small tree is dumped, then restored with the same kills. Afterwards no task of the
          tree may exist, unless the restore was over.
 The last line is "N passed, N failed, N skipped".
@@ -375,8 +376,8 @@ def end_tree(pids):
     nobody_left(pids)
 
 
-def dump_tree(stasis, directory, images):
-    """Dump a small tree; returns its pids. It is gone afterwards."""
+def start_tree(directory):
+    """A small tree; returns its root, the directory where it checks itself, and its pids."""
     program = os.path.join(tool.ROOT, "build", PROGRAMS, "tree")
     home = fresh(os.path.join(directory, "tree"))
     root = tool.start([program, "-p", "4", "-t", "3", home], home)
@@ -385,6 +386,12 @@ def dump_tree(stasis, directory, images):
     # Who wrote "ready" is about to be the tree's zombie.
     tool.wait_for(lambda: not all(tool.alive(pid) for pid in tool.tree(root)), 10)
     pids = [pid for pid in tool.tree(root) if tool.alive(pid)]
+    return root, home, pids
+
+
+def dump_tree(stasis, directory, images):
+    """Dump a small tree; returns its pids. It is gone afterwards."""
+    root, _, pids = start_tree(directory)
     status = stasis.run("dump", fresh(images), ["-t", str(root)])
     if status:
         raise tool.Failure("dump: " + tool.first_error(images, "dump", status))
@@ -409,23 +416,56 @@ def is_whole(home):
                 os.unlink(os.path.join(home, name))
 
 
-def restore_once(stasis, images, pids, env, delay=None):
-    """A restore that is killed. Returns whether it was; raises when it left half a tree behind."""
-    home = os.path.join(stasis.directory, "tree")
-    child = stasis.start("restore", images, ["-d"], env)
-    status = stasis.finish(child) if delay is None else kill_after(stasis, child, delay)
-    if status and tool.wait_for(lambda: not [p for p in pids if tool.alive(p)], 2):
+def is_gone(home, pids, killed):
+    """The tree after a run: gone (True) or there as a whole (False); raises when half of it is there."""
+    if killed and tool.wait_for(lambda: not [p for p in pids if tool.alive(p)], 2):
         tool.reap()
         return True
     if not all(tool.alive(pid) for pid in pids):
         nobody_left(pids)
         return True
-    try:		# it was over, or the kill came after the tasks were let go
+    try:
         if not is_whole(home):
-            raise tool.Failure("the restored tree is not whole")
+            raise tool.Failure("the tree is not whole")
     finally:
         end_tree(pids)
     return False
+
+
+def restore_once(stasis, images, pids, env, delay=None):
+    """
+    A restore that is killed. Returns whether the tree is gone: it stays when the restore was over, or the kill
+    came after the tasks were let go.
+    """
+    child = stasis.start("restore", images, ["-d"], env)
+    status = stasis.finish(child) if delay is None else kill_after(stasis, child, delay)
+    return is_gone(os.path.join(stasis.directory, "tree"), pids, status)
+
+
+def test_end(stasis, score, directory, args):
+    """A dump that ends the tree: killed when it does so, or before, all of the tree is gone or none."""
+    images = os.path.join(directory, "end-images")
+    steps = os.path.join(directory, "end-steps")
+    root, _, pids = start_tree(directory)
+    status = stasis.run("dump", fresh(images), ["-t", str(root)], STASIS_STEPS_FILE=steps)
+    if status:
+        raise tool.Failure("dump: " + tool.first_error(images, "dump", status))
+    end_tree(pids)
+    names = tool.steps_of(steps)
+    score.begin("dump that ends the tree, each step")
+    first = names.index("signal") + 1
+    for n in [*range(1, first, max(args.stride, first // 8)), *range(first, len(names) + 1)]:
+        root, home, pids = start_tree(directory)
+        stasis.run("dump", fresh(images), ["-t", str(root)], STASIS_KILL_AT=str(n))
+        judge_restore(score, f"step {n} ({names[n - 1]})",
+                      lambda home=home, pids=pids, n=n: expect_end(home, pids, n >= first))
+
+
+def expect_end(home, pids, gone):
+    """Before the first signal the tree runs on; from then on it is gone."""
+    if is_gone(home, pids, gone) != gone:
+        raise tool.Failure("the tree is there" if gone else "the tree is gone")
+    return True
 
 
 def judge_restore(score, what, ran):
@@ -475,7 +515,7 @@ def main():
     parser.add_argument("--stride", type=int, default=1)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("what", nargs="*",
-                        choices=[[], "dump", "novdso", "tcp", "unix", "redis", "restore"])
+                        choices=[[], "dump", "novdso", "tcp", "unix", "redis", "end", "restore"])
     args = parser.parse_args()
     if os.getuid():
         print("SKIP all: needs root")
@@ -491,7 +531,7 @@ def main():
                            ("tcp", test_dump_with_connections),
                            ("unix", test_dump_with_datagrams),
                            ("redis", test_dump_of_redis),
-                           ("restore", test_restore)):
+                           ("end", test_end), ("restore", test_restore)):
             if args.what and name not in args.what:
                 continue
             try:

@@ -203,18 +203,62 @@ static void test_nothing(void)
 	CHECK(!net.guard);
 }
 
-/* Of the coordinator, who has one ahead: its memory of delays goes too. */
-static void test_herald_ends(void)
+/* Of the coordinator, who has two: they end in any order, the memory of delays with the last. */
+static void end_heralds(bool first_ahead, int first)
 {
-	static struct gate_herald h;
+	static struct gate_herald h[2];
 	void *own = robust_list();
 
-	gate_herald(&h, true);
-	CHECK(robust_list() != own && !(h.death & FUTEX_OWNER_DIED));
-	gate_herald_end();
+	gate_herald(&h[0], first_ahead);
+	gate_herald(&h[1], true);
+	CHECK(robust_list() != own && !(h[0].death & FUTEX_OWNER_DIED));
+	gate_herald_end(&h[first]);
+	gate_herald_end(&h[first]);
+	CHECK(robust_list() != own);
+	gate_herald_end(&h[!first]);
 	CHECK(robust_list() == own);
-	gate_herald_end();
+	gate_herald_end(&h[!first]);
 	CHECK(robust_list() == own);
+}
+
+static void test_heralds_end(void)
+{
+	int i;
+
+	for (i = 0; i < 4; i++)
+		end_heralds(i & 1, i >> 1);
+}
+
+/* One has ended: the other is heard all the same. */
+static void hear(int ended)
+{
+	struct gate_herald *h = mmap(NULL, 2 * sizeof(*h), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+				     -1, 0);
+	int status;
+	pid_t pid;
+
+	if (!CHECK(h != MAP_FAILED))
+		return;
+	pid = fork();
+	if (pid == 0) {
+		gate_herald(&h[0], true);
+		gate_herald(&h[1], true);
+		if (ended < 2)
+			gate_herald_end(&h[ended]);
+		kill(getpid(), SIGKILL);
+	}
+	CHECK(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	CHECK(!(h[0].death & FUTEX_OWNER_DIED) == (ended == 0));
+	CHECK(!(h[1].death & FUTEX_OWNER_DIED) == (ended == 1));
+	munmap(h, 2 * sizeof(*h));
+}
+
+static void test_heralds_heard(void)
+{
+	int i;
+
+	for (i = 0; i < 3; i++)
+		hear(i);
 }
 
 int main(void)
@@ -225,6 +269,7 @@ int main(void)
 	check_run("at a bad end what is left is undone, and no process stays", test_undone);
 	check_run("at a good end what is left stays, and no process stays", test_left);
 	check_run("without a change there is no guard", test_nothing);
-	check_run("after a herald's end the thread has its own list again", test_herald_ends);
+	check_run("after the end of its heralds a thread has its own list again", test_heralds_end);
+	check_run("every herald that has not ended is heard", test_heralds_heard);
 	return check_done();
 }

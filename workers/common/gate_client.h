@@ -146,7 +146,8 @@ void gate_unguard(struct gate *g);
 
 /*
  * A word in shared memory that tells another process of the calling thread's death, before its tracees and the
- * agents of its gates run on; ahead: by 0.1 ms at least. One for each thread, until gate_herald_end.
+ * agents of its gates run on; ahead: by 0.1 ms at least. One listens to each. At most GATE_HERALDS_MAX for each
+ * thread, until gate_herald_end (NULL or an ended one is fine).
  */
 struct gate_herald {
 	uint32_t death;		/* a robust futex, as in a mailbox */
@@ -156,7 +157,7 @@ struct gate_herald {
 
 #define GATE_HERALDS_MAX 2
 void gate_herald(struct gate_herald *h, bool ahead);
-void gate_herald_end(void);
+void gate_herald_end(struct gate_herald *h);
 /*
  * Sleep until one of these threads dies (true), or for no reason (false: call it again). n <= GATE_HERALDS_MAX. True
  * also where the kernel cannot wait for them (futex_waitv is there since Linux 5.16). System calls only.

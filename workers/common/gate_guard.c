@@ -7,7 +7,7 @@
  * is `death` of the leader's mailbox, the node lies beside it in the shared page.
  *
  * The list is walked early in a thread's exit, its tracees run on at the end of it, and agents in the
- * order of the list. So a herald, which is first, is heard before any task runs. Nodes that only take
+ * order of the list. So heralds, which are first, are heard before any task runs. Nodes that only take
  * time come between it and the agents: each has its word in a page that is not there yet, which
  * makes 128 of them last some 0.1 ms.
  *
@@ -51,7 +51,8 @@ _Static_assert((long)offsetof(struct gate_herald, death) - (long)offsetof(struct
  */
 struct guard {
 	struct robust_list_head head;
-	struct robust_list *front;	/* gates come after it: the head, or the last delay */
+	struct robust_list *front;	/* gates come after it: the head, a herald or the last delay */
+	unsigned heralds;
 	void *delays;
 	struct guard *more;
 	struct gate **gates;
@@ -229,30 +230,46 @@ static struct robust_list *chain_delays(struct guard *l, struct robust_list *gat
 	return delay(l, 0);
 }
 
+/* The last one is first. Gates come after all of them, and after the delays. */
 void gate_herald(struct gate_herald *h, bool ahead)
 {
 	struct guard *l = need_guard();
 
-	if (l->front != &l->head.list)
-		die("a thread has one herald");
-	h->node.next = ahead ? chain_delays(l, l->head.list.next) : l->head.list.next;
+	if (l->heralds++ == GATE_HERALDS_MAX)
+		die("a thread has %d heralds at most", GATE_HERALDS_MAX);
+	h->node.next = ahead && !l->delays ? chain_delays(l, l->head.list.next) : l->head.list.next;
 	__atomic_store_n(&h->death, l->tid | GATE_WAITERS_BIT, __ATOMIC_RELEASE);
-	l->front = ahead ? delay(l, DELAYS - 1) : &h->node;
+	if (l->heralds == 1)
+		l->front = l->delays ? delay(l, DELAYS - 1) : &h->node;
 	__atomic_store_n(&l->head.list.next, &h->node, __ATOMIC_RELEASE);
 }
 
-void gate_herald_end(void)
+/* Without the last herald nobody is to be told ahead of anything. */
+static void drop_delays(struct guard *l)
 {
-	struct robust_list_head *other;
-	size_t other_size;
-	struct guard *l = find_guard(&other, &other_size);
-
-	if (!l || l->front == &l->head.list)
-		return;
 	__atomic_store_n(&l->head.list.next, l->front->next, __ATOMIC_RELEASE);
 	l->front = &l->head.list;
 	if (l->delays)
 		munmap(take_ptr(&l->delays), DELAYS_SIZE);
+}
+
+void gate_herald_end(struct gate_herald *h)
+{
+	struct robust_list_head *other;
+	size_t other_size;
+	struct guard *l = h ? find_guard(&other, &other_size) : NULL;
+	struct robust_list *before;
+
+	if (!l || l->front == &l->head.list)
+		return;
+	for (before = &l->head.list; before->next != &h->node; before = before->next)
+		if (before == l->front)
+			return;
+	if (l->front == &h->node)
+		l->front = before;
+	__atomic_store_n(&before->next, h->node.next, __ATOMIC_RELEASE);
+	if (!--l->heralds)
+		drop_delays(l);
 	release(l);
 }
 

@@ -120,7 +120,7 @@ static int start_process(struct guard *g, struct fault *f)
 
 static void end(struct guard *g)
 {
-	gate_herald_end();
+	gate_herald_end(&g->list->worker);
 	auto_close(&g->pidfd);
 	munmap(g->list, sizeof(*g->list));
 	free(g);
