@@ -21,6 +21,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "proto/control/util.h"
 #include "workers/gpu/amdgpu/pack.h"
@@ -30,6 +32,7 @@
 #define STAGING (64ul << 20)
 #define SMALL (64ul << 10)		/* not worth an engine */
 #define CONTENTS_MODE 0600
+#define NICE (-15)
 #define PENDING_MAX 256			/* each holds a descriptor */
 
 struct lane {
@@ -348,11 +351,22 @@ static void do_job(struct lane *l, const struct copy_job *j)
 	dev_close(&c->dev, j->node);
 }
 
+/*
+ * Before those of mem that use the processors alone, where we may: an engine waits for us, and a GPU's contents come
+ * from one thread.
+ */
+static void hurry(void)
+{
+	setpriority(PRIO_PROCESS, gettid(), NICE);
+}
+
 static void *run(void *arg)
 {
 	struct lane *l = arg;
 	struct copy_job j;
 
+	if (l->threaded)
+		hurry();
 	while (next_job(l, &j)) {
 		if (!l->begun.tv_sec)
 			clock_gettime(CLOCK_MONOTONIC, &l->begun);
