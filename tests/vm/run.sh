@@ -63,7 +63,8 @@ printf '%s\n' "$share" >"$control/share"
 fs() {
 	printf 'local,path=%s,mount_tag=%s,security_model=none,multidevs=remap%s' "$1" "$2" "${3:-}"
 }
-qemu-system-x86_64 -M q35 -accel tcg,thread=multi -cpu max -smp "$cpus" -m "$memory" -display none \
+# Without erms and fsrm: emulated, "rep movsb" takes a step for each byte, and the kernel and glibc copy with it.
+qemu-system-x86_64 -M q35 -accel tcg,thread=multi -cpu max,-erms,-fsrm -smp "$cpus" -m "$memory" -display none \
 	-nodefaults -no-reboot -nic none -serial "file:$control/console" \
 	-kernel "$cache/vmlinuz" -initrd "$cache/initrd" \
 	-append "console=ttyS0 quiet panic=-1 vm.guest=$here/guest.sh $arguments" \

@@ -14,6 +14,8 @@
 #include <linux/shmem_fs.h>
 #include <drm/drm_prime.h>
 
+#define FAULT_PAGES 16
+
 LIST_HEAD(softgpu_bos);
 DEFINE_SPINLOCK(softgpu_bos_lock);
 
@@ -43,6 +45,36 @@ static void bo_free(struct drm_gem_object *obj)
 static void bo_close(struct drm_gem_object *obj, struct drm_file *filp)
 {
 	softgpu_va_drop_bo(filp->driver_priv, to_bo(obj));
+}
+
+/* As TTM: so many pages at once. The helper has all of them since the mapping was made. */
+static vm_fault_t bo_fault(struct vm_fault *vmf)
+{
+	struct vm_area_struct *vma = vmf->vma;
+	struct drm_gem_shmem_object *shmem = to_drm_gem_shmem_obj(vma->vm_private_data);
+	unsigned long at = vmf->address & PAGE_MASK;
+	pgoff_t page = vmf->pgoff - drm_vma_node_start(&shmem->base.vma_node);
+	vm_fault_t r = VM_FAULT_SIGBUS;
+	int i;
+
+	dma_resv_lock(shmem->base.resv, NULL);
+	for (i = 0; i < FAULT_PAGES && at < vma->vm_end; i++, at += PAGE_SIZE, page++) {
+		if (!shmem->pages || page >= shmem->base.size >> PAGE_SHIFT)
+			break;
+		r = vmf_insert_pfn(vma, at, page_to_pfn(shmem->pages[page]));
+		if (r != VM_FAULT_NOPAGE)
+			break;
+	}
+	dma_resv_unlock(shmem->base.resv);
+	return i ? VM_FAULT_NOPAGE : r;
+}
+
+static struct vm_operations_struct vm_ops;
+
+void softgpu_bo_init(void)
+{
+	vm_ops = drm_gem_shmem_vm_ops;
+	vm_ops.fault = bo_fault;
 }
 
 /* As TTM: device mappings are IO, and a private one that can never be written is allowed. */
@@ -81,7 +113,7 @@ static const struct drm_gem_object_funcs funcs = {
 	.vmap = drm_gem_shmem_object_vmap,
 	.vunmap = drm_gem_shmem_object_vunmap,
 	.mmap = bo_mmap,
-	.vm_ops = &drm_gem_shmem_vm_ops,
+	.vm_ops = &vm_ops,
 };
 
 /* Called by the helper for every object, imports too. */
@@ -191,25 +223,24 @@ struct softgpu_bo *softgpu_bo_userptr(struct softgpu_dev *dev, u64 addr, u64 siz
 	return bo;
 }
 
-static void page_copy(struct page *page, size_t at, void *buf, size_t len, bool write)
+static void move(void *kernel, void *buf, size_t len, bool write)
 {
-	void *kernel = kmap_local_page(page);
-
 	if (write)
-		memcpy(kernel + at, buf, len);
+		memcpy(kernel, buf, len);
 	else
-		memcpy(buf, kernel + at, len);
-	kunmap_local(kernel);
-	if (write)
-		set_page_dirty(page);
+		memcpy(buf, kernel, len);
 }
 
+/* The next three: what is in one piece of len bytes from offset on. Its length, or a negative errno. */
+
 /* One page of a user's memory, whoever asks. */
-static int user_copy(struct softgpu_bo *bo, u64 offset, void *buf, size_t len, bool write)
+static ssize_t user_copy(struct softgpu_bo *bo, u64 offset, void *buf, size_t len, bool write)
 {
+	size_t at = offset_in_page(offset);
 	struct page *page;
 	long n;
 
+	len = min(len, PAGE_SIZE - at);
 	if (!mmget_not_zero(bo->mm))
 		return -EFAULT;
 	mmap_read_lock(bo->mm);
@@ -219,12 +250,14 @@ static int user_copy(struct softgpu_bo *bo, u64 offset, void *buf, size_t len, b
 	mmput(bo->mm);
 	if (n != 1)
 		return -EFAULT;
-	page_copy(page, offset_in_page(offset), buf, len, write);
+	move(page_address(page) + at, buf, len, write);
+	if (write)
+		set_page_dirty(page);
 	put_page(page);
-	return 0;
+	return len;
 }
 
-static int import_copy(struct softgpu_bo *bo, u64 offset, void *buf, size_t len, bool write)
+static ssize_t import_copy(struct softgpu_bo *bo, u64 offset, void *buf, size_t len, bool write)
 {
 	static DEFINE_MUTEX(first);
 	int r = 0;
@@ -239,26 +272,43 @@ static int import_copy(struct softgpu_bo *bo, u64 offset, void *buf, size_t len,
 		iosys_map_memcpy_to(&bo->vmap, offset, buf, len);
 	else
 		iosys_map_memcpy_from(buf, &bo->vmap, offset, len);
-	return 0;
+	return len;
 }
 
-/* Move len bytes between buf and the buffer; they lie within one page of it. */
+static ssize_t own_copy(struct softgpu_bo *bo, u64 offset, void *buf, size_t len, bool write)
+{
+	struct folio *folio = shmem_read_folio(bo_obj(bo)->filp->f_mapping, offset >> PAGE_SHIFT);
+	size_t at;
+
+	if (IS_ERR(folio))
+		return PTR_ERR(folio);
+	at = offset_in_folio(folio, offset);
+	len = min(len, folio_size(folio) - at);
+	move(folio_address(folio) + at, buf, len, write);
+	if (write)
+		folio_mark_dirty(folio);
+	folio_put(folio);
+	return len;
+}
+
+/* Move len bytes between buf and the buffer. */
 int softgpu_bo_copy(struct softgpu_bo *bo, u64 offset, void *buf, size_t len, bool write)
 {
 	struct drm_gem_object *obj = bo_obj(bo);
-	struct page *page;
+	ssize_t n;
 
 	if (offset + len > obj->size)
 		return -EFAULT;
-	if (bo->mm)
-		return user_copy(bo, offset, buf, len, write);
-	if (obj->import_attach)
-		return import_copy(bo, offset, buf, len, write);
-	page = shmem_read_mapping_page(obj->filp->f_mapping, offset >> PAGE_SHIFT);
-	if (IS_ERR(page))
-		return PTR_ERR(page);
-	page_copy(page, offset_in_page(offset), buf, len, write);
-	put_page(page);
+	for (; len > 0; offset += n, buf += n, len -= n) {
+		if (bo->mm)
+			n = user_copy(bo, offset, buf, len, write);
+		else if (obj->import_attach)
+			n = import_copy(bo, offset, buf, len, write);
+		else
+			n = own_copy(bo, offset, buf, len, write);
+		if (n < 0)
+			return n;
+	}
 	return 0;
 }
 

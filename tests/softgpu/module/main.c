@@ -81,6 +81,7 @@ static int __init softgpu_init(void)
 
 	if (softgpu.gpus > SOFTGPU_MAX || minor_base < 128 || minor_base + softgpu.gpus > 256)
 		return -EINVAL;
+	softgpu_bo_init();
 	r = softgpu_debug_init(faults);
 	if (r)
 		return r;

@@ -179,6 +179,7 @@ void softgpu_devices_remove(void);
 bool softgpu_permitted(const struct softgpu_dev *dev);
 
 /* bo.c */
+void softgpu_bo_init(void);
 struct drm_gem_object *softgpu_gem_create_object(struct drm_device *ddev, size_t size);
 struct softgpu_bo *softgpu_bo_create(struct softgpu_dev *dev, u64 size, u64 alignment, u64 domains,
 				     u64 flags);

@@ -3,8 +3,7 @@
  * va.c - the page table of one open render node: which buffer is at which GPU address.
  *
  * Mappings never overlap and are found by address in a tree. All access of the engine goes
- * through softgpu_va_copy(), page by page, so that a copy may run from one mapping into the next,
- * as on hardware.
+ * through softgpu_va_copy(), so that a copy may run from one mapping into the next, as on hardware.
  */
 #include "softgpu.h"
 
@@ -207,7 +206,7 @@ int softgpu_va_copy(struct softgpu_file *file, u64 va, void *buf, size_t len, bo
 			r = -EFAULT;
 			break;
 		}
-		n = min_t(u64, len, PAGE_SIZE - offset_in_page(va));
+		n = min_t(u64, len, m->last + 1 - va);
 		r = softgpu_bo_copy(m->bo, m->offset + (va - m->start), buf, n, write);
 		va += n;
 		buf += n;
