@@ -7,7 +7,7 @@ export PATH
 # Not on /tmp: the tree may be there.
 TMPDIR=/stasis-tmp
 export TMPDIR
-mkdir -p $TMPDIR && mount -t tmpfs -o mode=1777 tmp $TMPDIR || exit 1
+mkdir -p $TMPDIR && mount -t tmpfs -o mode=1777,size=80% tmp $TMPDIR || exit 1
 passed=0 failed=0 skipped=0
 
 # run COMMAND...: its last line with counts is added, all others are shown

@@ -8,7 +8,7 @@ Alone:   tests/vm/run.sh -t 600 -m 4096 -- tests/softgpu/scenarios.py [options] 
          --libdir D              CRIU's own amdgpu plugin
          --short                 one of each kind, for make check
          --scenarios             (a) to (g) only
-         --every                 each failure position instead of samples, and nothing else (half an hour)
+         --every                 each failure position instead of samples, and the overlap of 1 GiB (half an hour)
 
 Each scenario starts a program of programs/, freezes it (it must be gone, and the device empty: no process paused, no
 buffer alive), thaws it and has it verify its contents, handles, addresses and sharing itself. Then what is
@@ -22,7 +22,7 @@ import sys
 import gpu
 import tool		# found by gpu.py
 from failures import EVERY, FAILURES
-from overlap import OVERLAP
+from overlap import OVERLAP, OVERLAP_GIB
 
 MARK = "stasis_compressed_device_memory"
 MAGIC = b"STSLZ\xff4\x01"
@@ -204,7 +204,10 @@ SHORT = ["a_kfd", "b_drm", "c_share", "compressed_drm", "runs_on_kfd", "orphaned
 
 
 def choose(args):
-    tests = EVERY if args.every else SCENARIOS + ([] if args.scenarios else MORE + OVERLAP + FAILURES)
+    tests = EVERY + OVERLAP_GIB if args.every else SCENARIOS + ([] if args.scenarios else MORE + OVERLAP + FAILURES)
+    unknown = set(args.names) - {name for name, _ in tests}
+    if unknown:
+        sys.exit("no such tests here: " + " ".join(sorted(unknown)))
     if args.short:
         tests = [test for test in tests if test[0] in SHORT]
     if args.names:

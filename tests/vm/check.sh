@@ -24,9 +24,12 @@ make -s --no-print-directory softgpu gpu-programs >build/vm-build.log 2>&1 || {
 	tail -n 40 build/vm-build.log
 	exit 1
 }
-limit=600
-[ "$1" != --every ] || limit=7200
-tests/vm/run.sh -t $limit -m 4000 -s build/vm-results -- tests/softgpu/inside.sh "$@"
+limit=600 memory=4000
+if [ "$1" = --every ]; then
+	limit=7200
+	[ "$(awk '/MemAvailable/ { print int($2 / 1024) }' /proc/meminfo)" -lt 14000 ] || memory=12000
+fi
+tests/vm/run.sh -t $limit -m $memory -s build/vm-results -- tests/softgpu/inside.sh "$@"
 code=$?
 [ $code -ne 77 ] || skip "see above"
 exit $code
