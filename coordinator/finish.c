@@ -403,10 +403,10 @@ static int clear_exitkill(struct job *job, struct task *t, struct fault *f)
 {
 	size_t k;
 
+	step(job, "a task is let go");
 	for (k = first_living(t); k < t->nthreads; k++)
 		if (ptrace(PTRACE_SETOPTIONS, t->threads[k].tid, NULL, 0) < 0)
 			return fault(f, errno, "release thread %d", t->threads[k].tid);
-	step(job, "task can be let go");
 	return 0;
 }
 
