@@ -29,7 +29,7 @@
 #include "workers/gpu/amdgpu/uapi.h"
 
 #define WINDOW (64ul << 20)		/* bytes mapped at a time */
-#define STAGING (64ul << 20)
+#define STAGING (16ul << 20)		/* two chunks, some 0.3 ms of an engine each */
 #define SMALL (64ul << 10)		/* not worth an engine */
 #define CONTENTS_MODE 0600
 #define NICE (-15)

@@ -4,9 +4,10 @@
  *
  * An engine works on a render node that nobody else has open: its address space is empty, so
  * nothing of ours collides with what the tasks have mapped. It holds a staging buffer in system
- * memory and a page for commands; per chunk one submission copies between the buffer and the
- * staging buffer. The last packet of each submission copies a number that grows: a chunk is done
- * when the number has arrived, not when a fence says that something ended.
+ * memory and a page for commands, both in halves: per chunk one submission copies between the
+ * buffer and one half, while the contents of the other are read from their file or written to it. The last packet of
+ * each submission copies a number that grows: a chunk is done when the number has arrived, not when a fence says
+ * that something ended.
  *
  * libdrm_amdgpu is loaded by the first engine: linked, it would cost every start of every program
  * of ours.
@@ -30,6 +31,7 @@
 #define PACKET_COPY 1u			/* opcode; sub-opcode 0: linear */
 #define ROUND_WORDS 8			/* an indirect buffer is a multiple of it */
 #define VA_ALIGN (2ul << 20)
+#define CHUNK_MIN (2ul << 20)
 #define WAIT_NS (30ull * 1000000000)	/* one chunk */
 
 struct drm_calls {
@@ -82,6 +84,17 @@ struct placed {
 	bool mapped;
 };
 
+/* One chunk on its way. */
+struct half {
+	void *bytes;			/* staging, here, and */
+	uint64_t bytes_va;		/* there */
+	uint32_t *words;		/* commands: the mark twice, then packets */
+	uint64_t words_va;
+	uint64_t at, n;			/* what of the buffer is on its way; n 0: nothing */
+	uint32_t mark;
+	uint64_t fence;
+};
+
 struct engine {
 	struct drm_calls call;
 	void *library;
@@ -89,8 +102,8 @@ struct engine {
 	amdgpu_context_handle ctx;
 	uint32_t family;
 	struct placed staging, commands;
-	void *bytes;			/* of the staging buffer, here */
-	uint32_t *words;		/* of the commands, here */
+	struct half half[2];
+	uint64_t chunk;			/* bytes of a half: at most */
 	uint32_t mark;			/* number of the last submission */
 };
 
@@ -176,19 +189,40 @@ static uint64_t packet_bytes(const struct engine *e)
 	return sdma_packet_max(e->family) & ~(STASIS_PAGE - 1);
 }
 
-static uint64_t commands_size(const struct engine *e, uint64_t staging)
+/* Of one half. */
+static uint64_t commands_size(const struct engine *e)
 {
-	uint64_t packets = staging / packet_bytes(e) + 2;
-	uint64_t bytes = (packets * PACKET_WORDS + ROUND_WORDS + 2) * sizeof(uint32_t);
+	uint64_t packets = e->chunk / packet_bytes(e) + 2;
+	uint64_t bytes = (packets * PACKET_WORDS + 2 * ROUND_WORDS) * sizeof(uint32_t);
 
 	return (bytes + STASIS_PAGE - 1) / STASIS_PAGE * STASIS_PAGE;
+}
+
+static int make_halves(struct engine *e, uint64_t staging, struct fault *f)
+{
+	void *bytes = NULL, *words = NULL;
+	uint64_t size;
+	size_t i;
+
+	e->chunk = staging / 2 & ~(STASIS_PAGE - 1);
+	if (!e->chunk)
+		e->chunk = STASIS_PAGE;
+	size = commands_size(e);
+	if (place_new(e, &e->staging, 2 * e->chunk, &bytes, f) < 0 ||
+	    place_new(e, &e->commands, 2 * size, &words, f) < 0)
+		return -1;
+	for (i = 0; i < ARRAY_LEN(e->half); i++)
+		e->half[i] = (struct half){ .bytes = (char *)bytes + i * e->chunk,
+					    .bytes_va = e->staging.va + i * e->chunk,
+					    .words = (uint32_t *)((char *)words + i * size),
+					    .words_va = e->commands.va + i * size };
+	return 0;
 }
 
 static int start(struct engine *e, int drm_fd, size_t staging, struct fault *f)
 {
 	struct amdgpu_gpu_info info = { 0 };
 	uint32_t major, minor;
-	void *words = NULL;
 	int r;
 
 	if (load_library(e, f) < 0)
@@ -203,11 +237,7 @@ static int start(struct engine *e, int drm_fd, size_t staging, struct fault *f)
 	r = e->call.cs_ctx_create(e->dev, &e->ctx);
 	if (r < 0)
 		return fault(f, -r, "make a context for the copy engine");
-	if (place_new(e, &e->staging, staging, &e->bytes, f) < 0 ||
-	    place_new(e, &e->commands, commands_size(e, staging), &words, f) < 0)
-		return -1;
-	e->words = words;
-	return 0;
+	return make_halves(e, staging, f);
 }
 
 struct engine *sdma_open(void *ctx, int drm_fd, size_t staging, struct fault *f)
@@ -252,68 +282,157 @@ static uint32_t *packet(const struct engine *e, uint32_t *w, uint64_t src, uint6
 
 /*
  * Write the packets that copy n bytes, then the one that copies the mark from the first word of the
- * page to the second. Returns the number of words, padded with NOPs (0).
+ * half to the second. Returns the number of words, padded with NOPs (0).
  */
-static uint32_t write_commands(struct engine *e, uint64_t src, uint64_t dst, uint64_t n)
+static uint32_t write_commands(struct engine *e, struct half *h, uint64_t src, uint64_t dst, uint64_t n)
 {
-	uint32_t *first = e->words + ROUND_WORDS, *w = first;
+	uint32_t *first = h->words + ROUND_WORDS, *w = first;
 	uint64_t done, part, most = packet_bytes(e);
 
 	for (done = 0; done < n; done += part) {
 		part = n - done < most ? n - done : most;
 		w = packet(e, w, src + done, dst + done, part);
 	}
-	e->words[0] = ++e->mark;
-	e->words[1] = 0;
-	w = packet(e, w, e->commands.va, e->commands.va + sizeof(uint32_t), sizeof(uint32_t));
+	h->mark = ++e->mark;
+	h->words[0] = h->mark;
+	h->words[1] = 0;
+	w = packet(e, w, h->words_va, h->words_va + sizeof(uint32_t), sizeof(uint32_t));
 	while ((w - first) % ROUND_WORDS)
 		*w++ = 0;
 	return w - first;
 }
 
-static int submit(struct engine *e, amdgpu_bo_list_handle list, uint32_t words, struct fault *f)
+static int submit(struct engine *e, struct half *h, amdgpu_bo_list_handle list, uint32_t words, struct fault *f)
 {
 	struct amdgpu_cs_ib_info ib = {
-		.ib_mc_address = e->commands.va + ROUND_WORDS * sizeof(uint32_t), .size = words
+		.ib_mc_address = h->words_va + ROUND_WORDS * sizeof(uint32_t), .size = words
 	};
 	struct amdgpu_cs_request req = {
 		.ip_type = AMDGPU_HW_IP_DMA, .resources = list, .number_of_ibs = 1, .ibs = &ib
 	};
-	struct amdgpu_cs_fence fence = { .context = e->ctx, .ip_type = AMDGPU_HW_IP_DMA };
-	uint32_t expired = 0;
 	int r = e->call.cs_submit(e->ctx, 0, &req, 1);
 
 	if (r < 0)
 		return fault(f, -r, "the copy engine refuses work");
-	fence.fence = req.seq_no;
-	r = e->call.cs_query_fence_status(&fence, WAIT_NS, 0, &expired);
+	h->fence = req.seq_no;
+	return 0;
+}
+
+static int await(struct engine *e, const struct half *h, struct fault *f)
+{
+	struct amdgpu_cs_fence fence = { .context = e->ctx, .ip_type = AMDGPU_HW_IP_DMA, .fence = h->fence };
+	uint32_t expired = 0;
+	int r = e->call.cs_query_fence_status(&fence, WAIT_NS, 0, &expired);
+
 	if (r < 0)
 		return fault(f, -r, "wait for the copy engine");
 	if (!expired)
 		return fault(f, -ETIMEDOUT, "the copy engine did not end in %llu s",
 			     WAIT_NS / 1000000000);
-	if (__atomic_load_n(&e->words[1], __ATOMIC_ACQUIRE) != e->mark)
+	if (__atomic_load_n(&h->words[1], __ATOMIC_ACQUIRE) != h->mark)
 		return fault(f, -EIO, "the copy engine ended without having copied all");
 	return 0;
 }
 
-static int copy_chunks(struct engine *e, const struct placed *p, amdgpu_bo_list_handle list,
-		       bool to_gpu, const struct copy_ends *ends, struct fault *f)
-{
-	uint64_t at, n;
+/* A buffer on its way through both halves. */
+struct passage {
+	struct engine *e;
+	const struct placed *buffer;
+	amdgpu_bo_list_handle list;
+	bool to_gpu;
+	const struct copy_ends *ends;
+	uint64_t chunk;
+};
 
-	for (at = 0; at < p->size; at += n) {
-		n = p->size - at < e->staging.size ? p->size - at : e->staging.size;
-		if (to_gpu && ends->move(ends->ctx, e->bytes, n, f) < 0)
-			return -1;
-		if (submit(e, list, to_gpu ? write_commands(e, e->staging.va, p->va + at, n) :
-			   write_commands(e, p->va + at, e->staging.va, n), f) < 0)
-			return fault_prefix(f, "bytes %#llx to %#llx", (unsigned long long)at,
-					    (unsigned long long)(at + n));
-		if (!to_gpu && ends->move(ends->ctx, e->bytes, n, f) < 0)
-			return -1;
+/* Some four in a buffer, so that there is something beside; a small one is not worth a submission. */
+static uint64_t chunk_of(const struct engine *e, uint64_t size)
+{
+	uint64_t n = (size / 4 + STASIS_PAGE - 1) & ~(STASIS_PAGE - 1);
+
+	n = n < CHUNK_MIN ? CHUNK_MIN : n;
+	return n < e->chunk ? n : e->chunk;
+}
+
+static int in_chunk(const struct half *h, struct fault *f)
+{
+	return fault_prefix(f, "bytes %#llx to %#llx", (unsigned long long)h->at,
+			    (unsigned long long)(h->at + h->n));
+}
+
+/* The next chunk, from `at` on, by a half that is free. */
+static int begin_chunk(struct passage *p, struct half *h, uint64_t at, struct fault *f)
+{
+	uint64_t there = p->buffer->va + at;
+	uint32_t words;
+
+	h->at = at;
+	h->n = p->buffer->size - at < p->chunk ? p->buffer->size - at : p->chunk;
+	if (p->to_gpu && p->ends->move(p->ends->ctx, h->bytes, h->n, f) < 0) {
+		h->n = 0;
+		return -1;
 	}
-	return 0;
+	words = p->to_gpu ? write_commands(p->e, h, h->bytes_va, there, h->n) :
+		write_commands(p->e, h, there, h->bytes_va, h->n);
+	if (submit(p->e, h, p->list, words, f) == 0)
+		return 0;
+	in_chunk(h, f);
+	h->n = 0;
+	return -1;
+}
+
+/* The half is free again, whatever happened. */
+static int end_chunk(struct passage *p, struct half *h, struct fault *f)
+{
+	int r = 0;
+
+	if (!h->n)
+		return 0;
+	if (await(p->e, h, f) < 0)
+		r = in_chunk(h, f);
+	else if (!p->to_gpu)
+		r = p->ends->move(p->ends->ctx, h->bytes, h->n, f);
+	h->n = 0;
+	return r;
+}
+
+/* After a fault: what is still on its way comes to its end, and nobody wants it. */
+static void drain(struct passage *p, struct half *h)
+{
+	struct fault none = { 0 };
+
+	if (h->n)
+		await(p->e, h, &none);
+	h->n = 0;
+}
+
+/*
+ * In the order of the buffer: into the GPU a half is filled when its last chunk is through; out of it a half is
+ * emptied when the engine is at the next. After a fault nothing may be on its way any more.
+ */
+static int copy_chunks(struct passage *p, struct fault *f)
+{
+	struct half *h = p->e->half, *other = h + 1, *swap;
+	uint64_t at;
+	int r = 0;
+
+	for (at = 0; at < p->buffer->size && r == 0; at += p->chunk) {
+		if (p->to_gpu)
+			r = end_chunk(p, h, f);
+		if (r == 0)
+			r = begin_chunk(p, h, at, f);
+		if (r == 0 && !p->to_gpu)
+			r = end_chunk(p, other, f);
+		swap = h;
+		h = other;
+		other = swap;
+	}
+	if (r == 0)
+		r = end_chunk(p, h, f);
+	if (r == 0)
+		r = end_chunk(p, other, f);
+	drain(p, h);
+	drain(p, other);
+	return r;
 }
 
 int sdma_copy(void *ctx, struct engine *e, int dmabuf, uint64_t size, bool to_gpu,
@@ -341,7 +460,7 @@ int sdma_copy(void *ctx, struct engine *e, int dmabuf, uint64_t size, bool to_gp
 
 		/* list is set, and not to be used, when it fails. */
 		r = err < 0 ? fault(f, -err, "list buffers for the copy engine") :
-		    copy_chunks(e, &p, list, to_gpu, ends, f);
+		    copy_chunks(&(struct passage){ e, &p, list, to_gpu, ends, chunk_of(e, size) }, f);
 		if (err == 0)
 			e->call.bo_list_destroy(list);
 	}
