@@ -105,29 +105,40 @@ def overlap_processor(plan, directory):
     finish(plan, both)
 
 
-def measured(plan, directory, device, own, slow):
-    """Seconds of the best restore of each of the four programs; the one with both was good as well."""
+def measure(plan, directory, device, own, slow, enough, wanted):
+    """
+    The best restore of each of the four programs, of TRIES, or more while that is not enough: others use this machine
+    as well. The program with both was good.
+    """
     samples = begun(plan, directory, {"neither": (0, 0), "device": (device, 0), "process": (0, own), "both": (device, own)},
                     ["hidden"])
     set_slow(slow)
-    for _ in range(TRIES):
+    best = {}
+    for number in range(3 * TRIES):
         for sample in samples.values():
             sample.restore()
+        best = figures(samples)
+        if number + 1 >= TRIES and enough(best):
+            break
     set_slow(0)
     finish(plan, samples["both"])
+    print("    " + ", ".join(f"{name} {value:.2f}" for name, value in best.items()), flush=True)
+    if not enough(best):
+        raise tool.Failure(f"{wanted}: {best}")
+
+
+def figures(samples):
     best = {name: min(sample.took) for name, sample in samples.items()}
     device, own = best["device"] - best["neither"], best["process"] - best["neither"]
     best["of sum"] = best["both"] / (best["device"] + best["process"])
     best["hidden"] = (best["neither"] + device + own - best["both"]) / min(device, own)
-    print("    " + ", ".join(f"{name} {value:.2f}" for name, value in best.items()), flush=True)
     return best
 
 
 def overlaps(device, own, slow):
     def run(plan, directory):
-        best = measured(plan, directory, device, own, slow)
-        if best["hidden"] < LEAST:
-            raise tool.Failure(f"too little of the shorter is hidden behind the longer: {best}")
+        measure(plan, directory, device, own, slow, lambda best: best["hidden"] >= LEAST,
+                "too little of the shorter is hidden behind the longer")
     return run
 
 
@@ -141,10 +152,9 @@ def overlap_gib(plan, directory):
     if total_mib() < GIB_NEEDS:
         raise tool.Skip(f"needs {GIB_NEEDS} MiB of memory in the machine, which has {total_mib()}")
     set_huge("within_size")
-    best = measured(plan, directory, 1024, 1024, 0)
+    measure(plan, directory, 1024, 1024, 0, lambda best: best["of sum"] <= MOST,
+            f"both take more than {MOST} of the sum")
     set_huge("never")
-    if best["of sum"] > MOST:
-        raise tool.Failure(f"both take more than {MOST} of the sum: {best}")
 
 
 OVERLAP = [

@@ -29,8 +29,8 @@ MAGIC = b"STSLZ\xff4\x01"
 MASKED = os.path.join(gpu.BUILD, "checks", "masked")
 
 
-def cycled(argv, parameters="gpus=1", between=None, cycles=None):
-    """Frozen and thawed, then it verifies itself."""
+def cycled(argv, parameters="gpus=1", between=None, cycles=None, last=None):
+    """Frozen and thawed, then it verifies itself. last() looks at the device before it goes."""
     def run(plan, directory):
         gpu.load(parameters)
         target = gpu.Target(directory, argv)
@@ -44,6 +44,8 @@ def cycled(argv, parameters="gpus=1", between=None, cycles=None):
             gpu.expect_running_queues("after the restore")
         target.verify()
         gpu.expect_idle("after the end")
+        if last:
+            last()
         gpu.unload()
     return run
 
@@ -151,6 +153,23 @@ def masked_tool(plan, directory, minor):
     return tool.Tool(path)
 
 
+def expect_chunks():
+    submits = gpu.counters()[1]["submits"]
+    if submits < 200:
+        raise tool.Failure(f"only {submits} chunks")
+
+
+def in_chunks(argv):
+    """Each buffer by the engine in many chunks, which go on beside whoever fills and empties them."""
+    def run(plan, directory):
+        os.environ["KFD_MAX_BUFFER_SIZE"] = "300K"
+        try:
+            cycled(argv, "gpus=1 fail_mode=1", last=expect_chunks)(plan, directory)
+        finally:
+            del os.environ["KFD_MAX_BUFFER_SIZE"]
+    return run
+
+
 def subset(hidden):
     """A program that sees the second of two GPUs only; restored where all are seen, or all but one."""
     def run(plan, directory):
@@ -194,6 +213,7 @@ MORE = [
     ("compressed_kfd", compressed(["kfd", "4"], FOUR, RENUMBERED)),
     ("compressed_drm", compressed(["drm"])),
     ("compressed_share", compressed(["share"])),
+    ("engine_in_chunks", in_chunks(["both", "16", "0", "hidden"])),
     ("compressed_engine", compressed(["both", "16", "0", "hidden"])),
     ("old_kernel", refused(["drm"], ["6.18"], "gpus=1 level=612")),
     ("without_device", not_restored(["drm"], "gpus=1", None, ["GPU", "/dev/"])),

@@ -2,9 +2,9 @@
 /*
  * cs.c - command submission: contexts, lists of buffers, CS and the waits for it.
  *
- * Work runs on the CPU before CS returns, so a fence is a number that has been given out. How a
- * bad copy shows is the module's fail_mode: the submission fails, the wait fails, or the wait
- * never ends (until its time is over).
+ * How a bad copy shows is the module's fail_mode. 0: the submission fails, so work runs on the CPU before CS
+ * returns. 1 and 2: the wait fails, or never ends (until its time is over); then a kernel thread does the work, in the
+ * order of a file's submissions, beside whoever submitted it, as an engine does.
  */
 #include "softgpu.h"
 
@@ -15,6 +15,7 @@
 
 struct context {
 	u64 last;		/* highest fence given out */
+	u64 done;		/* work of it and those before is over */
 	u64 bad;		/* the first fence whose work failed, 0: none */
 	int error;
 };
@@ -27,6 +28,8 @@ int softgpu_ioctl_ctx(struct drm_device *ddev, void *data, struct drm_file *filp
 	u32 op = args->in.op, id = args->in.ctx_id;
 	int r = 0;
 
+	if (op == AMDGPU_CTX_OP_FREE_CTX)
+		softgpu_cs_flush(file);
 	mutex_lock(&file->lock);
 	ctx = idr_find(&file->contexts, id);
 	switch (op) {
@@ -123,40 +126,48 @@ int softgpu_ioctl_bo_list(struct drm_device *ddev, void *data, struct drm_file *
 	return 0;
 }
 
-static int run_ib(struct softgpu_file *file, const struct drm_amdgpu_cs_chunk *chunk)
-{
-	struct drm_amdgpu_cs_chunk_ib ib;
+/* One submission. */
+struct job {
+	struct work_struct work;
+	struct softgpu_file *file;
+	u32 ctx_id;
+	u64 seq;
+	struct drm_gem_object *fence;	/* the user's, counted; NULL: none */
+	u32 fence_offset;
+	u32 n;
+	struct drm_amdgpu_cs_chunk_ib ib[];
+};
 
-	if (chunk->length_dw * 4 < sizeof(ib))
+static int take_ib(struct job *job, const struct drm_amdgpu_cs_chunk *chunk)
+{
+	struct drm_amdgpu_cs_chunk_ib *ib = &job->ib[job->n];
+
+	if (chunk->length_dw * 4 < sizeof(*ib))
 		return -EINVAL;
-	if (copy_from_user(&ib, u64_to_user_ptr(chunk->chunk_data), sizeof(ib)))
+	if (copy_from_user(ib, u64_to_user_ptr(chunk->chunk_data), sizeof(*ib)))
 		return -EFAULT;
-	if (ib.ip_type != AMDGPU_HW_IP_DMA || ib.ip_instance || ib.ring > 1)
+	if (ib->ip_type != AMDGPU_HW_IP_DMA || ib->ip_instance || ib->ring > 1)
 		return -EINVAL;
-	return softgpu_sdma_run(file, ib.va_start, ib.ib_bytes);
+	job->n++;
+	return 0;
 }
 
-/* The number of the fence, where the user wants to see it. */
-static int write_user_fence(struct drm_file *filp, const struct drm_amdgpu_cs_chunk *chunk, u64 seq)
+static int take_user_fence(struct drm_file *filp, struct job *job, const struct drm_amdgpu_cs_chunk *chunk)
 {
 	struct drm_amdgpu_cs_chunk_fence fence;
-	struct drm_gem_object *obj;
-	int r;
 
-	if (chunk->length_dw * 4 < sizeof(fence))
+	if (chunk->length_dw * 4 < sizeof(fence) || job->fence)
 		return -EINVAL;
 	if (copy_from_user(&fence, u64_to_user_ptr(chunk->chunk_data), sizeof(fence)))
 		return -EFAULT;
-	obj = drm_gem_object_lookup(filp, fence.handle);
-	if (!obj)
-		return -ENOENT;
-	r = fence.offset % 8 ? -EINVAL
-			     : softgpu_bo_copy(to_bo(obj), fence.offset, &seq, sizeof(seq), true);
-	drm_gem_object_put(obj);
-	return r;
+	if (fence.offset % 8)
+		return -EINVAL;
+	job->fence = drm_gem_object_lookup(filp, fence.handle);
+	job->fence_offset = fence.offset;
+	return job->fence ? 0 : -ENOENT;
 }
 
-static int run_chunk(struct drm_file *filp, u64 at, u64 seq)
+static int take_chunk(struct drm_file *filp, struct job *job, u64 at)
 {
 	struct drm_amdgpu_cs_chunk chunk;
 
@@ -164,16 +175,36 @@ static int run_chunk(struct drm_file *filp, u64 at, u64 seq)
 		return -EFAULT;
 	switch (chunk.chunk_id) {
 	case AMDGPU_CHUNK_ID_IB:
-		return run_ib(filp->driver_priv, &chunk);
+		return take_ib(job, &chunk);
 	case AMDGPU_CHUNK_ID_FENCE:
-		return write_user_fence(filp, &chunk, seq);
+		return take_user_fence(filp, job, &chunk);
 	case AMDGPU_CHUNK_ID_DEPENDENCIES:
 	case AMDGPU_CHUNK_ID_SCHEDULED_DEPENDENCIES:
 	case AMDGPU_CHUNK_ID_BO_HANDLES:
-		return 0;	/* what came before has ended; buffers do not move */
+		return 0;	/* what came before ends before; buffers do not move */
 	default:
 		return -EINVAL;
 	}
+}
+
+static int run_job(struct job *job)
+{
+	int r = 0;
+	u32 i;
+
+	for (i = 0; i < job->n && r == 0; i++)
+		r = softgpu_sdma_run(job->file, job->ib[i].va_start, job->ib[i].ib_bytes);
+	/* The number of the fence, where the user wants to see it. */
+	if (r == 0 && job->fence)
+		r = softgpu_bo_copy(to_bo(job->fence), job->fence_offset, &job->seq, sizeof(job->seq), true);
+	return r;
+}
+
+static void free_job(struct job *job)
+{
+	if (job->fence)
+		drm_gem_object_put(job->fence);
+	kvfree(job);
 }
 
 /* Take the next fence of a context, if it and the list exist. */
@@ -192,42 +223,85 @@ static int next_fence(struct softgpu_file *file, const struct drm_amdgpu_cs_in *
 	return r;
 }
 
-static void note_failure(struct softgpu_file *file, u32 ctx_id, u64 seq)
+static void end_job(struct job *job, int error)
 {
+	struct softgpu_file *file = job->file;
 	struct context *ctx;
 
 	mutex_lock(&file->lock);
-	ctx = idr_find(&file->contexts, ctx_id);
-	if (ctx && !ctx->bad) {
-		ctx->bad = seq;
-		ctx->error = -ETIME;
+	ctx = idr_find(&file->contexts, job->ctx_id);
+	if (ctx) {
+		ctx->done = job->seq;
+		if (error && !ctx->bad) {
+			ctx->bad = job->seq;
+			ctx->error = -ETIME;
+		}
 	}
 	mutex_unlock(&file->lock);
+	wake_up_all(&file->ended);
+	free_job(job);
+}
+
+/* In the engine's thread. */
+static void engine_run(struct work_struct *work)
+{
+	struct job *job = container_of(work, struct job, work);
+
+	end_job(job, run_job(job));
+}
+
+/* The engine is through with all that was submitted. */
+void softgpu_cs_flush(struct softgpu_file *file)
+{
+	flush_workqueue(file->dev->engine);
+}
+
+static int submit(struct job *job)
+{
+	int r;
+
+	if (softgpu.fail_mode) {
+		INIT_WORK(&job->work, engine_run);
+		queue_work(job->file->dev->engine, &job->work);
+		return 0;
+	}
+	softgpu_cs_flush(job->file);
+	r = run_job(job);
+	end_job(job, 0);	/* the caller is told */
+	return r;
 }
 
 int softgpu_ioctl_cs(struct drm_device *ddev, void *data, struct drm_file *filp)
 {
-	struct softgpu_file *file = filp->driver_priv;
 	union drm_amdgpu_cs *args = data;
 	struct drm_amdgpu_cs_in in = args->in;
+	struct job *job;
 	u64 at, seq;
 	u32 i;
-	int r;
+	int r = 0;
 
 	if (!in.num_chunks || in.num_chunks > 4096)
 		return -EINVAL;
-	r = next_fence(file, &in, &seq);
+	job = kvzalloc(struct_size(job, ib, in.num_chunks), GFP_KERNEL);
+	if (!job)
+		return -ENOMEM;
+	job->file = filp->driver_priv;
+	job->ctx_id = in.ctx_id;
 	for (i = 0; r == 0 && i < in.num_chunks; i++) {
 		if (copy_from_user(&at, u64_to_user_ptr(in.chunks + (u64)i * sizeof(at)),
 				   sizeof(at)))
 			r = -EFAULT;
 		else
-			r = run_chunk(filp, at, seq);
+			r = take_chunk(filp, job, at);
 	}
-	if (r && r != -EINVAL && softgpu.fail_mode) {
-		note_failure(file, in.ctx_id, seq);
-		r = 0;
+	if (r == 0)
+		r = next_fence(job->file, &in, &job->seq);
+	if (r) {
+		free_job(job);
+		return r;
 	}
+	seq = job->seq;
+	r = submit(job);
 	if (r)
 		return r;
 	atomic64_inc(&softgpu_count.submits);
@@ -245,24 +319,43 @@ static int sleep_until(u64 timeout)
 	return 0;
 }
 
-/* The state of one fence: 0 it is over, 1 it is not and the time is, negative: it failed. */
-static int wait_one(struct softgpu_file *file, u32 ctx_id, u64 seq, u64 timeout)
+/* Where a fence stands: 0 not reached yet, 1 over, negative: there is none, or its work failed (*failed). */
+static int look_at(struct softgpu_file *file, u32 ctx_id, u64 seq, bool *failed)
 {
 	struct context *ctx;
-	bool bad = false;
-	int r = 0, error = 0;
+	int r;
 
+	*failed = false;
 	mutex_lock(&file->lock);
 	ctx = idr_find(&file->contexts, ctx_id);
 	if (!ctx || (seq != ~0ULL && seq > ctx->last)) {
 		r = -EINVAL;
+	} else if (ctx->bad && seq >= ctx->bad) {
+		*failed = true;
+		r = ctx->error;
 	} else {
-		bad = ctx->bad && seq >= ctx->bad;
-		error = ctx->error;
+		r = ctx->done >= (seq == ~0ULL ? ctx->last : seq);
 	}
 	mutex_unlock(&file->lock);
-	if (r || !bad)
-		return r;
+	return r;
+}
+
+/* The state of one fence: 0 it is over, 1 it is not and the time is, negative: it failed. */
+static int wait_one(struct softgpu_file *file, u32 ctx_id, u64 seq, u64 timeout)
+{
+	u64 now = ktime_get_ns();
+	int r = 0, error = 0;
+	bool bad;
+	long left;
+
+	left = timeout <= now ? 0 : min_t(u64, nsecs_to_jiffies64(timeout - now) + 1, MAX_SCHEDULE_TIMEOUT - 1);
+	left = wait_event_interruptible_timeout(file->ended, (error = look_at(file, ctx_id, seq, &bad)) != 0, left);
+	if (left < 0)
+		return -ERESTARTSYS;
+	if (!error)
+		return 1;
+	if (!bad)
+		return error < 0 ? error : 0;
 	if (softgpu.fail_mode < 2)
 		return error;
 	r = sleep_until(timeout);

@@ -32,6 +32,7 @@ static int open_file(struct drm_device *ddev, struct drm_file *filp)
 	file->mappings = RB_ROOT;
 	idr_init(&file->contexts);
 	idr_init(&file->lists);
+	init_waitqueue_head(&file->ended);
 	file->pasid = atomic_inc_return(&next_pasid);
 	filp->driver_priv = file;
 	atomic64_inc(&softgpu_count.drm_files);
@@ -42,6 +43,7 @@ static void close_file(struct drm_device *ddev, struct drm_file *filp)
 {
 	struct softgpu_file *file = filp->driver_priv;
 
+	softgpu_cs_flush(file);
 	softgpu_va_drop_all(file);
 	softgpu_cs_release(file);
 	idr_destroy(&file->contexts);
@@ -161,6 +163,19 @@ static void gpu_remove(struct softgpu_dev *dev)
 	platform_device_unregister(pdev);
 }
 
+static void end_engine(struct drm_device *ddev, void *engine)
+{
+	destroy_workqueue(engine);
+}
+
+static int start_engine(struct softgpu_dev *dev)
+{
+	dev->engine = alloc_ordered_workqueue("softgpu-sdma%u", 0, dev->index);
+	if (!dev->engine)
+		return -ENOMEM;
+	return drmm_add_action_or_reset(&dev->drm, end_engine, dev->engine);
+}
+
 static struct softgpu_dev *gpu_make(struct platform_device *pdev, unsigned int index)
 {
 	struct softgpu_dev *dev;
@@ -176,6 +191,8 @@ static struct softgpu_dev *gpu_make(struct platform_device *pdev, unsigned int i
 	dev->pdev = pdev;
 	softgpu_describe(dev);
 	r = drmm_mode_config_init(&dev->drm);
+	if (r == 0)
+		r = start_engine(dev);
 	if (r == 0)
 		r = drm_client_init(&dev->drm, &dev->client, "kfd", NULL);
 	if (r)

@@ -47,6 +47,7 @@ struct softgpu_dev {
 	struct drm_device drm;
 	struct drm_client_dev client; /* its file holds the handles of KFD buffers, as in amdgpu */
 	struct platform_device *pdev;
+	struct workqueue_struct *engine;
 	u32 index, gpu_id;
 	u64 vram_size;
 	atomic64_t vram_used, gtt_used;
@@ -78,6 +79,7 @@ struct softgpu_file {
 	struct mutex lock;
 	struct rb_root mappings;
 	struct idr contexts, lists;
+	wait_queue_head_t ended;	/* for work of the engine */
 	struct kfd_proc *owner;		/* the KFD process that acquired this VM */
 	int pasid;
 };
@@ -214,6 +216,7 @@ int softgpu_ioctl_bo_list(struct drm_device *ddev, void *data, struct drm_file *
 int softgpu_ioctl_cs(struct drm_device *ddev, void *data, struct drm_file *filp);
 int softgpu_ioctl_wait_cs(struct drm_device *ddev, void *data, struct drm_file *filp);
 int softgpu_ioctl_wait_fences(struct drm_device *ddev, void *data, struct drm_file *filp);
+void softgpu_cs_flush(struct softgpu_file *file);
 void softgpu_cs_release(struct softgpu_file *file);
 
 /* debug.c: counters and injected faults */
