@@ -30,6 +30,7 @@
 #include "coordinator/ops.h"
 #include "coordinator/births.h"
 #include "coordinator/raw.h"
+#include "coordinator/rebuild.h"
 #include "coordinator/tree_load.h"
 #include "coordinator/windows.h"
 #include "proto/control/util.h"
@@ -39,8 +40,8 @@
 #define READY_MS 10000
 #define UNDO_MS 2000
 #define ZOMBIE_MS 100
-#define TABLE_SPARE 16		/* descriptors that the restore uses above the program's own */
 #define MEMORY_FD 0		/* of the gate memory in every task */
+#define SMALL_TABLE 64		/* every task has room for as many descriptors (NR_OPEN_DEFAULT) */
 
 int fork_prepare(struct job *job, struct fault *f)
 {
@@ -314,11 +315,9 @@ static int add_joining(struct job *job, struct ops *o, struct task *t, struct fa
  * A descriptor table that will not grow: in a task with threads each doubling waits for an RCU
  * grace period (milliseconds). Where RLIMIT_NOFILE forbids it the files worker says so, later.
  */
-static void add_big_table(struct ops *o, unsigned int max_fd)
+static void add_big_table(struct ops *o, uint32_t top)
 {
-	unsigned int top = max_fd + TABLE_SPARE;
-
-	if (top < 64)
+	if (top < SMALL_TABLE)
 		return;
 	ops_try(o, 0, SYS_dup3, 3, gc(MEMORY_FD), gc(top), gc(O_CLOEXEC));
 	ops_try(o, 0, SYS_close, 1, gc(top));
@@ -332,7 +331,7 @@ static int add_leaving(struct job *job, struct ops *o, struct task *t, struct fa
 		return -1;
 	if (clone_flags(t) & CLONE_FILES)
 		return 0;
-	add_big_table(o, birth_of(t)->max_fd);
+	add_big_table(o, rebuild_last_fd(t));
 	ops_add(o, 0, "close the memory of the agents", SYS_close, 1, gc(MEMORY_FD));
 	return 0;
 }

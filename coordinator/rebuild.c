@@ -18,8 +18,8 @@
 #include "proto/control/util.h"
 #include "workers/common/keeper.h"
 #include "workers/common/log.h"
+#include "workers/common/spare.h"
 
-#define SPARE_FDS 8		/* numbers of a task that files, and net, may use for a moment */
 #define FIRST_FD 1		/* above the gate memory: the tables hold nothing else yet */
 
 /* ---- prepare ---- */
@@ -146,14 +146,22 @@ int rebuild_learn(struct job *job, struct fault *f)
 	return learn_files(job, f);
 }
 
-/* Those that the files worker itself takes for a moment come first. */
-static uint32_t spare_fd(const struct task *t, enum role role)
+/* The first number above all that the task's table, and its mapped files, use. */
+static uint32_t first_spare(const struct task *t)
 {
 	const struct birth *b = birth_of(t);
 	uint32_t mapped = FIRST_FD + b->nmapped;
-	uint32_t first = b->max_fd + 1 > mapped ? b->max_fd + 1 : mapped;
 
-	return first + (role == ROLE_GPU ? 2 * SPARE_FDS : SPARE_FDS);
+	return b->max_fd + 1 > mapped ? b->max_fd + 1 : mapped;
+}
+
+uint32_t rebuild_last_fd(const struct task *t)
+{
+	const uint32_t first = first_spare(t), others = SPARE_GPU + SPARE_GPU_USUAL;
+	/* No more are fetched than stand below; more than SPARE_FETCHED are not fetched at all. */
+	const uint32_t fetched = (first < SPARE_FETCHED ? first : SPARE_FETCHED) + SPARE_BESIDES;
+
+	return first + (fetched > others ? fetched : others) - 1;
 }
 
 size_t rebuild_spare_fds(const struct job *job, enum role role, SpareFd *spare, SpareFd **list)
@@ -168,7 +176,7 @@ size_t rebuild_spare_fds(const struct job *job, enum role role, SpareFd *spare, 
 		list[n] = &spare[n];
 		spare_fd__init(list[n]);
 		list[n]->pid = t->pid;
-		list[n++]->fd = spare_fd(t, role);
+		list[n++]->fd = first_spare(t) + (role == ROLE_GPU ? SPARE_GPU : SPARE_NET);
 	}
 	return n;
 }

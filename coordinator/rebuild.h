@@ -28,11 +28,12 @@ int rebuild_files(struct job *job, struct fault *f);
 int rebuild_finish(struct job *job, struct fault *f);
 
 /*
- * Descriptor numbers in each living task that this worker may use for a moment: net has 8, gpu all
- * behind them (it needs one for each GPU), for both are at work at the same time. For a message;
- * both arrays have room for all tasks. Returns how many.
+ * Descriptor numbers in each living task that this worker, net or gpu, may use for a moment
+ * (spare.h). For a message; both arrays have room for all tasks. Returns how many.
  */
 size_t rebuild_spare_fds(const struct job *job, enum role role, SpareFd *spare, SpareFd **list);
+/* The highest number that the restore usually uses in this task. */
+uint32_t rebuild_last_fd(const struct task *t);
 /* What workers are told of the tasks; both arrays have room for all. */
 void rebuild_describe(const struct job *job, RestoreTask *tasks, RestoreTask **list);
 /* The tasks run: host objects that were made for them stay. */

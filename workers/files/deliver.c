@@ -20,10 +20,10 @@
 
 #include "proto/control/util.h"
 #include "workers/common/gate_client.h"
+#include "workers/common/spare.h"
 #include "workers/files/files.h"
 
 #define GATE_TIMEOUT_MS 30000
-#define FETCH_MAX 64		/* descriptors */
 #define OPS_PER_FD 4
 #define OPS_BESIDES 20
 
@@ -115,9 +115,9 @@ static int start(struct delivery *d, struct fault *f)
 	const size_t ops = d->n * OPS_PER_FD + OPS_BESIDES;
 	int r;
 
-	if (d->n > FETCH_MAX)
+	if (d->n > SPARE_FETCHED)
 		return 0;
-	r = allow_numbers(d->task, d->spare + d->n + 8, false, f);
+	r = allow_numbers(d->task, d->spare + d->n + SPARE_BESIDES, false, f);
 	if (r <= 0)
 		return r;
 	d->batch = batch_begin(d->task->gate);

@@ -26,6 +26,7 @@
 #include "workers/common/gate_client.h"
 #include "workers/common/log.h"
 #include "workers/common/procfs.h"
+#include "workers/common/spare.h"
 #include "workers/files/files.h"
 #include "workers/files/type.h"
 
@@ -114,7 +115,7 @@ int tty_session_set(struct files *fs, uint32_t sid, uint32_t pgrp, int fd, struc
 	if (!g)
 		return -1;
 	at = files_spare_fd(fs, sid);
-	if (gate_pass_fds(g, at + FILES_SPARE - 1, &fd, &at, &flags, 1, f) < 0 ||
+	if (gate_pass_fds(g, at + SPARE_FDS - 1, &fd, &at, &flags, 1, f) < 0 ||
 	    take_terminal(g, at, sid, pgrp, f) < 0)
 		return -1;
 	return close_there(g, at, f);

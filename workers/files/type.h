@@ -157,11 +157,10 @@ struct file *files_find(struct files *fs, uint32_t id);
 /* The gate of a task, NULL when it has none (dead, or not in the tree). */
 struct gate *files_gate(struct files *fs, pid_t pid);
 /*
- * The first of 8 descriptor numbers in the task that neither the image nor a mapped file
+ * The first of SPARE_FDS descriptor numbers in the task that neither the image nor a mapped file
  * uses, for things passed there for a moment (gate_channel_open parks at the last of them).
  */
 int files_spare_fd(struct files *fs, pid_t pid);
-#define FILES_SPARE 8
 /* Open the file again through /proc/self/fd: another struct file of the same object. */
 int files_reopen(int fd, int flags, struct fault *f);
 /* The status flags that can be changed, and making those of fd the ones in flags. */

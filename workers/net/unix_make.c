@@ -24,6 +24,7 @@
 
 #include "proto/control/util.h"
 #include "workers/common/gate_client.h"
+#include "workers/common/spare.h"
 #include "workers/net/stand_in.h"
 #include "workers/net/unix_name.h"
 
@@ -33,6 +34,8 @@
 /* Numbers that may be kept in the task: for what deeds need, the end of a channel. */
 #define NEEDS 3
 #define PARK NEEDS
+
+_Static_assert(PARK < SPARE_FDS, "the numbers that are net's");
 
 /* Capabilities of a thread, as capget(2) has them; the header comes first. */
 struct caps {
