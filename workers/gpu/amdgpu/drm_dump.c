@@ -371,7 +371,9 @@ int drm_identities(const struct device *d, int fd, bool imports_only, drm_tell *
 /*
  * Its row in the table. The descriptor is kept by who owns it so far: the contents are copied
  * through it, and while it is open the inode number is not used again. Who loses once never wins
- * later.
+ * later. A file has one handle of a buffer at most: an import finds the one that there is, be it
+ * made, exported or imported (drm_prime.c keeps them by dmabuf and looks there first), and opening
+ * by name (GEM_OPEN), which makes another, is for primary nodes only.
  */
 static int claim(struct amd *a, struct amd_file *file, size_t i, bool import, int dmabuf,
 		 struct fault *f)
@@ -385,12 +387,6 @@ static int claim(struct amd *a, struct amd_file *file, size_t i, bool import, in
 		return -1;
 	b->has_inode = true;
 	b->inode = id.inode;
-	row = botable_find(a->table, id.inode);
-	if (row && row->owner == file->id)
-		return fault(
-			f, -ENOTSUP,
-			"buffer %u has another handle in the same file, which cannot be rebuilt",
-			b->handle);
 	row = botable_claim(a->table, id.inode, file->id, import ? BO_RANK_IMPORT : BO_RANK_OWN, 0,
 			    f);
 	if (!row)
