@@ -305,7 +305,7 @@ static int look_at_stuck(struct freezer *z, struct fault *f)
 
 			if (!th->seized || th->regs)
 				continue;
-			if (stop_now_ms() >= z->end_ms)
+			if (monotonic_ms() >= z->end_ms)
 				return cannot_stop(z, job->tasks[i], th->tid, f);
 			let_vfork_children_run(z, job->tasks[i]);
 		}
@@ -490,7 +490,7 @@ static int freeze_once(struct freezer *z, struct fault *f)
 	if (add_root(z, f) < 0)
 		return -1;
 	for (round = 0; round == 0 || z->again; round++) {
-		if (round == ROUNDS_MAX || stop_now_ms() > z->end_ms)
+		if (round == ROUNDS_MAX || monotonic_ms() > z->end_ms)
 			return fault(f, -ETIMEDOUT, "the tree of task %u creates tasks faster than they can "
 				     "be stopped (%zu so far); raise --timeout or stop what forks",
 				     z->job->opts->pid, z->job->ntasks);
@@ -527,7 +527,7 @@ int freeze_tree(struct job *job, struct fault *f)
 	struct freezer z = {
 		.job = job,
 		.options = PTRACE_O_TRACESYSGOOD | PTRACE_O_SUSPEND_SECCOMP,
-		.end_ms = stop_now_ms() + 1000ll * (job->opts->timeout_s ? job->opts->timeout_s : 10),
+		.end_ms = monotonic_ms() + 1000ll * (job->opts->timeout_s ? job->opts->timeout_s : 10),
 	};
 	const struct timespec nap = { .tv_nsec = 10000000 };
 	struct fault why;

@@ -175,7 +175,7 @@ static int check_guest(struct task *t, struct thread *th, struct fault *f)
 static int await_answer(struct task *t, struct thread *th, struct stub_record *r, struct fault *f)
 {
 	const struct timespec slice = { .tv_nsec = SLICE_NS };
-	int64_t end = stop_now_ms() + SEAT_TIMEOUT_MS;
+	int64_t end = monotonic_ms() + SEAT_TIMEOUT_MS;
 	int i;
 
 	for (i = 0; i < SPIN && !answered(r); i++)
@@ -183,7 +183,7 @@ static int await_answer(struct task *t, struct thread *th, struct stub_record *r
 	while (!answered(r)) {
 		if (check_guest(t, th, f) < 0)
 			return -1;
-		if (stop_now_ms() > end)
+		if (monotonic_ms() > end)
 			return fault(f, -ETIMEDOUT, "task %d, thread %d does not answer", t->pid, th->tid);
 		syscall(SYS_futex, &r->pdeath_sig, FUTEX_WAIT, STUB_UNANSWERED, &slice, NULL, 0);
 	}

@@ -58,14 +58,6 @@ static int64_t try_until_ms(void)
 	return until ? atoll(until) : 0;
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000ll + now.tv_nsec / 1000000;
-}
-
 /*
  * May this operation be tried again, should it meet a state that passes by itself? Scripts would run
  * for each try, and workers started by hand serve one.
@@ -75,7 +67,7 @@ static bool may_repeat(const struct cmdline *c)
 	int64_t until = try_until_ms();
 
 	return (c->command == CMD_DUMP || c->command == CMD_CHECK) && !c->opts->action_script &&
-	       !c->opts->n_worker && (!until || now_ms() <= until);
+	       !c->opts->n_worker && (!until || monotonic_ms() <= until);
 }
 
 static int open_log(struct job *job, struct fault *f)
@@ -211,7 +203,7 @@ static void try_again(char **argv, const struct fault *f)
 	struct timespec pause = { 0 }, now;
 	char text[24];
 
-	snprintf(text, sizeof(text), "%lld", (long long)now_ms() + TRY_FOR_MS);
+	snprintf(text, sizeof(text), "%lld", (long long)monotonic_ms() + TRY_FOR_MS);
 	setenv(TRY_UNTIL, text, 0);
 	log_info("trying again, for this may pass: %s", f->text);
 	/* Not in step with the program. */

@@ -34,14 +34,6 @@
 static pid_t *watched;
 static size_t nwatched;
 
-int64_t stop_now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000ll + t.tv_nsec / 1000000;
-}
-
 static void sigchld(int how)
 {
 	sigset_t set;
@@ -69,7 +61,7 @@ static bool is_dead(pid_t tid)
 
 int freeze_wait_stop(pid_t tid, int timeout_ms, int *status)
 {
-	int64_t end = stop_now_ms() + timeout_ms, left;
+	int64_t end = monotonic_ms() + timeout_ms, left;
 	struct timespec slice = { 0 };
 	sigset_t set;
 	pid_t r;
@@ -82,7 +74,7 @@ int freeze_wait_stop(pid_t tid, int timeout_ms, int *status)
 			return WIFSTOPPED(*status) ? 1 : -1;
 		if (r < 0 && errno != EINTR)
 			return -1;
-		left = end - stop_now_ms();
+		left = end - monotonic_ms();
 		if (left <= 0)
 			return 0;
 		slice.tv_nsec = (left < SLICE_MS ? left : SLICE_MS) * 1000000;
@@ -93,11 +85,11 @@ int freeze_wait_stop(pid_t tid, int timeout_ms, int *status)
 
 int stop_wait_event(pid_t tid, int timeout_ms, int *status)
 {
-	int64_t end = stop_now_ms() + timeout_ms;
+	int64_t end = monotonic_ms() + timeout_ms;
 	int r, signal;
 
 	for (;;) {
-		r = freeze_wait_stop(tid, end > stop_now_ms() ? end - stop_now_ms() : 0, status);
+		r = freeze_wait_stop(tid, end > monotonic_ms() ? end - monotonic_ms() : 0, status);
 		if (r <= 0 || *status >> 16 == PTRACE_EVENT_STOP)
 			return r;
 		signal = *status >> 16 || WSTOPSIG(*status) & 0x80 ? 0 : WSTOPSIG(*status);
@@ -109,11 +101,11 @@ int stop_wait_event(pid_t tid, int timeout_ms, int *status)
 
 int stop_wait_syscall(pid_t tid, int timeout_ms)
 {
-	int64_t end = stop_now_ms() + timeout_ms;
+	int64_t end = monotonic_ms() + timeout_ms;
 	int r, status, signal;
 
 	for (;;) {
-		r = freeze_wait_stop(tid, end > stop_now_ms() ? end - stop_now_ms() : 0, &status);
+		r = freeze_wait_stop(tid, end > monotonic_ms() ? end - monotonic_ms() : 0, &status);
 		if (r <= 0)
 			return r;
 		if (WSTOPSIG(status) == (SIGTRAP | 0x80))

@@ -5,11 +5,7 @@
 #ifndef STASIS_STOPS_H
 #define STASIS_STOPS_H
 
-#include <stdint.h>
 #include <sys/types.h>
-
-/* CLOCK_MONOTONIC */
-int64_t stop_now_ms(void);
 
 /* Once, before the first wait: SIGCHLD is blocked, so that a wait can sleep until it comes. */
 void stop_prepare(void);

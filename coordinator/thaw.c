@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#include "coordinator/stops.h"
+#include "proto/control/util.h"
 
 #define END_MS 5000		/* for a killed thread to end */
 
@@ -50,10 +50,10 @@ static void let_go(struct task *t)
 static void await_end(pid_t tid, bool many)
 {
 	const struct timespec nap = { .tv_nsec = 1000000 };
-	const int64_t end = stop_now_ms() + END_MS;
+	const int64_t end = monotonic_ms() + END_MS;
 	int r, status;
 
-	while ((r = freeze_wait_stop(tid, many ? 0 : END_MS, &status)) >= 0 && stop_now_ms() < end) {
+	while ((r = freeze_wait_stop(tid, many ? 0 : END_MS, &status)) >= 0 && monotonic_ms() < end) {
 		if (r == 1)
 			ptrace(PTRACE_CONT, tid, NULL, 0);
 		else

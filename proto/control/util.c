@@ -87,6 +87,14 @@ uint64_t elapsed_ns(const struct timespec *since)
 	return (now.tv_sec - since->tv_sec) * 1000000000ll + (now.tv_nsec - since->tv_nsec);
 }
 
+int64_t monotonic_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000ll + t.tv_nsec / 1000000;
+}
+
 ssize_t read_full(int fd, void *buf, size_t n)
 {
 	size_t done = 0;

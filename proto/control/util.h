@@ -80,8 +80,9 @@ struct ProtobufCMessage;
 /* A copy of a whole message (its base), to be freed as one that was unpacked. */
 void *message_copy(const struct ProtobufCMessage *m);
 
-/* CLOCK_MONOTONIC: nanoseconds from then to now. */
+/* CLOCK_MONOTONIC: nanoseconds from then to now; milliseconds. */
 uint64_t elapsed_ns(const struct timespec *since);
+int64_t monotonic_ms(void);
 
 /* Read or write all bytes; -1 with errno, else the count (short only at EOF). */
 ssize_t read_full(int fd, void *buf, size_t n);

@@ -177,14 +177,6 @@ static uint32_t load(const uint32_t *word)
 	return __atomic_load_n(word, __ATOMIC_ACQUIRE);
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000ll + t.tv_nsec / 1000000;
-}
-
 /* The words are shared between processes: never FUTEX_PRIVATE_FLAG. */
 static void futex_wait_slice(uint32_t *word, uint32_t value)
 {
@@ -241,7 +233,7 @@ static int check_alive(struct gate *g, struct fault *f)
 int gate_wait_ready(struct gate *g, uint32_t thread, int timeout_ms, struct fault *f)
 {
 	struct gate_mailbox *m = gate_mailbox(g, thread);
-	int64_t end = now_ms() + timeout_ms;
+	int64_t end = monotonic_ms() + timeout_ms;
 	uint32_t state;
 
 	while ((state = load(&m->state)) != GATE_READY) {
@@ -252,7 +244,7 @@ int gate_wait_ready(struct gate *g, uint32_t thread, int timeout_ms, struct faul
 			continue;
 		if (check_alive(g, f) < 0)
 			return -1;
-		if (now_ms() >= end)
+		if (monotonic_ms() >= end)
 			return fault(f, -ETIMEDOUT, "task %d: the agent of thread %u did not start "
 				     "in %d ms", g->place.pid, thread, timeout_ms);
 	}
@@ -475,7 +467,7 @@ static int wait_thread(struct batch *b, uint32_t thread, int64_t end, int timeou
 			return fault(f, -EPROTO, "task %d: its agent has left", b->gate->place.pid);
 		if (check_alive(b->gate, f) < 0)
 			return -1;
-		if (now_ms() >= end)
+		if (monotonic_ms() >= end)
 			return silent(b, thread, timeout_ms, f);
 	}
 	return 0;
@@ -483,7 +475,7 @@ static int wait_thread(struct batch *b, uint32_t thread, int64_t end, int timeou
 
 int batch_wait(struct batch *b, int timeout_ms, struct fault *f)
 {
-	int64_t end = now_ms() + timeout_ms;
+	int64_t end = monotonic_ms() + timeout_ms;
 	size_t i;
 
 	if (b->lost_to)

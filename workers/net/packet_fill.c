@@ -205,20 +205,12 @@ void packet_fill_free(PacketRing *r)
 
 /* ---- restore ---- */
 
-static uint64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000ull + t.tv_nsec / 1000000;
-}
-
 static bool wait_for(const struct view *v, uint32_t i)
 {
-	const uint64_t end = now_ms() + PATIENCE_MS + (by_block(v) ? v->ring->retire_tmo : 0);
+	const int64_t end = monotonic_ms() + PATIENCE_MS + (by_block(v) ? v->ring->retire_tmo : 0);
 	const struct timespec pause = { 0, 200000 };
 
-	while (!is_unread(v, i) && now_ms() < end)
+	while (!is_unread(v, i) && monotonic_ms() < end)
 		nanosleep(&pause, NULL);
 	return is_unread(v, i);
 }
@@ -245,7 +237,7 @@ static int feed_frames(int sender, uint32_t n)
 /* Delivery may lag behind: wait until the socket has counted as many packets; that clears the count. */
 static bool have_come(int fd, uint64_t n)
 {
-	const uint64_t end = now_ms() + PATIENCE_MS;
+	const int64_t end = monotonic_ms() + PATIENCE_MS;
 	struct tpacket_stats_v3 now;
 	uint64_t sum = 0;
 
@@ -255,7 +247,7 @@ static bool have_come(int fd, uint64_t n)
 		if (getsockopt(fd, SOL_PACKET, PACKET_STATISTICS, &now, &len) < 0)
 			return false;
 		sum += now.tp_packets;
-	} while (sum < n && now_ms() < end);
+	} while (sum < n && monotonic_ms() < end);
 	return sum >= n;
 }
 
