@@ -155,6 +155,14 @@ static bool ask_ring(struct ring *r, int fd, struct question *q, size_t n)
 	       take_answers(r, q, n) == n;
 }
 
+int ask_number(int fd, int level, int name, int *value)
+{
+	socklen_t len = sizeof(*value);
+
+	*value = 0;
+	return getsockopt(fd, level, name, value, &len);
+}
+
 static void ask_each(int fd, struct question *q, size_t n)
 {
 	socklen_t len;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * asking.h - ask a socket for many options at once.
+ * asking.h - ask a socket for one option that is a number, or for many at once.
  */
 #ifndef STASIS_NET_ASKING_H
 #define STASIS_NET_ASKING_H
@@ -10,6 +10,9 @@
 #include <sys/socket.h>
 
 #define ASKING_MAX 32			/* questions at once */
+
+/* One option that is an int. 0, or -1 with errno; *value is 0 then. */
+int ask_number(int fd, int level, int name, int *value);
 
 /* getsockopt(fd, level, name, value, room); got is the bytes of the value, or -errno. */
 struct question {

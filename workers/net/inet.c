@@ -166,10 +166,7 @@ static int read_names(struct sock *s, struct inet_entry *x, struct fault *f)
 
 static int get_int(int fd, int level, int name, int *value, struct fault *f)
 {
-	socklen_t len = sizeof(*value);
-
-	*value = 0;
-	if (getsockopt(fd, level, name, value, &len) < 0)
+	if (ask_number(fd, level, name, value) < 0)
 		return fault(f, errno, "read option %d of level %d of a socket", name, level);
 	return 0;
 }
@@ -420,15 +417,14 @@ static int bind_failed(const union inet_addr *own, struct fault *f)
 static bool is_bound(int fd, const union inet_addr *own)
 {
 	static const struct in6_addr any;
-	int no_port = 0;
-	socklen_t len = sizeof(no_port);
+	int no_port;
 
 	if (own->sa.sa_family == AF_INET ? own->v4.sin_port : own->v6.sin6_port)
 		return true;
 	if (own->sa.sa_family == AF_INET ? own->v4.sin_addr.s_addr == 0 :
 					   IN6_ARE_ADDR_EQUAL(&own->v6.sin6_addr, &any))
 		return false;
-	return getsockopt(fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, &no_port, &len) == 0 && no_port;
+	return ask_number(fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, &no_port) == 0 && no_port;
 }
 
 /* An IPv6 address may be tentative still: any is accepted for the moment of bind(). */

@@ -60,14 +60,6 @@ static const struct option options[] = {
 
 _Static_assert(ARRAY_LEN(options) == SOCK_NUMBERS, "a number for each option");
 
-static int get_int(int fd, int name, int *value)
-{
-	socklen_t len = sizeof(*value);
-
-	*value = 0;
-	return getsockopt(fd, SOL_SOCKET, name, value, &len);
-}
-
 /* Not every family has every option: what cannot be read is left out. */
 static bool is_foreign(int err)
 {
@@ -81,23 +73,26 @@ static bool is_known(const struct sock_hints *hints, int name, int *value)
 	return *value || (hints && hints->no_reuseport && name == SO_REUSEPORT);
 }
 
-static void add(struct sock_questions *s, int name, void *value, socklen_t room)
+/* The first questions: what is not one number. */
+enum { ASK_SEND_TIME, ASK_RECEIVE_TIME, ASK_LINGER, ASK_DEVICE, ASK_NUMBERS };
+
+static struct question about(int name, void *value, socklen_t room)
 {
-	s->list[s->n++] = (struct question){ SOL_SOCKET, name, value, room, 0 };
+	return (struct question){ SOL_SOCKET, name, value, room, 0 };
 }
 
 void sock_opts_ask(struct sock_questions *s, const struct sock_hints *hints)
 {
 	size_t i;
 
-	*s = (struct sock_questions){ 0 };
-	add(s, SO_SNDTIMEO, &s->send, sizeof(s->send));
-	add(s, SO_RCVTIMEO, &s->receive, sizeof(s->receive));
-	add(s, SO_LINGER, &s->linger, sizeof(s->linger));
-	add(s, SO_BINDTODEVICE, s->device, IFNAMSIZ);
+	*s = (struct sock_questions){ .n = ASK_NUMBERS };
+	s->list[ASK_SEND_TIME] = about(SO_SNDTIMEO, &s->send, sizeof(s->send));
+	s->list[ASK_RECEIVE_TIME] = about(SO_RCVTIMEO, &s->receive, sizeof(s->receive));
+	s->list[ASK_LINGER] = about(SO_LINGER, &s->linger, sizeof(s->linger));
+	s->list[ASK_DEVICE] = about(SO_BINDTODEVICE, s->device, IFNAMSIZ);
 	for (i = 0; i < ARRAY_LEN(options); i++)
 		if (!is_known(hints, options[i].name, &s->number[i]))
-			add(s, options[i].name, &s->number[i], sizeof(int));
+			s->list[s->n++] = about(options[i].name, &s->number[i], sizeof(int));
 }
 
 static void take_number(const struct option *o, int value, SkOptsEntry *e)
@@ -130,24 +125,24 @@ static int take_numbers(const struct sock_questions *s, const struct question *q
 	return 0;
 }
 
-/* The first four questions: what is not one number. */
 static int take_others(const struct sock_questions *s, SkOptsEntry *e, struct fault *f)
 {
-	const struct question *q = s->list;
+	const int send = s->list[ASK_SEND_TIME].got, receive = s->list[ASK_RECEIVE_TIME].got;
+	const int linger = s->list[ASK_LINGER].got, device = s->list[ASK_DEVICE].got;
 
-	if (q[0].got < 0 || q[1].got < 0)
-		return fault(f, q[0].got < 0 ? -q[0].got : -q[1].got, "read a socket's time limits");
-	if (q[2].got < 0)
-		return fault(f, -q[2].got, "read socket option SO_LINGER");
-	if (q[3].got < 0 && !is_foreign(-q[3].got))
-		return fault(f, -q[3].got, "read a socket's device");
+	if (send < 0 || receive < 0)
+		return fault(f, send < 0 ? -send : -receive, "read a socket's time limits");
+	if (linger < 0)
+		return fault(f, -linger, "read socket option SO_LINGER");
+	if (device < 0 && !is_foreign(-device))
+		return fault(f, -device, "read a socket's device");
 	e->so_snd_tmo_sec = s->send.tv_sec;
 	e->so_snd_tmo_usec = s->send.tv_usec;
 	e->so_rcv_tmo_sec = s->receive.tv_sec;
 	e->so_rcv_tmo_usec = s->receive.tv_usec;
 	e->has_so_linger = s->linger.l_onoff;
 	e->so_linger = s->linger.l_linger;
-	if (q[3].got > 0 && s->device[0])
+	if (device > 0 && s->device[0])
 		e->so_bound_dev = xstrdup(s->device);
 	return 0;
 }
@@ -196,7 +191,7 @@ int sock_opts_take(const struct sock_questions *s, int fd, const struct sock_hin
 		   SkOptsEntry *e, struct fault *f)
 {
 	sk_opts_entry__init(e);
-	if (take_others(s, e, f) == 0 && take_numbers(s, &s->list[4], hints, e, f) == 0 &&
+	if (take_others(s, e, f) == 0 && take_numbers(s, &s->list[ASK_NUMBERS], hints, e, f) == 0 &&
 	    ((hints && hints->no_filter) || read_filter(fd, e, f) == 0))
 		return 0;
 	sock_opts_free(e);
@@ -232,7 +227,7 @@ static int apply_options(int fd, const SkOptsEntry *e, struct fault *f)
 			continue;
 		want = o->truth ? *(const protobuf_c_boolean *)(base + o->field) :
 				  (int)*(const uint32_t *)(base + o->field);
-		if (get_int(fd, o->name, &now) == 0 && now == want)
+		if (ask_number(fd, SOL_SOCKET, o->name, &now) == 0 && now == want)
 			continue;
 		if (o->halve)
 			want /= 2;

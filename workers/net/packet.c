@@ -43,13 +43,12 @@ static bool match_packet(const struct sock *s)
 /* A group that is steered by a program: the kernel does not give it out. */
 static int check_fanout(struct net *net, struct sock *s, struct fault *f)
 {
-	socklen_t len = sizeof(uint32_t);
 	char who[SOCK_NAME_MAX];
-	uint32_t fanout = 0;
+	int fanout;
 
 	(void)net;
 	if (s->type == SOCK_PACKET ||
-	    getsockopt(s->fd, SOL_PACKET, PACKET_FANOUT, &fanout, &len) < 0 || !fanout)
+	    ask_number(s->fd, SOL_PACKET, PACKET_FANOUT, &fanout) < 0 || !fanout)
 		return 0;
 	if (FANOUT_TYPE(fanout) != PACKET_FANOUT_CBPF && FANOUT_TYPE(fanout) != PACKET_FANOUT_EBPF)
 		return 0;
@@ -107,10 +106,9 @@ static void fill_in(const struct packet_told *t, PacketSockEntry *e)
 /* Kernels before 6.6 know one size only. */
 static void read_vnet_size(int fd, PacketSockEntry *e)
 {
-	socklen_t len = sizeof(int);
-	int size = 0;
+	int size;
 
-	if (!e->vnet_hdr || getsockopt(fd, SOL_PACKET, PACKET_VNET_HDR_SZ, &size, &len) < 0)
+	if (!e->vnet_hdr || ask_number(fd, SOL_PACKET, PACKET_VNET_HDR_SZ, &size) < 0)
 		return;
 	e->has_vnet_hdr_size = size != VNET_HDR_SIZE;
 	e->vnet_hdr_size = size;

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "proto/control/util.h"
+#include "workers/net/asking.h"
 #include "workers/net/inet.h"
 #include "workers/net/raw_peers.h"
 
@@ -75,13 +76,10 @@ static int hdrincl_name(uint32_t family)
 
 static int get(int fd, int level, int name, bool *value, struct fault *f)
 {
-	socklen_t len = sizeof(int);
-	int v = 0;
+	int v, r = ask_number(fd, level, name, &v);
 
-	if (getsockopt(fd, level, name, &v, &len) < 0)
-		return fault(f, errno, "read option %d of level %d of a raw socket", name, level);
 	*value = v != 0;
-	return 0;
+	return r < 0 ? fault(f, errno, "read option %d of level %d of a raw socket", name, level) : 0;
 }
 
 static int read_raw(const struct sock *s, IpOptsRawEntry *raw, uint32_t filter[FILTER_WORDS_V6],

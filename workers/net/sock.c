@@ -20,9 +20,10 @@
 #include "workers/common/fown.h"
 #include "workers/common/parallel.h"
 #include "workers/common/pool.h"
+#include "workers/net/asking.h"
 
 #define BUCKETS 4096
-#define TASKS_MAX 4096		/* that are open at once */
+#define TURN_MAX 4096		/* sockets duplicated at once: as many tasks may be open */
 
 struct socks {
 	struct pool memory;		/* of the list's */
@@ -81,12 +82,20 @@ static struct sock *add(struct net *net, struct sock *s)
 	return s;
 }
 
+/* fd of the task, or the task itself, could not be had (errno). */
 static int no_duplicate(pid_t pid, int fd, struct fault *f)
 {
 	if (errno == EMFILE)
 		return fault(f, errno, "task %d, descriptor %d: stasis may not have as many descriptors as "
 			     "the tree has sockets: raise its limit (ulimit -Hn)", pid, fd);
 	return fault(f, errno, "duplicate descriptor %d of task %d", fd, pid);
+}
+
+static int open_task(pid_t pid, int fd, struct fault *f)
+{
+	int pidfd = syscall(SYS_pidfd_open, pid, 0);
+
+	return pidfd < 0 ? no_duplicate(pid, fd, f) : pidfd;
 }
 
 /* A duplicate of a task's descriptor. Sockets come task by task: its pidfd is kept. */
@@ -97,26 +106,20 @@ static int duplicate(struct socks *all, pid_t pid, int fd, struct fault *f)
 	if (all->pidfd < 0 || all->pid != pid) {
 		auto_close(&all->pidfd);
 		all->pid = pid;
-		all->pidfd = syscall(SYS_pidfd_open, pid, 0);
+		all->pidfd = open_task(pid, fd, f);
 		if (all->pidfd < 0)
-			return fault(f, errno, "open task %d", pid);
+			return -1;
 	}
 	dup = syscall(SYS_pidfd_getfd, all->pidfd, fd, 0);
 	return dup < 0 ? no_duplicate(pid, fd, f) : dup;
 }
 
-static int ask_number(int fd, int option, int *value)
-{
-	socklen_t len = sizeof(*value);
-
-	return getsockopt(fd, SOL_SOCKET, option, value, &len);
-}
-
 /* Ask the socket itself what it is. */
 static int ask_kind(struct sock *s, struct fault *f)
 {
-	if (ask_number(s->fd, SO_DOMAIN, &s->family) < 0 || ask_number(s->fd, SO_TYPE, &s->type) < 0 ||
-	    ask_number(s->fd, SO_PROTOCOL, &s->protocol) < 0)
+	if (ask_number(s->fd, SOL_SOCKET, SO_DOMAIN, &s->family) < 0 ||
+	    ask_number(s->fd, SOL_SOCKET, SO_TYPE, &s->type) < 0 ||
+	    ask_number(s->fd, SOL_SOCKET, SO_PROTOCOL, &s->protocol) < 0)
 		return fault(f, errno, "task %d, descriptor %d is not the socket it was", s->pid, s->pfd);
 	s->kind = kind_of_socket(s);
 	return 0;
@@ -175,9 +178,9 @@ static int open_tasks(struct copies *c, size_t n, struct fault *f)
 		if (i && c->ref[i].pid == c->ref[i - 1].pid)
 			c->pidfd[i] = c->pidfd[i - 1];
 		else
-			c->pidfd[i] = syscall(SYS_pidfd_open, c->ref[i].pid, 0);
+			c->pidfd[i] = open_task(c->ref[i].pid, c->ref[i].fd, f);
 		if (c->pidfd[i] < 0)
-			return fault(f, errno, "open task %d", c->ref[i].pid);
+			return -1;
 	}
 	return 0;
 }
@@ -249,7 +252,7 @@ int sock_add_all(struct net *net, const SocketList *list, struct fault *f)
 	for (i = 0; i < n; i++)
 		refs[i] = socket_list_at(list, i);
 	for (i = 0; i < n; i += some) {
-		some = n - i < TASKS_MAX ? n - i : TASKS_MAX;
+		some = n - i < TURN_MAX ? n - i : TURN_MAX;
 		if (add_some(net, refs + i, some, f) < 0)
 			return -1;
 	}

@@ -21,6 +21,7 @@
 #include "proto/control/util.h"
 #include "workers/common/log.h"
 #include "workers/common/parallel.h"
+#include "workers/net/asking.h"
 #include "workers/net/guard.h"
 #include "workers/net/inet.h"
 #include "workers/net/net.h"
@@ -59,10 +60,9 @@ static bool has_peer(const union inet_addr *peer)
 
 static int get_int(int fd, int level, int name)
 {
-	int value = -1;
-	socklen_t len = sizeof(value);
+	int value;
 
-	return getsockopt(fd, level, name, &value, &len) < 0 ? -1 : value;
+	return ask_number(fd, level, name, &value) < 0 ? -1 : value;
 }
 
 /* ---- dump ---- */

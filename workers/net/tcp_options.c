@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 
 #include "proto/control/util.h"
+#include "workers/net/asking.h"
 #include "workers/net/inet_state.h"
 
 #define MAXSEG_DEFAULT 536
@@ -46,10 +47,9 @@ static int read_rows(int fd, TcpOptsEntry *e, struct fault *f)
 
 	for (i = 0; i < ARRAY_LEN(rows); i++) {
 		const struct row *r = &rows[i];
-		socklen_t len = sizeof(int);
-		int value = 0;
+		int value;
 
-		if (getsockopt(fd, IPPROTO_TCP, r->name, &value, &len) < 0)
+		if (ask_number(fd, IPPROTO_TCP, r->name, &value) < 0)
 			return fault(f, errno, "read socket option %s", r->text);
 		*(protobuf_c_boolean *)((char *)e + r->has) = value != 0;
 		if (r->truth)
@@ -123,14 +123,13 @@ static int apply_rows(int fd, const TcpOptsEntry *e, struct fault *f)
 	for (i = 0; i < ARRAY_LEN(rows); i++) {
 		const struct row *r = &rows[i];
 		const char *base = (const char *)e;
-		socklen_t len = sizeof(int);
 		int now, want;
 
 		if (!*(const protobuf_c_boolean *)(base + r->has))
 			continue;
 		want = r->truth ? *(const protobuf_c_boolean *)(base + r->field) :
 				  (int)*(const uint32_t *)(base + r->field);
-		if (!getsockopt(fd, IPPROTO_TCP, r->name, &now, &len) && now == want)
+		if (!ask_number(fd, IPPROTO_TCP, r->name, &now) && now == want)
 			continue;
 		if (setsockopt(fd, IPPROTO_TCP, r->name, &want, sizeof(want)) < 0)
 			return fault(f, errno, "set socket option %s to %d", r->text, want);

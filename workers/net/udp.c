@@ -18,6 +18,7 @@
 
 #include "proto/control/util.h"
 #include "workers/common/log.h"
+#include "workers/net/asking.h"
 #include "workers/net/inet.h"
 
 static bool is_udp(uint32_t family, uint32_t type, uint32_t protocol)
@@ -34,11 +35,10 @@ static bool match_udp(const struct sock *s)
 static int check_corked(struct net *net, struct sock *s, struct fault *f)
 {
 	char who[SOCK_NAME_MAX];
-	int corked = 0, bytes = 0;
-	socklen_t len = sizeof(corked);
+	int corked, bytes = 0;
 
 	(void)net;
-	if (getsockopt(s->fd, IPPROTO_UDP, UDP_CORK, &corked, &len) < 0 ||
+	if (ask_number(s->fd, IPPROTO_UDP, UDP_CORK, &corked) < 0 ||
 	    ioctl(s->fd, SIOCOUTQ, &bytes) < 0)
 		return fault(f, errno, "%s: read its state", sock_name(s, who, sizeof(who)));
 	if (corked && bytes)

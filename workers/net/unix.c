@@ -41,7 +41,7 @@
 #endif
 
 #define MAX_READS 2
-#define MANY 256			/* sockets, for which rings to ask them pay */
+#define MANY 256			/* unix sockets: rings to ask them pay */
 
 /* What a socket itself tells; read by several threads. */
 struct unix_facts {
@@ -170,13 +170,6 @@ static int collect_unix(struct net *net, struct sock *s, struct fault *f)
 	return numbers_learn(net, s, f);
 }
 
-static int ask(int fd, int option, int *value)
-{
-	socklen_t len = sizeof(*value);
-
-	return getsockopt(fd, SOL_SOCKET, option, value, &len);
-}
-
 /* Options that this kernel lacks are as they were. */
 static int read_facts(void *ctx, size_t i, struct fault *f)
 {
@@ -215,7 +208,7 @@ static int collect_queue(struct net *net, struct sock *s, struct fault *f)
 	const struct unix_rec *r = s->priv;
 	struct waiting w = { r->waiting, r->shutdown & 1, -1 };
 
-	if (ask(s->fd, SO_PEEK_OFF, &w.peek_off) < 0)
+	if (ask_number(s->fd, SOL_SOCKET, SO_PEEK_OFF, &w.peek_off) < 0)
 		w.peek_off = -1;
 	r->facts->peek_off = w.peek_off;
 	if (r->state == UNIX_LISTEN || (r->type == SOCK_SEQPACKET && r->state != UNIX_ESTABLISHED))
@@ -243,6 +236,16 @@ static bool refuses_reuseport(void)
 	       errno == EOPNOTSUPP;
 }
 
+/* Of this round. */
+static bool are_many(const struct net *net)
+{
+	size_t i, n = 0;
+
+	for (i = net->unix_dump->seen; i < sock_count(net); i++)
+		n += sock_at(net, i)->kind == &unix_kind;
+	return n > MANY;
+}
+
 /* The sockets of this round: their queues; others read options meanwhile. */
 static int collected_unix(struct net *net, struct fault *f)
 {
@@ -253,7 +256,7 @@ static int collected_unix(struct net *net, struct fault *f)
 	if (!d)
 		return 0;
 	d->no_reuseport = refuses_reuseport();
-	if (!d->asking && sock_count(net) - d->seen > MANY)
+	if (!d->asking && are_many(net))
 		d->asking = asking_new();
 	p = parallel_start(sock_count(net) - d->seen, read_facts, net);
 	r = collect_queues(net, f);
