@@ -194,7 +194,7 @@ static char *fetch(struct image *img, const struct queued *q, struct fault *f)
 	AUTO_FREE char *data = xcalloc(1, q->entry->length);
 	int fd = image_fd(img, f);
 
-	if (fd >= 0 && pread(fd, data, q->entry->length, q->offset) == (ssize_t)q->entry->length)
+	if (fd >= 0 && pread_full(fd, data, q->entry->length, q->offset) == (ssize_t)q->entry->length)
 		return take_ptr(&data);
 	if (fd >= 0)
 		damaged(q, "cannot be read any more", f);

@@ -101,7 +101,8 @@ struct packer *packer_new(struct fault *f)
 		p->block = mmap(NULL, PACK_BLOCK, PROT_READ | PROT_WRITE, MAP_SHARED, p->memory, 0);
 	if (p->block != MAP_FAILED)
 		return p;
-	fault(f, errno, "make a block of memory to compress in");
+	fault(f, errno, "make %u bytes of memory for contents on their way (raise the limits of "
+	      "open files, ulimit -Hn, and of memory)", PACK_BLOCK);
 	packer_free(p);
 	return NULL;
 }
