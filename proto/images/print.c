@@ -348,8 +348,7 @@ static void print_repeated(struct printer *p, const ProtobufCFieldDescriptor *fd
 
 /*
  * Is an optional or required field there? protobuf-c: has_ flag, or pointer not NULL; members of
- * a oneof
- * share their place and a number.
+ * a oneof share their place and a number.
  */
 static bool is_set(const ProtobufCFieldDescriptor *fd, const char *base)
 {

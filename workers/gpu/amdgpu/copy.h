@@ -9,8 +9,9 @@
 
 #include "proto/images/amdgpu.pb-c.h"
 #include "workers/gpu/amdgpu/device.h"
+#include "workers/gpu/amdgpu/pack.h"
 
-#define CONTENTS_HEADER 8		/* bytes: the length of what follows */
+#define CONTENTS_HEADER PACK_START	/* bytes: the length of what follows */
 
 /* One buffer. */
 struct copy_job {
