@@ -13,7 +13,6 @@
 
 #include <errno.h>
 #include <linux/membarrier.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 

@@ -9,7 +9,6 @@
 #include "coordinator/devices.h"
 
 #include <errno.h>
-#include <string.h>
 
 #include "coordinator/crew.h"
 #include "coordinator/devices_state.h"

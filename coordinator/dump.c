@@ -19,7 +19,6 @@
  * Holds:    the tree frozen from "freeze" to "release".
  */
 #include <errno.h>
-#include <string.h>
 
 #include "coordinator/births.h"
 #include "coordinator/cgroup_sets.h"

@@ -14,7 +14,6 @@
 #include <errno.h>
 #include <linux/kcmp.h>
 #include <sched.h>
-#include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 

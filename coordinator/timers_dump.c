@@ -11,7 +11,6 @@
 #include "coordinator/timers_dump.h"
 
 #include <errno.h>
-#include <string.h>
 #include <sys/syscall.h>
 #include <time.h>
 

@@ -14,7 +14,6 @@
 #include <nanomsg/nn.h>
 #include <nanomsg/pair.h>
 #include <poll.h>
-#include <string.h>
 
 #include "proto/control/util.h"
 

@@ -12,8 +12,6 @@
 #include "proto/images/check.h"
 
 #include <errno.h>
-#include <string.h>
-
 
 #define DEPTH_MAX 100			/* unpacking takes about 2 KB of stack per level */
 #define FIELDS_MAX 128

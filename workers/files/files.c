@@ -12,7 +12,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <string.h>
 
 #include "proto/control/util.h"
 #include "workers/files/device.h"

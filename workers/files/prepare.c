@@ -12,7 +12,6 @@
 #include "workers/files/prepare.h"
 
 #include <errno.h>
-#include <string.h>
 
 #include "proto/control/util.h"
 #include "proto/images/image.h"

@@ -16,7 +16,6 @@
 #include <inttypes.h>
 #include <linux/userfaultfd.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>

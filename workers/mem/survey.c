@@ -12,7 +12,6 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "proto/control/util.h"
 #include "workers/common/finding.h"

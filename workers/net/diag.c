@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <linux/sock_diag.h>
 #include <stdbool.h>
-#include <string.h>
 #include <sys/socket.h>
 
 #include "proto/control/util.h"

@@ -14,7 +14,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
-#include <string.h>
 #include <sys/socket.h>
 
 #include "proto/control/util.h"

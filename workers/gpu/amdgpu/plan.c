@@ -14,7 +14,6 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "proto/control/util.h"
 #include "proto/images/image.h"

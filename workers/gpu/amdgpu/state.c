@@ -7,8 +7,6 @@
  */
 #include "workers/gpu/amdgpu/state.h"
 
-#include <string.h>
-
 #include "proto/control/util.h"
 #include "workers/gpu/amdgpu/maps.h"
 #include "workers/gpu/amdgpu/pack.h"

@@ -12,7 +12,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
-#include <string.h>
 
 #include "proto/control/util.h"
 #include "workers/net/tcprepair/handle.h"
