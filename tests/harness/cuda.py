@@ -244,6 +244,18 @@ def later_failure(plan, directory):
     tree.work()
 
 
+def end_fails(plan, directory):
+    """A task that could not be put right is named with reason and remedy, and put right a moment later."""
+    tree = Tree(plan, directory)
+    tree.script("unlock:2:fail")
+    status, images = tree.try_dump("-R")
+    expect(status == 0, said(images))
+    words = said(images)
+    expect(re.search(r"task \d+: its CUDA may be locked still: CUDA's unlock: .*tried once more.*"
+                     r"cuda-checkpoint --action restore --pid \d+, then unlock", words), words)
+    tree.work()
+
+
 def restore_fails(plan, directory):
     """No task is left."""
     tree = Tree(plan, directory)

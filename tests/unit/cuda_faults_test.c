@@ -7,6 +7,8 @@
 
 #include <signal.h>
 #include <string.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -139,6 +141,53 @@ static void test_killed_worker(void)
 		}
 }
 
+static char *hide(pid_t pid, const char *name)
+{
+	char *path = xasprintf("/proc/%d/%s", pid, name);
+
+	CHECK(mount("/dev/null", path, NULL, MS_BIND, NULL) == 0);
+	return path;
+}
+
+/* /proc tells nothing of a task, which is not gone for that: it is put right all the same. */
+static void test_unreadable(void)
+{
+	static const char *const names[] = { "stat", "status" };
+	struct scene s;
+	size_t i;
+
+	for (i = 0; i < ARRAY_LEN(names); i++) {
+		AUTO_FREE char *path = NULL;
+
+		scene_begin(&s, "");
+		CHECK(scene_for_all(&s, cuda_pause) == TASKS && scene_for_all(&s, cuda_checkpoint) == TASKS);
+		path = hide(s.pid[1], names[i]);
+		CHECK(cuda_end(s.cuda, true));
+		CHECK(umount2(path, MNT_DETACH) == 0);
+		CHECK(scene_calls("restore") == TASKS && scene_calls("unlock") == TASKS);
+		scene_finish(&s, true);
+	}
+}
+
+/* Neither /proc nor the tool can be used, for want of descriptors: an error, and the keeper does it. */
+static void test_no_descriptors(void)
+{
+	struct rlimit all, none;
+	struct scene s;
+
+	scene_begin(&s, "");
+	CHECK(scene_for_all(&s, cuda_pause) == TASKS && scene_for_all(&s, cuda_checkpoint) == TASKS);
+	CHECK(getrlimit(RLIMIT_NOFILE, &all) == 0);
+	none = (struct rlimit){ 3, all.rlim_max };
+	CHECK(setrlimit(RLIMIT_NOFILE, &none) == 0);
+	CHECK(cuda_resume(s.cuda, s.pid[0], &s.f) == -1);
+	CHECK(!cuda_end(s.cuda, true));
+	CHECK(setrlimit(RLIMIT_NOFILE, &all) == 0);
+	CHECK(scene_says(&s, "its CUDA state") && scene_says(&s, "nor can it be seen whether it lives"));
+	CHECK(scene_state(s.pid[0]) == CHECKPOINTED);
+	scene_finish(&s, true);
+}
+
 /* While the tool is at work: it ends its work first. */
 static void test_killed_in_call(void)
 {
@@ -170,6 +219,8 @@ static void run_by_each(void)
 	check_run("a checkpoint that fails, resumes all", test_checkpoint_fails);
 	check_run("what fails at the end, is tried again", test_end_fails);
 	check_run("a restore that fails, says so", test_resume_fails);
+	check_run("a task that /proc does not show is put right", test_unreadable);
+	check_run("without descriptors: an error, and another try", test_no_descriptors);
 	check_run("a lock ends in time", test_lock_times_out);
 	check_run("a killed worker leaves tasks that work", test_killed_worker);
 }

@@ -52,7 +52,7 @@ static void test_restore(void)
 	scene_begin(&s, "");
 	CHECK(scene_for_all(&s, cuda_pause) == TASKS && scene_for_all(&s, cuda_checkpoint) == TASKS);
 	dump = s.cuda;
-	CHECK(cuda_end(dump, false));
+	CHECK(!cuda_end(dump, false));
 	s.cuda = cuda_new(&s.opts);
 	CHECK(cuda_resume(s.cuda, s.pid[0], &s.f) == 0);	/* the images do not say so */
 	CHECK(cuda_require(s.cuda, &s.f) == 0);
@@ -73,7 +73,7 @@ static void test_killed_tasks(void)
 
 	scene_begin(&s, "");
 	CHECK(scene_for_all(&s, cuda_pause) == TASKS && scene_for_all(&s, cuda_checkpoint) == TASKS);
-	CHECK(cuda_end(s.cuda, false));
+	CHECK(!cuda_end(s.cuda, false));	/* the keeper is armed */
 	for (i = 0; i < TASKS; i++)
 		kill(s.pid[i], SIGKILL);
 	scene_finish(&s, false);
@@ -87,7 +87,7 @@ static void test_not_killed(void)
 
 	scene_begin(&s, "");
 	CHECK(scene_for_all(&s, cuda_pause) == TASKS && scene_for_all(&s, cuda_checkpoint) == TASKS);
-	CHECK(cuda_end(s.cuda, false));
+	CHECK(!cuda_end(s.cuda, false));	/* the keeper is armed */
 	scene_finish(&s, true);
 	CHECK(scene_calls("restore") == TASKS);
 }

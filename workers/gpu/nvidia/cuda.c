@@ -13,7 +13,8 @@
  *
  * The keeper is armed still when tasks are to be killed: should that not happen, they are put
  * right. It knows a task by pid and start time, so that one restored meanwhile under the same pid
- * is not touched.
+ * is not touched. Where /proc does not tell (we lack descriptors, say) a task is taken to be there:
+ * to unlock what is not locked fails without harm, to leave it locked is for good.
  */
 #include "workers/gpu/nvidia/cuda.h"
 
@@ -119,27 +120,43 @@ static int add_member(struct cuda *c, pid_t pid, pid_t tid, enum cuda_state befo
 
 /* ---- back to what it was ---- */
 
-static bool is_killed(pid_t pid)
+/* Nothing else says that a task is gone: not a lack of descriptors or memory of ours, nor a refusal. */
+static bool says_gone(const struct fault *f)
 {
-	struct fault none = { 0 };
+	return f->code == ENOENT || f->code == ESRCH;
+}
+
+static bool is_killed(pid_t pid, struct fault *unseen)
+{
 	struct proc_status s;
 	bool killed;
 
-	if (procfs_status(pid, 0, &s, &none) < 0)
-		return true;
+	if (procfs_status(pid, 0, &s, unseen) < 0)
+		return says_gone(unseen);
 	killed = (s.sig_pending | s.shared_pending) & 1ull << (SIGKILL - 1);
 	proc_status_free(&s);
 	return killed;
 }
 
-/* Or as good as that: its number is another's soon. */
-static bool is_gone(const struct member *m)
+/*
+ * Or as good as that: its number is another's soon. A task that cannot be looked at is taken to be
+ * there, for it may be locked; *unseen, which must be empty, says then why it cannot.
+ */
+static bool is_gone(const struct member *m, struct fault *unseen)
 {
-	struct fault none = { 0 };
 	struct proc_stat st;
 
-	return procfs_stat(m->pid, 0, &st, &none) < 0 || st.state == 'Z' || st.state == 'X' ||
-	       st.flags & PF_EXITING || st.started != m->started || is_killed(m->pid);
+	if (procfs_stat(m->pid, 0, &st, unseen) < 0)
+		return says_gone(unseen);
+	return st.state == 'Z' || st.state == 'X' || st.flags & PF_EXITING || st.started != m->started ||
+	       is_killed(m->pid, unseen);
+}
+
+static bool may_be_there(const struct member *m)
+{
+	struct fault unseen = { 0 };
+
+	return !is_gone(m, &unseen);
 }
 
 /* Its state, when it has come to one. A tool that was killed leaves it at work. */
@@ -158,25 +175,34 @@ static int steady_state(const struct tool *t, pid_t pid, struct fault *f)
 	return s;
 }
 
-/* Each call takes a moment, in which the task may end. */
-static int settle(const struct tool *t, const struct member *m, struct fault *f)
+static int bring_back(const struct tool *t, const struct member *m, struct fault *f)
 {
-	int s;
+	int s = steady_state(t, m->pid, f);
 
-	if (is_gone(m) || m->before == CUDA_CHECKPOINTED)
-		return 0;
-	s = steady_state(t, m->pid, f);
-	if (s == CUDA_CHECKPOINTED && !is_gone(m)) {
+	if (s == CUDA_CHECKPOINTED && may_be_there(m)) {
 		if (tool_do(t, TOOL_RESTORE, m->pid, m->tid, f) < 0)
 			return -1;
 		s = CUDA_LOCKED;
 	}
-	if (s == CUDA_LOCKED && m->before == CUDA_RUNNING && !is_gone(m) &&
+	if (s == CUDA_LOCKED && m->before == CUDA_RUNNING && may_be_there(m) &&
 	    tool_do(t, TOOL_UNLOCK, m->pid, m->tid, f) < 0)
 		return -1;
 	if (s == CUDA_FAILED)
-		return fault(f, -EIO, "the driver has given up its CUDA state: it must be started anew");
+		return fault(f, -ENOTRECOVERABLE, "the driver has given up its CUDA state: it must be started anew");
 	return s < 0 ? -1 : 0;
+}
+
+/* Each call takes a moment, in which the task may end: no fault then. */
+static int settle(const struct tool *t, const struct member *m, struct fault *f)
+{
+	struct fault own = { 0 }, unseen = { 0 };
+
+	if (m->before == CUDA_CHECKPOINTED || !may_be_there(m) || bring_back(t, m, &own) == 0 ||
+	    is_gone(m, &unseen))
+		return 0;
+	if (!unseen.code)
+		return fault(f, -own.code, "%s", own.text);
+	return fault(f, -own.code, "%s (nor can it be seen whether it lives: %s)", own.text, unseen.text);
 }
 
 /* In the keeper. It has its own copy of everything but the roster. */
@@ -294,11 +320,13 @@ int cuda_pause(struct cuda *c, pid_t pid, struct fault *f)
 
 static int check_thread(pid_t pid, pid_t tid, struct fault *f)
 {
-	struct fault none = { 0 };
+	struct fault own = { 0 };
 	struct proc_stat st;
 
-	if (procfs_stat(pid, tid, &st, &none) == 0)
+	if (procfs_stat(pid, tid, &st, &own) == 0)
 		return 0;
+	if (!says_gone(&own))
+		return fault(f, -own.code, "its restore thread cannot be seen: %s", own.text);
 	return fault(f, -ESRCH, "its restore thread is %d, says the driver, but it has no such thread", tid);
 }
 
@@ -335,7 +363,7 @@ int cuda_helper(struct cuda *c, pid_t pid, pid_t *tid, struct fault *f)
 			return r;
 		m = find_member(c, pid);
 	}
-	if (m->before == CUDA_CHECKPOINTED || is_gone(m))
+	if (m->before == CUDA_CHECKPOINTED || !may_be_there(m))
 		return 0;
 	if (check_thread(pid, m->tid, f) < 0)
 		return -1;
@@ -363,34 +391,39 @@ int cuda_leftover(const struct cuda *c, pid_t pid, struct fault *f)
 		     " needs driver 570), or inherited by fork()");
 }
 
-bool cuda_end(struct cuda *c, bool run_on)
+/* The keeper tries again what fails here, when the tasks run. */
+static bool settle_all(struct cuda *c)
 {
-	struct fault own = { 0 };
 	bool good = true;
 	uint32_t i;
 
-	if (!run_on)
-		return true;
 	for (i = 0; i < c->roster->n; i++) {
+		const struct member *m = &c->roster->task[i];
 		struct fault f = { 0 };
 
-		if (settle(&c->tool, &c->roster->task[i], &f) < 0) {
-			log_error("task %d: %s", c->roster->task[i].pid, f.text);
-			good = false;
-		}
+		if (settle(&c->tool, m, &f) == 0)
+			continue;
+		good = false;
+		if (f.code == ENOTRECOVERABLE)
+			log_error("task %d: %s", m->pid, f.text);
+		else
+			log_error("task %d: its CUDA may be locked still: %s; it is tried once more when the task"
+				  " runs; if that fails too: cuda-checkpoint --action restore --pid %d, then unlock",
+				  m->pid, f.text, m->pid);
 	}
-	/* The keeper tries again what failed, when the tasks run. */
-	if (!good)
-		return false;
-	if (keeper_dismiss(&c->keeper, &own) < 0)
-		log_warnx("%s", own.text);
-	c->roster->n = 0;
-	return true;
+	return good;
 }
 
-bool cuda_keeps(const struct cuda *c)
+bool cuda_end(struct cuda *c, bool run_on)
 {
-	return c->keeper.pid > 0;
+	struct fault f = { 0 };
+
+	if (run_on && settle_all(c)) {
+		if (keeper_dismiss(&c->keeper, &f) < 0)
+			log_warnx("%s", f.text);
+		c->roster->n = 0;
+	}
+	return c->keeper.pid <= 0;
 }
 
 /* ---- restore ---- */

@@ -34,12 +34,11 @@ int cuda_checkpoint(struct cuda *c, pid_t pid, struct fault *f);
 /* Why a task has a device after all; -1. */
 int cuda_leftover(const struct cuda *c, pid_t pid, struct fault *f);
 /*
- * The end of a dump. run_on: the tasks live, each is as before from now on; the faults are
- * logged, and false is returned when there was one. Otherwise they are to be killed.
+ * The end of a dump. run_on: the tasks live, each is as before from now on, the faults are logged;
+ * otherwise they are to be killed. True: nothing is left to do. False: the keeper is armed still
+ * (for those that are to be killed, or that could not be put right), and cuda_free would set it to work.
  */
 bool cuda_end(struct cuda *c, bool run_on);
-/* Is the keeper armed still? Then cuda_free would set it to work. */
-bool cuda_keeps(const struct cuda *c);
 
 /* A restore of tasks, some of which use CUDA: the interface must be there. 0, or -1 with f set. */
 int cuda_require(struct cuda *c, struct fault *f);

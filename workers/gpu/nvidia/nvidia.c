@@ -36,9 +36,7 @@ static void end(struct driver *d, enum driver_stage stage, int result)
 	const Options *o = gpu_opts(d->gpu);
 	bool run_on = result || o->leave_running || o->leave_stopped;
 
-	if (d->ctx && stage == DRIVER_DUMP)
-		cuda_end(d->ctx, run_on);
-	if (d->ctx && !cuda_keeps(d->ctx))
+	if (d->ctx && (stage != DRIVER_DUMP || cuda_end(d->ctx, run_on)))
 		cuda_free(take_ptr(&d->ctx));
 }
 
