@@ -66,6 +66,8 @@ servers=tests/harness/servers.py
 given=tests/harness/given.py
 bad=tests/harness/badimages.py
 part "cases, two cycles, as root" 900 $cr --stasis "$stasis"
+part "sockets in our own pid namespace, where /proc/locks may show all" 200 $cr --stasis "$stasis" \
+	--no-unshare socket_locks unix_many unix_rights
 part "programs, two cycles, as root" 900 $apps --stasis "$stasis"
 part "options about cgroups" 300 tests/harness/cgroups.py --stasis "$stasis"
 part "plugins" 300 tests/harness/plugins.py --stasis "$stasis"

@@ -40,18 +40,30 @@ static void make(int *fds)
 
 static struct ahead_place place_of(int unix_socket)
 {
-	struct ahead_place p = { .pidfd = procfs_pidfd(getpid()), .sock_mnt = 1 };
+	struct ahead_place p = { .pidfd = procfs_pidfd(getpid()), .owing = true };
+	struct statx stx;
 	struct stat st;
 
 	p.fd_dir = open("/proc/self/fd", O_PATH | O_CLOEXEC);
 	p.info_dir = open("/proc/self/fdinfo", O_PATH | O_CLOEXEC);
 	CHECK(p.pidfd >= 0 && p.fd_dir >= 0 && p.info_dir >= 0 && fstat(unix_socket, &st) == 0);
 	p.sock_dev = st.st_dev;
+	CHECK(statx(unix_socket, "", AT_EMPTY_PATH, STATX_MNT_ID, &stx) == 0);
+	p.sock_mnt = stx.stx_mnt_id;
 	return p;
 }
 
+static void look_at_three(struct ahead *a, size_t i, bool owing, size_t bad[3])
+{
+	const struct look *u = ahead_look(a, i), *in = ahead_look(a, i + 1), *file = ahead_look(a, i + 2);
+
+	bad[0] += u->socket != owing || u->unix_socket != owing || u->dup != -1 || !u->info != owing;
+	bad[1] += in->socket != owing || in->unix_socket || !is_open(in->dup) || !in->info != owing;
+	bad[2] += file->socket || !is_open(file->dup) || !file->info;
+}
+
 /* The number of a duplicate that was closed is another's soon: who still has it would close that. */
-static void test_duplicates(void)
+static void look_at_all(bool owing)
 {
 	size_t i, bad[3] = { 0 };
 	static int fds[3 * EACH];
@@ -60,19 +72,14 @@ static void test_duplicates(void)
 
 	make(fds);
 	place = place_of(fds[0]);
+	place.owing = owing;
 	a = ahead_begin(&place, AHEAD_FILES, fds, 3 * EACH);
 	if (!a) {
 		check_skip("there is one processor: nobody looks ahead");
 		return;
 	}
-	for (i = 0; i < 3 * EACH; i += 3) {
-		const struct look *u = ahead_look(a, i), *in = ahead_look(a, i + 1);
-		const struct look *file = ahead_look(a, i + 2);
-
-		bad[0] += !u->socket || !u->unix_socket || u->dup != -1 || u->info;
-		bad[1] += !in->socket || in->unix_socket || !is_open(in->dup) || in->info;
-		bad[2] += file->socket || !is_open(file->dup) || !file->info;
-	}
+	for (i = 0; i < 3 * EACH; i += 3)
+		look_at_three(a, i, owing, bad);
 	CHECK(!bad[0]);
 	CHECK(!bad[1]);
 	CHECK(!bad[2]);
@@ -82,6 +89,17 @@ static void test_duplicates(void)
 	close(place.info_dir);
 	for (i = 0; i < 3 * EACH; i++)
 		close(fds[i]);
+}
+
+static void test_duplicates(void)
+{
+	look_at_all(true);
+}
+
+/* Where /proc/locks does not show all locks. */
+static void test_not_owing(void)
+{
+	look_at_all(false);
 }
 
 /* What the link of one of our descriptors says. */
@@ -195,6 +213,7 @@ static void test_kept_many(void)
 int main(void)
 {
 	check_run("of a unix socket seen ahead no duplicate is left, of others one", test_duplicates);
+	check_run("where locks are to be read all have their fdinfo", test_not_owing);
 	check_run("before the freeze sockets and others are told as their links tell them", test_links);
 	check_run("where few descriptors may be had as few are kept", test_kept_few);
 	check_run("what is kept of a task is found again", test_kept_many);

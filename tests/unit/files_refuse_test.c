@@ -7,14 +7,20 @@
 #include <fcntl.h>
 #include <linux/io_uring.h>
 #include <linux/perf_event.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/unit/check.h"
 #include "tests/world/files_world.h"
 #include "tests/world/subjects.h"
+
+#define OTHERS 300		/* locks: more than one read() of /proc/locks gives */
 
 /* What only a driver of the gpu worker could take is none yet, but has its sentence. */
 static const char *first_refusal(const FilesPreflightDone *done)
@@ -104,9 +110,67 @@ static void obstacles(void)
 	expect_obstacle(other_name_setup, "--link-remap");
 }
 
+static void sockets_setup(void)
+{
+	int i, fd = -1;
+
+	for (i = 0; i < 200; i++)
+		fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+	if (flock(fd, LOCK_EX) < 0)
+		_exit(88);
+}
+
+/* Take locks and let them go: what /proc/locks shows between two read() changes. Does not return. */
+static void make_noise(void)
+{
+	int fd[OTHERS], i;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (i = 0; i < OTHERS; i++)
+		fd[i] = socket(AF_UNIX, SOCK_DGRAM, 0);
+	for (;;) {
+		for (i = 0; i < OTHERS; i++)
+			flock(fd[i], LOCK_EX);
+		usleep(500);
+		for (i = 0; i < OTHERS; i++)
+			flock(fd[i], LOCK_UN);
+		usleep(500);
+	}
+}
+
+/* One of many sockets is locked: it is found each time, whatever the locks of others do meanwhile. */
+static void noise(void)
+{
+	int i, missed = 0;
+	struct tree t;
+	pid_t other;
+
+	if (geteuid() != 0) {
+		check_skip("needs root");
+		return;
+	}
+	tree_begin(&t);
+	t.opts.file_locks = false;
+	tree_start(&t, sockets_setup, NULL);
+	other = fork();
+	if (other == 0)
+		make_noise();
+	for (i = 0; i < 200; i++) {
+		t.f.code = 0;
+		missed += tree_dump(&t, 0) == 0 || !strstr(t.f.text, "is locked");
+	}
+	t.f.code = 0;
+	if (!CHECK(!missed))
+		fprintf(stderr, "missed %d times\n", missed);
+	kill(other, SIGKILL);
+	waitpid(other, NULL, 0);
+	tree_end(&t);
+}
+
 int main(void)
 {
 	prctl(PR_SET_CHILD_SUBREAPER, 1);	/* the tasks' child becomes ours */
 	check_run("what cannot be dumped is named before the freeze", obstacles);
+	check_run("a lock of one of many sockets is found while others come and go", noise);
 	return check_done();
 }

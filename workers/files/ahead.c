@@ -78,20 +78,20 @@ static char *name_socket(const struct ahead_place *p, int fd)
 
 /*
  * Behind a socket there often is another: a duplicate names it for a third of what the link costs,
- * which the kernel makes for the one who reads it. A socket needs no fdinfo (owed.h); what else needs
- * it has it opened here, if it may be kept.
+ * which the kernel makes for the one who reads it. What needs an fdinfo has it opened here, if it may
+ * be kept.
  */
 static void glance_at(const struct ahead_place *p, struct look *l, int fd, bool *sockets)
 {
 	char name[16];
 
 	l->link = *sockets ? name_socket(p, fd) : NULL;
-	if (l->link)
-		return;
 	snprintf(name, sizeof(name), "%d", fd);
-	l->link = read_link(p->fd_dir, name);
-	*sockets = l->link && strncmp(l->link, "socket:[", 8) == 0;
-	if ((size_t)fd < p->nkept && p->kept[fd] < 0 && l->link && !*sockets)
+	if (!l->link) {
+		l->link = read_link(p->fd_dir, name);
+		*sockets = l->link && strncmp(l->link, "socket:[", 8) == 0;
+	}
+	if ((size_t)fd < p->nkept && p->kept[fd] < 0 && l->link && !(*sockets && p->owing))
 		p->kept[fd] = openat(p->info_dir, name, O_RDONLY | O_CLOEXEC);
 }
 
@@ -112,21 +112,31 @@ static bool see_socket(const struct ahead_place *p, struct look *l)
 	return true;
 }
 
-static void look_at(const struct ahead_place *p, struct look *l, int fd)
+static char *info_of(const struct ahead_place *p, int fd, int *kept)
 {
-	AUTO_CLOSE int file = (size_t)fd < p->nkept ? take_fd(&p->kept[fd]) : -1;
 	char name[16];
 
+	if (*kept < 0) {
+		snprintf(name, sizeof(name), "%d", fd);
+		*kept = openat(p->info_dir, name, O_RDONLY | O_CLOEXEC);
+	}
+	return read_info(*kept);
+}
+
+static void look_at(const struct ahead_place *p, struct look *l, int fd)
+{
+	AUTO_CLOSE int kept = (size_t)fd < p->nkept ? take_fd(&p->kept[fd]) : -1;
+
+	if (!p->owing)
+		l->info = info_of(p, fd, &kept);
+	/* A unix socket is told by its fdinfo alone. */
+	if (l->info && info_shows_unix(l->info, p->sock_mnt))
+		return;
 	l->dup = syscall(SYS_pidfd_getfd, p->pidfd, fd, 0);
 	l->seen = l->dup >= 0 && fstat(l->dup, &l->st) == 0;
-	l->socket = see_socket(p, l);
-	if (l->socket)
-		return;
-	if (file < 0) {
-		snprintf(name, sizeof(name), "%d", fd);
-		file = openat(p->info_dir, name, O_RDONLY | O_CLOEXEC);
-	}
-	l->info = read_info(file);
+	l->socket = p->owing && see_socket(p, l);
+	if (p->owing && !l->socket)
+		l->info = info_of(p, fd, &kept);
 }
 
 /* Take a chunk, if there is one left, and look at it. Called and left with the lock held. */

@@ -14,11 +14,11 @@ struct ahead;
 /* A descriptor: NULL or -1 where it could not be had (ask again to learn why). */
 struct look {
 	char *info;		/* AHEAD_FILES: text of its fdinfo */
-	bool socket;		/* AHEAD_FILES: it was not read; st and flags (F_GETFL) are told by a duplicate */
+	bool socket;		/* AHEAD_FILES, owing: it was not read; st and flags (F_GETFL) are told by a duplicate */
 	int flags;
-	bool unix_socket;	/* no dup is left */
+	bool unix_socket;
 	char *link;		/* AHEAD_LINKS: text of /proc/PID/fd/N */
-	int dup;		/* AHEAD_FILES: our duplicate; take it (and leave -1) or it is closed */
+	int dup;		/* AHEAD_FILES: our duplicate, but of a unix socket; take it (and leave -1) or it is closed */
 	bool seen;		/* st is valid */
 	struct stat st;
 };
@@ -36,6 +36,7 @@ struct ahead_place {
 	int info_dir;		/* /proc/PID/fdinfo */
 	int sock_mnt;		/* the mount of sockets, -1: not known */
 	dev_t sock_dev;		/* their device, 0: not known */
+	bool owing;		/* sockets need no fdinfo: owed_can tells */
 	int *kept;		/* by number: fdinfo that is open. LINKS opens it, FILES closes it */
 	size_t nkept;
 };

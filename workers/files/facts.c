@@ -183,11 +183,7 @@ static bool info_number(const char *info, const char *key, uint64_t *value)
 	return at != NULL;
 }
 
-/*
- * Does the text of an fdinfo show a unix socket? sock_mnt: what probe_sock_mnt tells. No other kind
- * of socket counts descriptors in flight (since Linux 5.10).
- */
-static bool info_shows_unix(const char *info, int sock_mnt)
+bool info_shows_unix(const char *info, int sock_mnt)
 {
 	uint64_t mnt_id, ino;
 

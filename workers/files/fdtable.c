@@ -58,7 +58,7 @@ static int survey_begin(struct files *fs, struct survey *s, struct probe *p, enu
 			struct fault *f)
 {
 	struct ahead_place place = { p->pidfd, p->fd_dir, p->info_dir, probe_sock_mnt(p),
-				     probe_sock_dev(p), NULL, 0 };
+				     probe_sock_dev(p), owed_can(fs), NULL, 0 };
 	size_t i;
 
 	*s = (struct survey){ .nguess = probe_count(p) };
@@ -117,6 +117,8 @@ static int glance_at_all(struct files *fs, struct probe *p, FilesPreflightDone *
 	int r = survey_begin(fs, &s, p, AHEAD_LINKS, f), fd, more = r == 0;
 	size_t i;
 
+	if (s.ahead)
+		owed_ask(fs);
 	for (i = 0; r >= 0 && more > 0; i++) {
 		more = survey_next(&s, p, i, &fd, f);
 		r = more > 0 ? probe_glance(p, fd, survey_look(&s, fd, i), f) : more;

@@ -2,7 +2,7 @@
 /*
  * kept.c - fdinfo files that are open from the preflight to the freeze.
  *
- * What an fdinfo costs is its opening; sockets do without (owed.c). Each read at its beginning makes
+ * What an fdinfo costs is its opening; sockets may do without (owed.c). Each read at its beginning makes
  * the text anew for whatever the number refers to by then: what the preflight opened tells the truth
  * of the frozen task too.
  *

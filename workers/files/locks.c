@@ -151,18 +151,23 @@ static int note_one(struct files *fs, const struct lock *new, const struct facts
 	return 0;
 }
 
+static const char lock_key[] = "\nlock:\t";
+
+bool locks_shown(const char *fdinfo)
+{
+	return strstr(fdinfo, lock_key);
+}
+
+/* The pid that a line tells is 0 where the taker has ended or is in a namespace that we do not see. */
 int locks_note(struct files *fs, const struct facts *x, const DumpTask *task, const char *fdinfo,
 	       struct fault *f)
 {
-	static const char key[] = "\nlock:\t";
 	const char *at = fdinfo;
 	struct lock l;
 	char who[400];
 
-	while ((at = strstr(at, key)) != NULL) {
-		at += sizeof(key) - 1;
-		if (*at == '\n' || !*at)	/* of a task in a pid namespace we do not see */
-			continue;
+	while ((at = strstr(at, lock_key)) != NULL) {
+		at += sizeof(lock_key) - 1;
 		file_lock_entry__init(&l.entry);
 		if (parse_lock(at, &l) < 0)
 			return fault(f, -ENOTSUP, "%s has a lock that cannot be dumped: %.*s",

@@ -8,6 +8,8 @@
 #include "proto/control/control.pb-c.h"
 #include "workers/files/type.h"
 
+/* Does the text of an fdinfo show any? */
+bool locks_shown(const char *fdinfo);
 /* Remember the locks that the text of /proc/PID/fdinfo/N shows for a descriptor. */
 int locks_note(struct files *fs, const struct facts *x, const DumpTask *task, const char *fdinfo,
 	       struct fault *f);

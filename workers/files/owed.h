@@ -12,6 +12,12 @@
 
 struct table;
 
+/*
+ * Can one look at /proc/locks show all of it? Else sockets need their fdinfo. The answer is better if
+ * it was asked for some time before, while the tasks run; it is not waited for.
+ */
+void owed_ask(struct files *fs);
+bool owed_can(const struct files *fs);
 /* A table of a task of FilesCollect, not finished. */
 struct table *table_new(const DumpTask *task);
 /* The next descriptor. x->owed: it is a socket whose flags of the descriptor and locks are not known yet. */
