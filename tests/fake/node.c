@@ -55,14 +55,14 @@ int model_close(struct fake *w, struct file *f, const struct u_gem_close *q)
 	return 0;
 }
 
-static int do_mmap(struct fake *w, struct file *f, union u_gem_mmap *q)
+/* Whether the processor sees it is no matter until it is mapped. */
+static int do_mmap(struct file *f, union u_gem_mmap *q)
 {
 	const struct bo *b = model_bo_of(f, q->in.handle);
 
 	if (!b)
 		return model_no(ENOENT);
-	if (b->userptr || b->flags & U_NO_CPU_ACCESS ||
-	    (w->ways.invisible_vram && b->flags & U_NO_CPU_ACCESS))
+	if (b->userptr || b->flags & U_NO_CPU_ACCESS)
 		return model_no(EPERM);
 	q->offset = b->offset;
 	return 0;
@@ -184,7 +184,7 @@ int model_node_ioctl(struct fake *w, struct file *f, unsigned long nr, void *arg
 	case IOC_GEM_CLOSE:
 		return model_close(w, f, arg);
 	case IOC_GEM_MMAP:
-		return do_mmap(w, f, arg);
+		return do_mmap(f, arg);
 	case IOC_GEM_VA:
 		return model_va(f, arg);
 	case IOC_GEM_LIST:
