@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* bpf_maps.c - bpf maps: pairs, shape, frozen, rights of each descriptor, one map in two. */
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/bpf.h>
 #include <stdint.h>
 #include <string.h>

@@ -4,7 +4,6 @@
  * another set in a second thread (by the bare system calls: glibc would change
  * all threads).
  */
-#include <grp.h>
 #include <linux/capability.h>
 #include <linux/securebits.h>
 #include <pthread.h>

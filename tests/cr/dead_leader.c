@@ -3,7 +3,6 @@
  * dead_leader.c - tasks whose main thread has exited while others live: one that runs, with a child
  * that would be killed should a thread of its parent exit, and one that is stopped. Both hold a pty.
  */
-#include <errno.h>
 #include <pthread.h>
 #include <pty.h>
 #include <signal.h>

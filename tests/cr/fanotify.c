@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
 /* fanotify.c - marks on a file and ignored events of a mount. */
-#include <errno.h>
 #include <fcntl.h>
 #include <sys/fanotify.h>
 #include <unistd.h>

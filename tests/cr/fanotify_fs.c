@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
 /* fanotify_fs.c - marks of a mount and of a whole file system. */
-#include <errno.h>
 #include <fcntl.h>
 #include <sys/fanotify.h>
 #include <sys/mount.h>

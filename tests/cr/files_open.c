@@ -3,12 +3,10 @@
  * files_open.c - regular files and directories: offset, flags, O_APPEND,
  * O_PATH, close-on-exec, shared offsets, signal owner, directory position.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>

@@ -6,10 +6,8 @@
  *
  * Reserves the pages it needs and puts the number back.
  */
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* inotify_search.c - a watch in a file system whose handles cannot be opened: found by a search. */
 #include <fcntl.h>
-#include <poll.h>
-#include <string.h>
 #include <sys/inotify.h>
 #include <unistd.h>
 

@@ -4,7 +4,6 @@
  * stacks that grow next to their neighbours, files in removed directories, a file twice at
  * different offsets, a private mapping of a file that has become shorter.
  */
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>

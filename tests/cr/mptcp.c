@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* MPTCP is refused by name. */
-#include <errno.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include "../case.h"

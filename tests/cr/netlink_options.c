@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Netlink sockets: their options, groups beyond the 32nd, the type, membership without a port. */
 #include <linux/netlink.h>
-#include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "../case.h"
 

@@ -4,7 +4,6 @@
  * the socket; options and counts that CRIU has no field for.
  */
 #include <arpa/inet.h>
-#include <errno.h>
 #include <linux/if_packet.h>
 #include <net/if.h>
 #include <stdio.h>

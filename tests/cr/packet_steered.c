@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A group of packet sockets that a program steers is refused. */
 #include <arpa/inet.h>
-#include <linux/filter.h>
 #include <linux/if_packet.h>
 #include <net/if.h>
 #include <sys/socket.h>

@@ -5,9 +5,7 @@
 #include <netinet/icmp6.h>
 #include <netinet/in.h>
 #include <netinet/ip_icmp.h>
-#include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "../case.h"
 

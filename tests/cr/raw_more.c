@@ -8,10 +8,8 @@
 #include <linux/filter.h>
 #include <linux/net_tstamp.h>
 #include <netinet/in.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "../case.h"
 

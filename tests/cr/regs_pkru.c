@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* regs_pkru.c - protection keys: the PKRU register and the key of a mapping. */
-#include <pthread.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/mman.h>
 

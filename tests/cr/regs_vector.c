@@ -6,7 +6,6 @@
  * Each thread loads a pattern unique to it into every register it can spare,
  * spins on a memory flag without a call, and stores the registers again.
  */
-#include <cpuid.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <string.h>

@@ -3,7 +3,6 @@
  * rseq.c - restartable sequences: the registration that glibc made for each
  * thread is still in force, so the kernel keeps the cpu number current.
  */
-#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdint.h>

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* seccomp.c - a filter in one thread only, and no_new_privs. */
 #include <errno.h>
-#include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>

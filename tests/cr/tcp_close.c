@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* --tcp-close: a connection comes back closed, the listener listens. */
-#include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <string.h>

@@ -3,13 +3,11 @@
  * Sockets of one device: link-local addresses of TCP connections, listeners and UDP sockets keep their
  * device, and so does SO_BINDTODEVICE.
  */
-#include <errno.h>
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "../case.h"
 

@@ -4,7 +4,6 @@
  * connection keeps options that CRIU forgets. Sockets that had one before still show its segment size,
  * which over the loopback device is one that nobody may set.
  */
-#include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <netinet/in.h>

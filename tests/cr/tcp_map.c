@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* --tcp-map: listeners and connections come back with another local address and go on. */
 #include <arpa/inet.h>
-#include <errno.h>
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "../case.h"
 

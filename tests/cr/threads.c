@@ -4,7 +4,6 @@
  * mutexes, join (clear_child_tid), a mutex held and a condition waited for.
  */
 #include <errno.h>
-#include <linux/futex.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>

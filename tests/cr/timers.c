@@ -2,10 +2,8 @@
 /* timers.c - interval timers and POSIX timers: what is left, period, signal, overrun. */
 #include <signal.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <sys/time.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "../case.h"
 

@@ -4,7 +4,6 @@
  * terminal back yet.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <pty.h>
 #include <signal.h>
 #include <sys/ioctl.h>

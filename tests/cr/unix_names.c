@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MIT
 /* unix_names.c - names of sockets: where they are, who bears them, who waits at them. */
 #include <errno.h>
-#include <fcntl.h>
 #include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -136,7 +134,7 @@ static void check_listening(void)
 	int i, fd;
 
 	for (i = 0; i < 3; i++)
-		CHECK(write(waiting[i], "012" + i, 1) == 1);
+		CHECK(write(waiting[i], &"012"[i], 1) == 1);
 	for (i = 0; i < 3; i++) {
 		fd = accept(listener, NULL, NULL);
 		CHECK(fd >= 0 && read(fd, in, 1) == 1 && in[0] == '0' + i);

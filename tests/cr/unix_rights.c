@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
 /* unix_rights.c - descriptors in flight: files, pipes, sockets in sockets, several at once. */
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>

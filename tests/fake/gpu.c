@@ -10,13 +10,11 @@
 #include "tests/fake/gpu.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/sysmacros.h>
 
 #include "proto/control/util.h"
 #include "tests/fake/model.h"

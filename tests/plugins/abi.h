@@ -8,8 +8,6 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
-#include <sys/stat.h>
 
 enum {
 	DUMP_UNIX_SK,

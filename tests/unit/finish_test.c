@@ -11,7 +11,6 @@
 #include <elf.h>
 #include <errno.h>
 #include <linux/futex.h>
-#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>

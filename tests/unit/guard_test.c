@@ -7,12 +7,12 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#include "proto/control/util.h"
 #include "tests/unit/check.h"
 #include "workers/common/gate_client.h"
 #include "workers/net/net.h"

@@ -15,8 +15,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/shm.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -25,7 +23,6 @@
 #include "tests/unit/check.h"
 #include "tests/world/mem_world.h"
 #include "workers/mem/maps.h"
-#include "workers/mem/mem.h"
 #include "workers/mem/vma.h"
 #include "workers/mem/vdso.h"
 #include "workers/mem/vdso_symbols.h"

@@ -14,7 +14,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "proto/control/util.h"
 #include "tests/unit/check.h"
 
 enum { MESSAGES = 9, SIZE = 64, KILLS = 200 };

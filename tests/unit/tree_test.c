@@ -4,12 +4,10 @@
  *
  * A small tree of images is written, one thing in it is made wrong, and the reader must say so.
  */
-#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 

@@ -9,11 +9,8 @@
 #include "tests/world/files_world.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <linux/sched.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdnoreturn.h>
 #include <string.h>
@@ -29,7 +26,6 @@
 #include "proto/control/util.h"
 #include "proto/images/files.pb-c.h"
 #include "proto/images/image.h"
-#include "proto/images/task.pb-c.h"
 #include "tests/unit/check.h"
 #include "workers/common/gate_client.h"
 #include "workers/common/keeper.h"

@@ -17,7 +17,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "proto/control/util.h"
 #include "tests/unit/check.h"
 
 double gate_now_us(void)

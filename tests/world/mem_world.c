@@ -9,7 +9,6 @@
 #include "tests/world/mem_world.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
 #include <signal.h>
@@ -21,7 +20,6 @@
 #include <sys/ptrace.h>
 #include <sys/rseq.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>

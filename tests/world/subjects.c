@@ -8,7 +8,6 @@
 #include "tests/world/subjects.h"
 
 #include <fcntl.h>
-#include <limits.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/file.h>

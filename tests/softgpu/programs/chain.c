@@ -13,7 +13,6 @@
 #include "amd.h"
 #include "target.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>

@@ -15,7 +15,6 @@
 #include <hsakmt.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 
 #define KIB 1024u

@@ -12,7 +12,6 @@
 #include "target.h"
 
 #include <amdgpu_drm.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
