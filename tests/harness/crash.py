@@ -223,8 +223,10 @@ class LoadedRedis:
 
 
 def ruleset():
-    return subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True,
-                          check=False).stdout
+    listed = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=False)
+    if listed.returncode:
+        raise tool.Failure("nft list ruleset: " + listed.stderr.strip())
+    return listed.stdout
 
 
 class Score:
@@ -275,22 +277,23 @@ def dump_options(target):
     return ["-t", str(target.pid), "--leave-running", "--tcp-established"]
 
 
+def good_dump(stasis, target, images, **env):
+    """A dump to which nothing happens: how long it takes."""
+    started = time.monotonic()
+    status = stasis.run("dump", fresh(images), dump_options(target), **env)
+    took = time.monotonic() - started
+    if status:
+        raise tool.Failure("dump: " + tool.first_error(images, "dump", status))
+    target.check()
+    return took
+
+
 def measure_dump(stasis, target, images):
     """The names of a dump's steps, and how long one takes."""
     steps = os.path.join(images, "steps")
-    durations = []
-    for _ in range(5):
-        started = time.monotonic()
-        status = stasis.run("dump", fresh(images), dump_options(target))
-        durations.append(time.monotonic() - started)
-        if status:
-            raise tool.Failure("dump: " + tool.first_error(images, "dump", status))
-        target.check()
-    duration = min(durations)	# kills must come midway
-    stasis.run("dump", fresh(images), dump_options(target), STASIS_STEPS_FILE=steps)
-    names = tool.steps_of(steps)
-    target.check()
-    return names, duration
+    duration = min(good_dump(stasis, target, images) for _ in range(5))	# kills must come midway
+    good_dump(stasis, target, images, STASIS_STEPS_FILE=steps)
+    return tool.steps_of(steps), duration
 
 
 def kill_dump_steps(stasis, target, score, images, names, args, what):
@@ -332,6 +335,7 @@ def test_dump_of(target, stasis, score, directory, args, what):
         print(f"a dump{what} has {len(names)} steps and takes {duration * 1000:.1f} ms", flush=True)
         kill_dump_steps(stasis, target, score, images, names, args, what)
         kill_dump_anywhere(stasis, target, score, images, duration, args, what)
+        good_dump(stasis, target, images)
     finally:
         target.stop()
 
@@ -456,16 +460,16 @@ def test_end(stasis, score, directory, args):
     first = names.index("signal") + 1
     for n in [*range(1, first, max(args.stride, first // 8)), *range(first, len(names) + 1)]:
         root, home, pids = start_tree(directory)
-        stasis.run("dump", fresh(images), ["-t", str(root)], STASIS_KILL_AT=str(n))
+        status = stasis.run("dump", fresh(images), ["-t", str(root)], STASIS_KILL_AT=str(n))
         judge_restore(score, f"step {n} ({names[n - 1]})",
-                      lambda home=home, pids=pids, n=n: expect_end(home, pids, n >= first))
+                      lambda home=home, pids=pids, n=n: expect_end(home, pids, n >= first, status))
 
 
-def expect_end(home, pids, gone):
-    """Before the first signal the tree runs on; from then on it is gone."""
+def expect_end(home, pids, gone, status):
+    """Before the first signal the tree runs on; from then on it is gone. Returns whether the dump was killed."""
     if is_gone(home, pids, gone) != gone:
         raise tool.Failure("the tree is there" if gone else "the tree is gone")
-    return True
+    return status == -signal.SIGKILL
 
 
 def judge_restore(score, what, ran):

@@ -394,7 +394,10 @@ def kill_steps(directory, run, check):
     """Run with one of us killed at each step; check(status, what) looks at what is left."""
     steps = os.path.join(directory, "steps")
     with tool.environment(STASIS_STEPS_FILE=steps):
-        check(run(), "nobody is killed")
+        status = run()
+    if status:
+        raise tool.Failure(f"nobody is killed, and yet the status is {status}")
+    check(status, "nobody is killed")
     total = len(tool.steps_of(steps))
     if total < 10:
         raise tool.Failure(f"only {total} steps")
@@ -419,6 +422,8 @@ def test_kill_dump(plan, directory):
 
     kill_steps(directory, lambda: plan.dumper.run("dump", images, "dump.log",
                                                   ["-t", str(pid), "-R", "-L", libs]), check)
+    plan.dumper.dump(pid, images, ["-L", libs])
+    plan.restorer.restore(pid, images, ["-L", libs])
     finish(directory)
 
 
@@ -449,6 +454,8 @@ def test_damaged(plan, directory):
         pid = begin(directory, device)
         images = images_of(directory)
         plan.dumper.dump(pid, images, ["-L", libs])
+        plan.restorer.restore(pid, images, ["-L", libs])	# undamaged they are good
+        tool.kill_tree(pid)
         names = sorted(name for name in os.listdir(images)
                        if re.match("files.img|inventory.img|mm-|fdinfo-|trace-", name))
         random = 12345

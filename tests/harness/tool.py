@@ -291,7 +291,7 @@ class Plan:
         if self.crit:
             decode_all(self.crit, images)
         if between:
-            subprocess.run(between, env=clean_env(), timeout=60, check=False)
+            subprocess.run(between, env=clean_env(), timeout=60, check=True)
         self.restorer.restore(pid, images,
                               list(options if restore_options is None else restore_options))
 

@@ -15,17 +15,29 @@ import gpu
 import tool
 
 NAMES = ["/dev/kfd", "/dev/dri/", "dmabuf", "buffer", "contents of", "KFD", "amdgpu-"]
-DUMP_CALLS = ["kfd.0x22.0", "kfd.0x22.1", "kfd.0x22.2", "drm.0x59", "drm.0x50", "drm.0x2d", "sdma", "drm.0x41", "drm.0x48"]
-RESTORE_CALLS = ["kfd.0x22.3", "kfd.0x22.4", "drm.0x40", "drm.0x48", "drm.0x2e", "sdma"]
 # Asked for thousands of numbers which are none: samples will do.
 PROBES = ["drm.0x42", "drm.0xcb"]
 # INFO, lists, submission, waiting and their buffers: an engine that cannot be had is no fault where the processor sees
 # the buffer, nor is what it does not give back. The operation may be good all the same. (Not VERSION, which cannot fail:
 # libdrm_amdgpu 2.4.114 dies of it, and the gpu worker with it.)
-ENGINE = ["drm.0x45", "drm.0x43", "drm.0x44", "drm.0x49", "drm.0x40", "drm.0x41", "drm.0x48", "drm.0x2e", "drm.0x09"]
-EVADED = ["kfd.0x22.2"] + ENGINE + PROBES		# UNPAUSE is asked for again
-DUMP_EVERY = ["kfd.0x01", "kfd.0x22.0", "kfd.0x22.1", "drm.0x59", "drm.0x50", "drm.0x2d", "drm.0x46", "sdma"] + EVADED
-RESTORE_EVERY = ["kfd.0x01", "kfd.0x22.3", "kfd.0x22.4", "drm.0x2d", "drm.0x46", "sdma"] + EVADED
+ENGINE = ["drm.0x45", "drm.0x43", "drm.0x44", "drm.0x49", "drm.0x40", "drm.0x48", "drm.0x2e", "drm.0x09"]
+EVADED = ["kfd.0x22.2", "drm.0x41"] + ENGINE + PROBES		# UNPAUSE is asked for again
+# All that the dump of a program asks the device for: its node, its buffers there, KFD, copies by the engine.
+NODE, BUFFERS = ["drm.0x59", "drm.0x41"] + PROBES, ["drm.0x50", "drm.0x2d", "drm.0x46"]
+COPIES = ["sdma"] + ENGINE
+DUMP_CALLS = {
+    "kfd": ["kfd.0x01", "kfd.0x22.0", "kfd.0x22.1", "kfd.0x22.2"] + NODE + COPIES,
+    "drm": NODE + BUFFERS + COPIES,
+    "share": NODE + BUFFERS,
+    "both": NODE + BUFFERS + COPIES,
+}
+# And the restore. KFD makes its buffers itself, the processor fills those that it sees.
+RESTORE_CALLS = {
+    "kfd": ["kfd.0x22.3", "kfd.0x22.4"],
+    "drm": ["drm.0x40", "drm.0x48", "drm.0x41", "drm.0x2d", "drm.0x09"],
+    "share": ["drm.0x40", "drm.0x48", "drm.0x41", "drm.0x2d", "drm.0x2e"],
+    "both": ["drm.0x41", "drm.0x2d", "drm.0x42"] + COPIES,
+}
 
 
 def contents(images):
@@ -67,7 +79,9 @@ class Unharmed:
     def __init__(self, plan, directory, argv):
         self.plan, self.directory, self.count = plan, directory, 0
         self.target = gpu.Target(directory, argv)
-        self.good = self.dump()[1]
+        self.good = self.good_dump("the first dump")
+        if not contents(self.good):
+            raise tool.Failure("the first dump has no contents of device memory")
         self.before = gpu.counters()[0]
 
     def dump(self, seconds=None):
@@ -82,7 +96,17 @@ class Unharmed:
         self.target.expect_no_end()
         return status, images
 
+    def good_dump(self, what):
+        """One to which nothing happens. Returns its images."""
+        status, images = self.dump()
+        if status:
+            raise tool.Failure(f"{what} fails by itself: " + tool.first_error(images, "dump", status))
+        return images
+
     def end(self):
+        """It can still be dumped, with the same contents."""
+        if contents(self.good_dump("the last dump")) != contents(self.good):
+            raise tool.Failure("the last dump has other contents than the first")
         self.target.verify()
         gpu.unload()
 
@@ -105,10 +129,12 @@ def faulty_dump(dumps, kind, n):
 
 
 def each_place(kind, following, fails):
-    """Have the n-th call fail, fails(kind, n), until there is none."""
+    """Have the n-th call fail, fails(kind, n), until there is none. The first there must be."""
     n, count = 1, 0
     while fails(kind, n):
         n, count = (sparse if kind in PROBES else following)(n), count + 1
+    if not count:
+        raise tool.Failure(f"{kind}: never called, so no error of it was tried")
     if following is dense:
         print(f"    {kind}: {count} places", flush=True)
 
@@ -139,7 +165,7 @@ def killed_dumps(argv, orders, most):
         gpu.load()
         dumps, path = Unharmed(plan, directory, argv), os.path.join(directory, "steps")
         with tool.environment(STASIS_STEPS_FILE=path):
-            dumps.dump()
+            dumps.good_dump("the dump whose steps are noted")
         for variable, value in orders.items():
             failed = 0
             for at in sampled(tool.steps_of(path), most):
@@ -339,10 +365,11 @@ HIDDEN = ["both", "8", "1", "hidden"]		# two buffers for the engine alone
 MOMENTS = 60
 RELEASED = "release"		# after that step the tasks run and nobody traces them
 FAILURES = [
-    ("faulty_dump_kfd", faulty_dumps(["kfd"], DUMP_CALLS)),
-    ("faulty_dump_drm", faulty_dumps(["drm"], DUMP_CALLS)),
-    ("faulty_restore_kfd", faulty_restores(["kfd"], RESTORE_CALLS)),
-    ("faulty_restore_share", faulty_restores(["share"], RESTORE_CALLS)),
+    ("faulty_dump_kfd", faulty_dumps(["kfd"], ["kfd.0x22.0", "kfd.0x22.1", "kfd.0x22.2", "drm.0x59", "drm.0x41",
+                                               "drm.0x48", "sdma"])),
+    ("faulty_dump_drm", faulty_dumps(["drm"], ["drm.0x59", "drm.0x50", "drm.0x2d", "drm.0x41", "drm.0x48", "sdma"])),
+    ("faulty_restore_kfd", faulty_restores(["kfd"], RESTORE_CALLS["kfd"])),
+    ("faulty_restore_share", faulty_restores(["share"], ["drm.0x40", "drm.0x48", "drm.0x2e"])),
     ("faulty_restore_hidden", faulty_restores(HIDDEN, ["sdma", "drm.0x44", "drm.0x49"])),
     ("killed_dump_kfd", killed_dumps(["kfd"], COORDINATOR, 10)),
     ("killed_dump_share", killed_dumps(["share"], COORDINATOR, 8)),
@@ -355,8 +382,8 @@ FAILURES = [
 def every(argv):
     """All that can fail, with a program."""
     return [(f"every_{name}_{argv[0]}", function(argv, *arguments)) for name, function, *arguments in [
-        ("faulty_dump", faulty_dumps, DUMP_EVERY, dense),
-        ("faulty_restore", faulty_restores, RESTORE_EVERY, dense),
+        ("faulty_dump", faulty_dumps, DUMP_CALLS[argv[0]], dense),
+        ("faulty_restore", faulty_restores, RESTORE_CALLS[argv[0]], dense),
         ("killed_dump", killed_dumps, COORDINATOR, math.inf),
         ("killed_gpu_worker", killed_dumps, WORKERS, math.inf),
         ("killed_any_worker", killed_dumps, ANY_WORKER, math.inf),

@@ -224,12 +224,13 @@ SHORT = ["a_kfd", "b_drm", "c_share", "compressed_drm", "runs_on_kfd", "orphaned
 
 
 def choose(args):
+    """Those that the options leave, and of these the named ones, each of which there must be."""
     tests = EVERY + OVERLAP_GIB if args.every else SCENARIOS + ([] if args.scenarios else MORE + OVERLAP + FAILURES)
+    if args.short:
+        tests = [test for test in tests if test[0] in SHORT]
     unknown = set(args.names) - {name for name, _ in tests}
     if unknown:
         sys.exit("no such tests here: " + " ".join(sorted(unknown)))
-    if args.short:
-        tests = [test for test in tests if test[0] in SHORT]
     if args.names:
         tests = [test for test in tests if test[0] in args.names]
     return [(name, gpu.cleaned(function)) for name, function in tests]
