@@ -38,9 +38,11 @@ static int must_be_foreign(const struct job *job, pid_t id, struct fault *f)
 	size_t i;
 
 	for (i = 0; i < job->ntasks; i++)
-		if (job->tasks[i]->vpid == id || job->tasks[i]->sid == id || job->tasks[i]->pgid == id)
-			return fault(f, -EEXIST, "our own session or group %d is also one of task %d in the "
-				     "images; restore from another terminal", id, job->tasks[i]->pid);
+		if (job->tasks[i]->vpid == id || job->tasks[i]->sid == id ||
+		    job->tasks[i]->pgid == id)
+			return fault(f, -EEXIST, "our own session or group %d is also one of task "
+				     "%d in the images; restore from another terminal", id,
+				     job->tasks[i]->pid);
 	return 0;
 }
 
@@ -56,8 +58,8 @@ static int adopt_root(struct job *job, struct fault *f)
 	if (leads_session(root))
 		return 0;
 	if (!job->opts->shell_job)
-		return fault(f, -EINVAL, "the root task %d is not a session leader; use --shell-job to "
-			     "attach it to the session of this command", root->pid);
+		return fault(f, -EINVAL, "the root task %d is not a session leader; use "
+			     "--shell-job to attach it to the session of this command", root->pid);
 	if (sid != p->our_sid && must_be_foreign(job, p->our_sid, f) < 0)
 		return -1;
 	if (group != new_group && new_group != p->our_sid && must_be_foreign(job, new_group, f) < 0)
@@ -126,7 +128,8 @@ static pid_t free_pid(const struct job *job, struct fault *f)
 	return fault(f, -EAGAIN, "no free pid for a helper task");
 }
 
-static struct task *add_helper(struct job *job, struct task *maker, pid_t pid, pid_t sid, pid_t pgid)
+static struct task *add_helper(struct job *job, struct task *maker, pid_t pid, pid_t sid,
+			       pid_t pgid)
 {
 	struct births *p = births_of(job);
 	struct task *h = xcalloc(1, sizeof(*h));
@@ -227,8 +230,8 @@ static bool plan_orphan(struct job *job, struct task *t, pid_t sid, struct fault
 }
 
 /*
- * Let t, which leads a session now, be born in an older one: as an orphan of it, or of an ancestor that
- * was and began its own later too.
+ * Let t, which leads a session now, be born in an older one: as an orphan of it, or of an ancestor
+ * that was and began its own later too.
  */
 static bool born_of_orphan(struct job *job, struct task *t, pid_t sid, struct fault *f)
 {
@@ -244,16 +247,16 @@ static bool born_of_orphan(struct job *job, struct task *t, pid_t sid, struct fa
 }
 
 /*
- * A task in another session than its parent: born before the parent began its own, or an orphan; elder:
- * rather the child of one that was.
+ * A task in another session than its parent: born before the parent began its own, or an orphan;
+ * elder: rather the child of one that was.
  */
 static int plan_stranger(struct job *job, struct task *t, bool elder, struct fault *f)
 {
 	const struct task *leader = tree_find(job, t->sid);
 
 	if (leader && !leads_session(leader))
-		return fault(f, -EINVAL, "pstree.img: task %d is in session %d, but task %d leads none",
-			     t->pid, t->sid, leader->pid);
+		return fault(f, -EINVAL, "pstree.img: task %d is in session %d, but task %d leads "
+			     "none", t->pid, t->sid, leader->pid);
 	if (leads_session(t->parent) && born_in(births_of(job), t->parent, t->sid)) {
 		birth_of(t)->early = true;
 		return 0;
@@ -266,9 +269,9 @@ static int plan_stranger(struct job *job, struct task *t, bool elder, struct fau
 	}
 	if (!f->code && elder && plan_orphan(job, t, t->sid, f))
 		return 0;
-	return f->code ? -1 : fault(f, -ENOTSUP, "task %d is in session %d of a leader that is not below "
-				    "its parent %d; such a tree cannot be restored", t->pid, t->sid,
-				    t->parent->pid);
+	return f->code ? -1 : fault(f, -ENOTSUP, "task %d is in session %d of a leader that is not "
+				    "below its parent %d; such a tree cannot be restored", t->pid,
+				    t->sid, t->parent->pid);
 }
 
 static void shuffle(struct task **list, size_t n, uint32_t seed)
@@ -283,9 +286,9 @@ static void shuffle(struct task **list, size_t n, uint32_t seed)
 }
 
 /*
- * Which choices fit together depends on the history of the tree, which is lost. At first the deepest
- * tasks are planned first: the helper for a dead leader goes below the deepest heir, others below it.
- * If that fails, other orders are tried.
+ * Which choices fit together depends on the history of the tree, which is lost. At first the
+ * deepest tasks are planned first: the helper for a dead leader goes below the deepest heir, others
+ * below it. If that fails, other orders are tried.
  */
 static int plan_sessions(struct job *job, unsigned attempt, struct fault *f)
 {
@@ -327,8 +330,8 @@ static int plan_groups(struct job *job, struct fault *f)
 		if (!leader)
 			leader = add_helper(job, t, t->pgid, t->sid, t->pgid);
 		if (leader->sid != t->sid)
-			return fault(f, -EINVAL, "pstree.img: task %d of session %d is in group %d of "
-				     "session %d", t->pid, t->sid, t->pgid, leader->sid);
+			return fault(f, -EINVAL, "pstree.img: task %d of session %d is in group %d "
+				     "of session %d", t->pid, t->sid, t->pgid, leader->sid);
 		birth_of(leader)->founds = true;
 	}
 	return 0;
@@ -357,7 +360,8 @@ static int put_in_order(struct job *job, struct fault *f)
 		}
 	}
 	if (p->nall != job->ntasks + p->nhelpers)
-		return fault(f, -ENOTSUP, "pstree.img: no order of forks gives the sessions of this tree");
+		return fault(f, -ENOTSUP, "pstree.img: no order of forks gives the sessions of "
+			     "this tree");
 	return 0;
 }
 

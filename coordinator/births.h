@@ -21,7 +21,7 @@ struct birth {
 	size_t nmade, made_cap;
 	bool helper;
 	bool orphan;			/* becomes its parent's child when its maker ends */
-	struct task *heir;		/* of a helper: who inherits its children; NULL: it has none */
+	struct task *heir;	/* of a helper: who inherits its children; NULL: it has none */
 	bool reaped;			/* a helper: it has a SIGCHLD of it */
 	bool early;			/* forked before its maker calls setsid */
 	bool founds;			/* a process group of its number is needed */

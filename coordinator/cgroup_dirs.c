@@ -173,8 +173,8 @@ static CgroupDirEntry *dump_dir(struct walk *w, int fd, const char *name, bool b
 		fault(f, errno, "look at the cgroup");
 	else
 		e->dir_perms = perms_of(&st);
-	if (r == 0 && add_properties(w, fd, e, f) == 0 && (!below || add_children(w, fd, e, f) == 0) &&
-	    fstatat(fd, "cgroup.procs", &st, 0) == 0)
+	if (r == 0 && add_properties(w, fd, e, f) == 0 &&
+	    (!below || add_children(w, fd, e, f) == 0) && fstatat(fd, "cgroup.procs", &st, 0) == 0)
 		return e;
 	cgroup_dir_entry__free_unpacked(e, NULL);
 	return NULL;

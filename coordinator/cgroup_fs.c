@@ -227,7 +227,8 @@ static void settle_value(const char *name, char *text)
 		strcpy(text, "-1");
 	else if (len && text[len - 1] == '\n')
 		text[len - 1] = '\0';
-	if (!strcmp(name, "memory.oom_control") && sscanf(text, "oom_kill_disable %d", &disabled) == 1)
+	if (!strcmp(name, "memory.oom_control") &&
+	    sscanf(text, "oom_kill_disable %d", &disabled) == 1)
 		sprintf(text, "%d", !!disabled);
 }
 
@@ -382,9 +383,9 @@ int cgroup_file_restore(int dir, const char *where, const CgroupPropEntry *e, st
 	if (lists_tasks(e->name) || (old && !strcmp(old, e->value)))
 		return 0;
 	if (write_changed(dir, old ? old : "", e) < 0)
-		return fault(f, errno, "write \"%.60s\" to %.80s of the cgroup %s (--manage-cgroups="
-			     "none leaves the properties of existing cgroups alone)", e->value,
-			     e->name, where);
+		return fault(f, errno, "write \"%.60s\" to %.80s of the cgroup %s "
+			     "(--manage-cgroups=none leaves the properties of existing cgroups "
+			     "alone)", e->value, e->name, where);
 	return 0;
 }
 

@@ -7,8 +7,8 @@
  * it is not moved.
  *
  * Rights:   CAP_SYS_ADMIN; write access to the cgroups.
- * Holds:    the image, a descriptor per hierarchy and the list of new directories, from cgroups_check
- *           to cgroups_free.
+ * Holds:    the image, a descriptor per hierarchy and the list of new directories, from
+ *           cgroups_check to cgroups_free.
  */
 #include "coordinator/cgroup_restore.h"
 
@@ -85,8 +85,8 @@ static int check_controller(const CgControllerEntry *c, size_t number, struct fa
 		return fault(f, -EBADMSG, "cgroup.img: controller entry %zu has no names", number);
 	for (i = 0; i < c->n_cnames; i++)
 		if (strlen(c->cnames[i]) >= NAME_MAX || strpbrk(c->cnames[i], "/,"))
-			return fault(f, -EBADMSG, "cgroup.img: controller entry %zu: the name %.80s "
-				     "is damaged", number, c->cnames[i]);
+			return fault(f, -EBADMSG, "cgroup.img: controller entry %zu: the name "
+				     "%.80s is damaged", number, c->cnames[i]);
 	for (i = 0; i < c->n_dirs; i++)
 		if (check_dir(c->dirs[i], f) < 0)
 			return -1;

@@ -16,8 +16,8 @@ int cgroup_roots_check(const Options *o, struct fault *f);
 
 /*
  * The path given for a hierarchy (named as in /proc/PID/cgroup): the one for one of its
- * controllers, else the one for all. 0 with *root set, to NULL when none is given; -1 when two of its
- * controllers have different ones.
+ * controllers, else the one for all. 0 with *root set, to NULL when none is given; -1 when two of
+ * its controllers have different ones.
  */
 int cgroup_root_of(const Options *o, const char *names, const char **root, struct fault *f);
 

@@ -102,8 +102,8 @@ static bool records_dirs(const struct cgroup_sets *s)
 }
 
 /*
- * Mounting takes milliseconds: for the hierarchies of the root task it is done before the freeze. Who
- * needs one that cannot be had will say so.
+ * Mounting takes milliseconds: for the hierarchies of the root task it is done before the freeze.
+ * Who needs one that cannot be had will say so.
  */
 static void open_early(struct cgroup_sets *s)
 {
@@ -277,7 +277,9 @@ static int gather(const struct cgroup_sets *s, const CgroupEntry *cg, struct hie
 	return 0;
 }
 
-/* A hierarchy that is going away holds the tasks in its root, about which there is nothing to say. */
+/*
+ * A hierarchy that is going away holds the tasks in its root, about which there is nothing to say.
+ */
 static bool is_bare(const struct hierarchy *h, const char *root)
 {
 	return !root && h->n == 1 && strcmp(h->paths[0], "/") == 0;

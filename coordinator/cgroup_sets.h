@@ -10,8 +10,8 @@
 struct cgroup_sets;
 
 /*
- * The set of our own process becomes number 1; what the options say of cgroups is checked. NULL with
- * f set on failure.
+ * The set of our own process becomes number 1; what the options say of cgroups is checked. NULL
+ * with f set on failure.
  */
 struct cgroup_sets *cgroup_sets_new(const struct job *job, struct fault *f);
 void cgroup_sets_free(struct cgroup_sets *s);

@@ -30,7 +30,7 @@
 
 #define NS INT64_C(1000000000)
 #define OFFSETS "/proc/self/timens_offsets"
-#define SECONDS_MAX (1ull << 32)	/* the kernel takes half of what 64 bits of nanoseconds hold */
+#define SECONDS_MAX (1ull << 32) /* the kernel takes half of what 64 bits of nanoseconds hold */
 
 /* ---- dump ---- */
 
@@ -61,8 +61,8 @@ int clocks_write(struct job *job, const struct clocks *clocks, struct fault *f)
 static int check_clock(const struct image *img, const Timespec *t, struct fault *f)
 {
 	if (t->tv_sec >= SECONDS_MAX || t->tv_nsec >= NS)
-		return fault(f, -EINVAL, "%s: a clock shows %" PRIu64 ".%09" PRIu64 " s, which is out of "
-			     "range", image_label(img), t->tv_sec, t->tv_nsec);
+		return fault(f, -EINVAL, "%s: a clock shows %" PRIu64 ".%09" PRIu64
+			     " s, which is out of range", image_label(img), t->tv_sec, t->tv_nsec);
 	return 0;
 }
 
@@ -116,7 +116,8 @@ static void add_offset(char *text, size_t size, clockid_t clock, const struct ti
 	clock_gettime(clock, &now);
 	offset = nanoseconds(want) - (nanoseconds(&now) - own_offset(clock));
 	ns = offset % NS < 0 ? offset % NS + NS : offset % NS;
-	snprintf(text + used, size - used, "%d %" PRId64 " %" PRId64 "\n", clock, (offset - ns) / NS, ns);
+	snprintf(text + used, size - used, "%d %" PRId64 " %" PRId64 "\n", clock,
+		 (offset - ns) / NS, ns);
 }
 
 static bool may_set(const struct births *p)
@@ -127,8 +128,8 @@ static bool may_set(const struct births *p)
 		return false;
 	if ((p->ours->status.cap_eff & needed) == needed)
 		return true;
-	log_warnx("the tree's monotonic clocks jump: to go on from the dump they need CAP_SYS_ADMIN and "
-		  "CAP_SYS_TIME");
+	log_warnx("the tree's monotonic clocks jump: to go on from the dump they need "
+		  "CAP_SYS_ADMIN and CAP_SYS_TIME");
 	return false;
 }
 
@@ -145,7 +146,8 @@ int clocks_restore(struct job *job, struct fault *f)
 	if (ops_reserve(o, 7, 512, f) < 0)
 		return -1;
 	ops_add(o, 0, "make a time namespace", SYS_unshare, 1, gc(CLONE_NEWTIME));
-	ops_add(o, 0, "open " OFFSETS, SYS_openat, 3, gc(AT_FDCWD), ops_put_str(o, OFFSETS), gc(O_WRONLY));
+	ops_add(o, 0, "open " OFFSETS, SYS_openat, 3, gc(AT_FDCWD), ops_put_str(o, OFFSETS),
+		gc(O_WRONLY));
 	offsets = ops_last(o);
 	add_offset(text, sizeof(text), CLOCK_MONOTONIC, &c->monotonic);
 	add_offset(text, sizeof(text), CLOCK_BOOTTIME, &c->boottime);

@@ -17,8 +17,8 @@ int clocks_write(struct job *job, const struct clocks *clocks, struct fault *f);
 
 /*
  * Restore: read and check timens-*.img; then, when the root task exists and nothing else, have
- * it enter a time namespace in which its clocks go on. Without the rights for that, or an image, its
- * clocks are this machine's.
+ * it enter a time namespace in which its clocks go on. Without the rights for that, or an image,
+ * its clocks are this machine's.
  */
 int clocks_read(struct job *job, struct fault *f);
 int clocks_restore(struct job *job, struct fault *f);

@@ -62,7 +62,8 @@ static int ask_task(struct job *job, FdNumbers *of, struct fault *f)
 	long n;
 
 	if (!b)
-		return fault(f, -EPROTO, "task %u, whose descriptors are asked for, has no agent", of->pid);
+		return fault(f, -EPROTO, "task %u, whose descriptors are asked for, has no agent",
+			     of->pid);
 	for (; done < of->n_fd; done += n) {
 		n = ask_some(b, of, done, &closed, f);
 		if (n < 0)

@@ -7,7 +7,9 @@
 
 #include "coordinator/job.h"
 
-/* Agents are in: of the descriptors that files named, those that exec does not close are taken out. */
+/*
+ * Agents are in: of the descriptors that files named, those that exec does not close are taken out.
+ */
 int cloexec_ask(struct job *job, FilesCollected *found, struct fault *f);
 
 #endif

@@ -134,9 +134,10 @@ static int check_registers(pid_t pid, pid_t tid, const CoreEntry *core, struct f
 	if (registers_check(core->thread_info, who, f) < 0)
 		return -1;
 	for (i = 0; i < core->thread_info->n_tls; i++)
-		if (core->thread_info->tls[i]->usable && !core->thread_info->tls[i]->seg_not_present)
-			return bad(pid, tid, "thread local storage in the GDT (set_thread_area) cannot "
-				   "be restored", f);
+		if (core->thread_info->tls[i]->usable &&
+		    !core->thread_info->tls[i]->seg_not_present)
+			return bad(pid, tid, "thread local storage in the GDT (set_thread_area) "
+				   "cannot be restored", f);
 	return 0;
 }
 
@@ -158,13 +159,14 @@ int core_check_thread(pid_t pid, pid_t tid, const CoreEntry *core, struct fault 
 		return -1;
 	if (t->comm && strlen(t->comm) >= COMM_SIZE)
 		return bad(pid, tid, "the thread's name is too long", f);
-	if ((t->store_bypass | t->indirect_branch) & ~(uint32_t)(PR_SPEC_DISABLE | PR_SPEC_FORCE_DISABLE))
+	if ((t->store_bypass | t->indirect_branch) &
+	    ~(uint32_t)(PR_SPEC_DISABLE | PR_SPEC_FORCE_DISABLE))
 		return bad(pid, tid, "a speculation control is none that is restored", f);
 	if (t->has_pdeath_sig && t->pdeath_sig > SIGNALS)
 		return bad(pid, tid, "pdeath_sig is out of range", f);
 	if (core->tc && core->tc->has_old_seccomp_mode &&
 	    core->tc->old_seccomp_mode != SECCOMP_MODE__disabled)
-		return bad(pid, tid, "its seccomp mode is noted in the way of old images, which is not "
-			   "restored", f);
+		return bad(pid, tid, "its seccomp mode is noted in the way of old images, which is "
+			   "not restored", f);
 	return 0;
 }

@@ -210,7 +210,8 @@ static int ask_task(struct asked *a, bool can_tell)
 	a->no_thp = batch_op(b, 0, GATE_STOP_ON_ERROR, SYS_prctl, 5, gc(PR_GET_THP_DISABLE), gc(0),
 			     gc(0), gc(0), gc(0));
 	/* Older kernels do not know them: an error is no. */
-	a->merge = batch_op(b, 0, 0, SYS_prctl, 5, gc(PR_GET_MEMORY_MERGE), gc(0), gc(0), gc(0), gc(0));
+	a->merge = batch_op(b, 0, 0, SYS_prctl, 5, gc(PR_GET_MEMORY_MERGE), gc(0), gc(0), gc(0),
+			    gc(0));
 	a->mdwe = batch_op(b, 0, 0, SYS_prctl, 5, gc(PR_GET_MDWE), gc(0), gc(0), gc(0), gc(0));
 	if (a->mdwe < 0 || switches_ask(b, &a->switches) < 0)
 		return -1;
@@ -235,7 +236,8 @@ int core_dump_ask(struct core_dump *d, struct fault *f)
 		a->batch = batch_begin(a->task->gate);
 		d->nasked++;
 		if (ask_task(a, d->can_tell) < 0)
-			return fault(f, -ENOSPC, "task %d: its agent's arena is too small", a->task->pid);
+			return fault(f, -ENOSPC, "task %d: its agent's arena is too small",
+				     a->task->pid);
 		batch_start(a->batch);
 	}
 	return 0;
@@ -335,7 +337,8 @@ static MemTaskState *memory_of(const struct asked *a)
 	*m = a->memory;
 	m->stack_pointer = xcalloc(a->task->nthreads, sizeof(*m->stack_pointer));
 	for (i = 0; i < a->task->nthreads; i++)
-		m->stack_pointer[m->n_stack_pointer++] = thread_frozen(&a->task->threads[i])->regs.rsp;
+		m->stack_pointer[m->n_stack_pointer++] =
+			thread_frozen(&a->task->threads[i])->regs.rsp;
 	return m;
 }
 

@@ -58,8 +58,8 @@ static bool same_sets(const struct proc_status *s, const struct sets *w)
 		s->cap_bnd == w->bnd && s->cap_amb == w->amb;
 }
 
-static int add_ids(const struct inherited *ours, struct ops *o, uint32_t thread, const CredsEntry *c,
-		   struct fault *f)
+static int add_ids(const struct inherited *ours, struct ops *o, uint32_t thread,
+		   const CredsEntry *c, struct fault *f)
 {
 	const struct proc_status *s = &ours->status;
 
@@ -74,13 +74,13 @@ static int add_ids(const struct inherited *ours, struct ops *o, uint32_t thread,
 		return 0;
 	if (ops_reserve(o, 7, 0, f) < 0)
 		return -1;
-	ops_add(o, thread, "set its group ids (CAP_SETGID)", SYS_setresgid, 3, gc(c->gid), gc(c->egid),
-		gc(c->sgid));
+	ops_add(o, thread, "set its group ids (CAP_SETGID)", SYS_setresgid, 3, gc(c->gid),
+		gc(c->egid), gc(c->sgid));
 	ops_try(o, thread, SYS_setfsgid, 1, gc(c->fsgid));
-	ops_add(o, thread, "keep its capabilities (CAP_SETPCAP)", SYS_prctl, 2, gc(PR_SET_SECUREBITS),
-		gc(ours->securebits | SECBIT_NO_SETUID_FIXUP));
-	ops_add(o, thread, "set its user ids (CAP_SETUID)", SYS_setresuid, 3, gc(c->uid), gc(c->euid),
-		gc(c->suid));
+	ops_add(o, thread, "keep its capabilities (CAP_SETPCAP)", SYS_prctl, 2,
+		gc(PR_SET_SECUREBITS), gc(ours->securebits | SECBIT_NO_SETUID_FIXUP));
+	ops_add(o, thread, "set its user ids (CAP_SETUID)", SYS_setresuid, 3, gc(c->uid),
+		gc(c->euid), gc(c->suid));
 	ops_try(o, thread, SYS_setfsuid, 1, gc(c->fsuid));
 	ops_add(o, thread, "set its file system user id", SYS_setfsuid, 1, gc(-1ul));
 	ops_expect(o, c->fsuid);
@@ -102,8 +102,8 @@ static int add_each(struct ops *o, uint32_t thread, uint64_t set, bool ambient, 
 		if (!(set & 1ull << i))
 			continue;
 		if (ambient)
-			ops_add(o, thread, "raise an ambient capability", SYS_prctl, 5, gc(PR_CAP_AMBIENT),
-				gc(PR_CAP_AMBIENT_RAISE), gc(i), gc(0), gc(0));
+			ops_add(o, thread, "raise an ambient capability", SYS_prctl, 5,
+				gc(PR_CAP_AMBIENT), gc(PR_CAP_AMBIENT_RAISE), gc(i), gc(0), gc(0));
 		else
 			ops_add(o, thread, "drop a capability from its bounding set (CAP_SETPCAP)",
 				SYS_prctl, 5, gc(PR_CAPBSET_DROP), gc(i), gc(0), gc(0), gc(0));
@@ -124,8 +124,8 @@ static int add_capset(struct ops *o, uint32_t thread, uint64_t eff, uint64_t prm
 	if (ops_reserve(o, 1, sizeof(head) + sizeof(data) + 32, f) < 0)
 		return -1;
 	at = ops_put(o, &head, sizeof(head));
-	ops_add(o, thread, "set its capabilities (this command may have too few)", SYS_capset, 2, at,
-		ops_put(o, data, sizeof(data)));
+	ops_add(o, thread, "set its capabilities (this command may have too few)", SYS_capset, 2,
+		at, ops_put(o, data, sizeof(data)));
 	return 0;
 }
 
@@ -135,8 +135,8 @@ static int add_ambient(const struct inherited *ours, struct ops *o, uint32_t thr
 	if (ops_reserve(o, 1, 0, f) < 0)
 		return -1;
 	if (ours->status.cap_amb & ~set)
-		ops_add(o, thread, "clear its ambient capabilities", SYS_prctl, 5, gc(PR_CAP_AMBIENT),
-			gc(PR_CAP_AMBIENT_CLEAR_ALL), gc(0), gc(0), gc(0));
+		ops_add(o, thread, "clear its ambient capabilities", SYS_prctl, 5,
+			gc(PR_CAP_AMBIENT), gc(PR_CAP_AMBIENT_CLEAR_ALL), gc(0), gc(0), gc(0));
 	return add_each(o, thread, set, true, f);
 }
 
@@ -172,8 +172,8 @@ int creds_restore(const struct inherited *ours, struct ops *o, struct task *t, u
 	if (c->has_no_new_privs && c->no_new_privs && !ours->status.no_new_privs) {
 		if (ops_reserve(o, 1, 0, f) < 0)
 			return -1;
-		ops_add(o, thread, "set no_new_privs", SYS_prctl, 5, gc(PR_SET_NO_NEW_PRIVS), gc(1), gc(0),
-			gc(0), gc(0));
+		ops_add(o, thread, "set no_new_privs", SYS_prctl, 5, gc(PR_SET_NO_NEW_PRIVS), gc(1),
+			gc(0), gc(0), gc(0));
 	}
 	return 0;
 }

@@ -152,8 +152,8 @@ static void close_others(struct crew *c)
 }
 
 /*
- * Before the bus opens a child may simply go on as the worker (cheaper by a millisecond); a later one
- * must not touch nanomsg, whose thread it lacks: it starts anew.
+ * Before the bus opens a child may simply go on as the worker (cheaper by a millisecond); a later
+ * one must not touch nanomsg, whose thread it lacks: it starts anew.
  */
 static int fork_member(struct job *job, struct member *m, bool late, struct fault *f)
 {
@@ -228,7 +228,9 @@ static int send_setup(struct job *job, enum role role, struct fault *f)
 	return crew_send(job->crew, role, STAGE__PREPARE, &req, fds, setup.nfds, f);
 }
 
-/* Below /run, which is memory, when that is ours to write: names on a disk cost half a millisecond. */
+/*
+ * Below /run, which is memory, when that is ours to write: names on a disk cost half a millisecond.
+ */
 static int make_directory(struct crew *c, struct fault *f)
 {
 	static const char *const places[] = { "/run/stasis-XXXXXX", "/tmp/stasis-XXXXXX" };

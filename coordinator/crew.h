@@ -26,7 +26,9 @@ const char *crew_status_name(const Reply *rep);
 /* Start the named roles (bit set of 1 << role), in parallel, and send them Setup. Once. */
 int crew_start(struct job *job, unsigned roles, struct fault *f);
 
-/* One more role turned out to be needed: start it and send it Setup. Nothing when it runs already. */
+/*
+ * One more role turned out to be needed: start it and send it Setup. Nothing when it runs already.
+ */
 int crew_need(struct job *job, enum role role, struct fault *f);
 
 /* "stasis --become NAME FD": how a role is started late. */
@@ -37,8 +39,8 @@ _Noreturn void crew_become(const char *name, int fd_plane);
  * Ask one worker. Set req->body_case and its message; id, stage and deadline are filled in
  * here. The message is the caller's. fds (may be NULL) travel on the fd plane.
  */
-int crew_send(struct crew *c, enum role role, Stage stage, Request *req, const int *fds, size_t nfds,
-	      struct fault *f);
+int crew_send(struct crew *c, enum role role, Stage stage, Request *req, const int *fds,
+	      size_t nfds, struct fault *f);
 
 /*
  * Take the reply to the oldest request of that worker that has not been answered. *rep may be NULL
@@ -51,8 +53,8 @@ int crew_wait(struct crew *c, enum role role, Reply **rep, struct fault *f);
 Reply *crew_answer(struct crew *c, enum role role, int body, struct fault *f);
 
 /*
- * The same, one reply at a time, that to Setup too, whatever its status is; the caller frees it. -1: there
- * was none, or none that can be taken for one.
+ * The same, one reply at a time, that to Setup too, whatever its status is; the caller frees it.
+ * -1: there was none, or none that can be taken for one.
  */
 int crew_take(struct crew *c, enum role role, Reply **rep, struct fault *f);
 
@@ -69,7 +71,8 @@ void crew_quiesce(struct crew *c);
 bool crew_has(const struct crew *c, enum role role);
 
 /* Send and wait. */
-int crew_ask(struct crew *c, enum role role, Stage stage, Request *req, Reply **rep, struct fault *f);
+int crew_ask(struct crew *c, enum role role, Stage stage, Request *req, Reply **rep,
+	     struct fault *f);
 /* The same for a reply that must have this body, as crew_answer. */
 Reply *crew_ask_for(struct crew *c, enum role role, Stage stage, Request *req, int body,
 		    struct fault *f);
@@ -83,7 +86,10 @@ void crew_retire(struct crew *c, enum role role);
 /* A worker that is retired: wait until it is dead and its descriptors are closed. */
 void crew_bury(struct crew *c, enum role role);
 
-/* End the workers: everything asked of them must have been answered (or no longer matter). NULL is fine. */
+/*
+ * End the workers: everything asked of them must have been answered (or no longer matter). NULL is
+ * fine.
+ */
 void crew_stop(struct crew *c);
 
 /* Give the workers our own priority: while tasks are frozen they work at raised priority. */

@@ -146,7 +146,8 @@ static Reply *take_reply(struct member *m, int body, bool patient, struct fault 
 		fault(f, -ECONNRESET, "worker %s (%d) %s during %s; the log has its last words",
 		      m->worker->name, m->pid, death, crew_body_name(body));
 	} else {
-		fault_prefix(f, "worker %s (%d), %s", m->worker->name, m->pid, crew_body_name(body));
+		fault_prefix(f, "worker %s (%d), %s", m->worker->name, m->pid,
+			     crew_body_name(body));
 	}
 	return NULL;
 }
@@ -162,8 +163,8 @@ static int check_status(const struct member *m, const Reply *rep, int body, stru
 	if (rep->status == STATUS__OK || (rep->status == STATUS__RETRY && may_retry(body)))
 		return 0;
 	if (rep->status == STATUS__RETRY)
-		return fault(f, -EPROTO, "worker %s (%d) answers %s by RETRY, which it may not", m->worker->name,
-			     m->pid, crew_body_name(body));
+		return fault(f, -EPROTO, "worker %s (%d) answers %s by RETRY, which it may not",
+			     m->worker->name, m->pid, crew_body_name(body));
 	return fault(f, rep->has_code && rep->code > 0 ? -rep->code : -EIO, "%s",
 		     rep->text ? rep->text : "a worker failed without saying why");
 }
@@ -224,8 +225,8 @@ static Reply *expect(const struct member *m, Reply *rep, int body, struct fault 
 	if (!rep || (int)rep->body_case == body)
 		return rep;
 	reply__free_unpacked(rep, NULL);
-	fault(f, -EPROTO, "worker %s (%d): its answer is not the one expected; are all programs of one "
-	      "version?", m->worker->name, m->pid);
+	fault(f, -EPROTO, "worker %s (%d): its answer is not the one expected; are all programs of "
+	      "one version?", m->worker->name, m->pid);
 	return NULL;
 }
 
@@ -256,7 +257,8 @@ size_t crew_drop_fds(struct crew *c, enum role role)
 /* Answers that are due; the one to Setup is waited for with the next. */
 static unsigned due(const struct member *m)
 {
-	return m->count - (m->count && m->pending[m->first % CREW_PENDING].body == REQUEST__BODY_SETUP);
+	return m->count -
+	       (m->count && m->pending[m->first % CREW_PENDING].body == REQUEST__BODY_SETUP);
 }
 
 int crew_ask(struct crew *c, enum role role, Stage stage, Request *req, Reply **rep,

@@ -37,7 +37,9 @@ struct crew {
 	struct member member[ROLE_COUNT];
 };
 
-/* A worker is connected and nobody needs its path: a killed coordinator shall leave nothing behind. */
+/*
+ * A worker is connected and nobody needs its path: a killed coordinator shall leave nothing behind.
+ */
 void crew_hide(struct crew *c, struct member *m);
 
 #endif

@@ -61,7 +61,8 @@ static Reply *ask_helpers(struct job *job, uint32_t *pids, size_t n, struct faul
 	msg.n_pid = n;
 	req.body_case = REQUEST__BODY_GPU_HELPERS;
 	req.gpu_helpers = &msg;
-	return crew_ask_for(job->crew, ROLE_GPU, STAGE__FREEZE, &req, REPLY__BODY_GPU_HELPERS_FOUND, f);
+	return crew_ask_for(job->crew, ROLE_GPU, STAGE__FREEZE, &req, REPLY__BODY_GPU_HELPERS_FOUND,
+			    f);
 }
 
 /* Ask something of the gpu worker while these threads run; they stand again afterwards. */

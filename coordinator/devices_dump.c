@@ -136,8 +136,8 @@ static int trace_files(struct job *job, const FilesCollected *files, const GpuCo
 		for (k = 0; k < files->n_device && files->device[k]->id != c->traced[i]; k++)
 			;
 		if (k == files->n_device)
-			return fault(f, -EPROTO, "the gpu worker wants file %u traced, which is none of a device",
-				     c->traced[i]);
+			return fault(f, -EPROTO, "the gpu worker wants file %u traced, which is "
+				     "none of a device", c->traced[i]);
 		if (tell_traced(job, files->device[k], f) < 0)
 			return -1;
 	}

@@ -97,11 +97,8 @@ int devices_restore_unix(struct job *job, uint32_t ino, int *fd, struct fault *f
 	Request req = REQUEST__INIT;
 
 	if (!devices_take_part(job))
-		return fault(
-			f, -ENOTSUP,
-			"files.img: unix socket %u is one of a plugin: give the folder of that plugin "
-			"with --libdir",
-			ino);
+		return fault(f, -ENOTSUP, "files.img: unix socket %u is one of a plugin: give the "
+			     "folder of that plugin with --libdir", ino);
 	msg.id = ino;
 	req.body_case = REQUEST__BODY_GPU_UNIX_RESTORE;
 	req.gpu_unix_restore = &msg;
@@ -175,7 +172,8 @@ static long take_created(struct job *job, struct fault *f)
 	if (!rep)
 		return -1;
 	n = rep->gpu_created->n_id;
-	if (note_waiting(devices_state(job), rep, f) < 0 || give_files(job, rep->gpu_created, f) < 0)
+	if (note_waiting(devices_state(job), rep, f) < 0 ||
+	    give_files(job, rep->gpu_created, f) < 0)
 		n = -1;
 	reply__free_unpacked(rep, NULL);
 	return n;

@@ -26,8 +26,8 @@ struct devices *devices_state(struct job *job);
 /* Is the gpu worker there, and has it not been told of the end? */
 bool devices_take_part(const struct job *job);
 /*
- * Ask something of the gpu worker for these tasks, while those of their threads run that drivers want to
- * run; they stand again afterwards, come what may.
+ * Ask something of the gpu worker for these tasks, while those of their threads run that drivers
+ * want to run; they stand again afterwards, come what may.
  */
 int devices_ask_tasks(struct job *job, uint32_t *pids, size_t n, Stage stage, Request *req,
 		      struct fault *f);

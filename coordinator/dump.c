@@ -69,7 +69,8 @@ static int check_root(struct job *job, struct fault *f)
 		return own.code == ENOENT ? fault(f, -ESRCH, "task %d does not exist", root) :
 			fault(f, -own.code, "%s", own.text);
 	if (st.state == 'Z' || st.state == 'X')
-		return fault(f, -ESRCH, "task %d (%s) is dead: there is nothing to dump", root, st.comm);
+		return fault(f, -ESRCH, "task %d (%s) is dead: there is nothing to dump", root,
+			     st.comm);
 	return preflight_session(root, st.sid, job->opts, f);
 }
 
@@ -396,7 +397,8 @@ static int take_collected(struct job *job, struct fault *f)
 	if (!files)
 		return -1;
 	if (socket_list_count(files->files_collected->socket))
-		r = sockets_dump(job, files->files_collected, state(job)->collected->mem_collected, f);
+		r = sockets_dump(job, files->files_collected, state(job)->collected->mem_collected,
+				 f);
 	if (r == 0)
 		state(job)->found = take_ptr(&files);
 	if (files)
@@ -470,7 +472,8 @@ static void write_stats(struct job *job)
 /* Tasks that run on must not meet the files worker's duplicates of their descriptors. */
 static int run_on(struct job *job, enum thaw how, struct fault *f)
 {
-	if (ask_files_seal(job, f) < 0 || sockets_seal(job, false, f) < 0 || sockets_sealed(job, f) < 0)
+	if (ask_files_seal(job, f) < 0 || sockets_seal(job, false, f) < 0 ||
+	    sockets_sealed(job, f) < 0)
 		return -1;
 	step(job, "sealed");
 	eject_all(job);

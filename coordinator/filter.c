@@ -209,6 +209,6 @@ void filter_check(const struct task *t, unsigned mode, unsigned long stub)
 			name = forbidden(code, n, stub);
 	}
 	if (name)
-		log_warnx("task %d: its seccomp rules do not allow %s; should stasis be killed while the task "
-			  "is frozen, they may kill the task", t->pid, name);
+		log_warnx("task %d: its seccomp rules do not allow %s; should stasis be killed "
+			  "while the task is frozen, they may kill the task", t->pid, name);
 }

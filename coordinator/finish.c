@@ -437,7 +437,8 @@ static int detach(struct task *t, struct thread *th, struct fault *f)
 static bool has_default_action(const struct task *t, int sig)
 {
 	const CoreEntry *core = t->threads[0].core;
-	size_t at = sig - 1 - (sig > SIGKILL) - (sig > SIGSTOP);	/* the image leaves these two out */
+	/* The image leaves these two out. */
+	size_t at = sig - 1 - (sig > SIGKILL) - (sig > SIGSTOP);
 
 	return at < core->tc->n_sigactions && core->tc->sigactions[at]->sigaction == 0 &&
 	       !(core->tc->blk_sigset & 1ull << (sig - 1));
@@ -454,7 +455,9 @@ static int stop_signal(const struct task *t)
 	return SIGSTOP;
 }
 
-/* A terminal's stop signal does nothing in an orphaned process group: then it is SIGSTOP after all. */
+/*
+ * A terminal's stop signal does nothing in an orphaned process group: then it is SIGSTOP after all.
+ */
 static void ensure_stopped(const struct task *t)
 {
 	const struct timespec pause = { 0, 200000 };

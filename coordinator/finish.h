@@ -3,7 +3,8 @@
  * finish.h - the end of a restore: every task stands in its agent; make it run as the image says.
  *
  * Order: finish_prepare, finish_seize, finish_registers, (devices' late resume), finish_release. On
- * a fault the caller kills the tasks; they are all traced with PTRACE_O_EXITKILL until finish_release.
+ * a fault the caller kills the tasks; they are all traced with PTRACE_O_EXITKILL until
+ * finish_release.
  */
 #ifndef STASIS_FINISH_H
 #define STASIS_FINISH_H

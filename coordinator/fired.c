@@ -72,7 +72,8 @@ static bool waits(const SignalQueueEntry *q, const siginfo_t *si)
 }
 
 /* Look at a queue of a stopped thread again. */
-static int look(const TaskTimersEntry *e, pid_t tid, bool group, SignalQueueEntry *q, struct fault *f)
+static int look(const TaskTimersEntry *e, pid_t tid, bool group, SignalQueueEntry *q,
+		struct fault *f)
 {
 	SignalQueueEntry *now = signals_pending(tid, group, f);
 	size_t i;

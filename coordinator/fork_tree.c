@@ -86,14 +86,14 @@ static noreturn void become_agent(const struct root_start *s)
 static int explain_clone(const struct task *t, pid_t id, int code, struct fault *f)
 {
 	if (code == EEXIST)
-		return fault(f, -EEXIST, "task %d: id %d was taken by another task meanwhile; end it and "
-			     "try again", t->pid, id);
+		return fault(f, -EEXIST, "task %d: id %d was taken by another task meanwhile; end "
+			     "it and try again", t->pid, id);
 	if (code == EPERM)
-		return fault(f, -EPERM, "task %d: no right to choose a pid; CAP_CHECKPOINT_RESTORE or "
-			     "CAP_SYS_ADMIN is needed", t->pid);
+		return fault(f, -EPERM, "task %d: no right to choose a pid; CAP_CHECKPOINT_RESTORE "
+			     "or CAP_SYS_ADMIN is needed", t->pid);
 	if (code == EAGAIN)
-		return fault(f, -EAGAIN, "task %d: the kernel allows no more tasks; raise the limit on "
-			     "processes (ulimit -u, pids.max, threads-max)", t->pid);
+		return fault(f, -EAGAIN, "task %d: the kernel allows no more tasks; raise the "
+			     "limit on processes (ulimit -u, pids.max, threads-max)", t->pid);
 	return fault(f, code, "task %d: make task %d", t->pid, id);
 }
 
@@ -215,8 +215,8 @@ static int add_unmap(struct job *job, struct ops *o, struct task *t, struct faul
 		return 0;
 	if (ops_reserve(o, 1, 0, f) < 0)
 		return -1;
-	ops_add(o, 0, "unmap its parent's window", SYS_munmap, 2, gc(birth_of(b->maker)->place.base),
-		gc(birth_of(b->maker)->place.size));
+	ops_add(o, 0, "unmap its parent's window", SYS_munmap, 2,
+		gc(birth_of(b->maker)->place.base), gc(birth_of(b->maker)->place.size));
 	b->settled = true;
 	return 0;
 }
@@ -224,7 +224,8 @@ static int add_unmap(struct job *job, struct ops *o, struct task *t, struct faul
 /* A task's part of the forking: children of its old session, its own session, the others. */
 static int add_family(struct job *job, struct ops *o, struct task *t, struct fault *f)
 {
-	if (add_unmap(job, o, t, f) < 0 || add_forks(job, o, t, true, f) < 0 || ops_reserve(o, 1, 0, f) < 0)
+	if (add_unmap(job, o, t, f) < 0 || add_forks(job, o, t, true, f) < 0 ||
+	    ops_reserve(o, 1, 0, f) < 0)
 		return -1;
 	if (t->sid == t->pid)
 		ops_add(o, 0, "begin its session", SYS_setsid, 0);
@@ -247,7 +248,8 @@ static int welcome(struct task **level, size_t n, struct fault *f)
 	return 0;
 }
 
-static int build_first(struct job *job, struct task **level, size_t n, build_fn *build, struct fault *f)
+static int build_first(struct job *job, struct task **level, size_t n, build_fn *build,
+		       struct fault *f)
 {
 	AUTO_FREE struct task **first = xcalloc(n, sizeof(*first));
 	size_t i, k = 0;
@@ -428,8 +430,8 @@ int fork_check_orphans(struct job *job, struct fault *f)
 		if (procfs_stat(t->pid, 0, &st, f) < 0)
 			return -1;
 		if (st.ppid != t->parent->pid)
-			return fault(f, -EPROTO, "task %d has become a child of %d, not of %d", t->pid,
-				     st.ppid, t->parent->pid);
+			return fault(f, -EPROTO, "task %d has become a child of %d, not of %d",
+				     t->pid, st.ppid, t->parent->pid);
 	}
 	return 0;
 }

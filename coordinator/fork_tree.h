@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * fork_tree.h - make the processes: every task alive under its pid, in its session and group, running
- * nothing but its agent.
+ * fork_tree.h - make the processes: every task alive under its pid, in its session and group,
+ * running nothing but its agent.
  */
 #ifndef STASIS_FORK_TREE_H
 #define STASIS_FORK_TREE_H

@@ -103,18 +103,19 @@ static int seize_refused(struct task *t, pid_t tid, int code, struct fault *f)
 
 		proc_status_free(&st);
 		if (by && procfs_stat(by, 0, &tracer, &ignored) == 0)
-			return fault(f, -EBUSY, "task %d (%s) is being traced by %d (%s): detach that "
-				     "tracer first", t->pid, stat.comm, by, tracer.comm);
+			return fault(f, -EBUSY, "task %d (%s) is being traced by %d (%s): detach "
+				     "that tracer first", t->pid, stat.comm, by, tracer.comm);
 	}
-	return fault(f, code, "cannot stop task %d (%s), thread %d: ptrace is refused; run as root or "
-		     "with CAP_SYS_PTRACE", t->pid, stat.comm, tid);
+	return fault(f, code, "cannot stop task %d (%s), thread %d: ptrace is refused; run as root "
+		     "or with CAP_SYS_PTRACE", t->pid, stat.comm, tid);
 }
 
 static int seize_thread(struct freezer *z, struct task *t, struct thread *th, struct fault *f)
 {
 	int r = ptrace(PTRACE_SEIZE, th->tid, NULL, z->options);
 
-	if (r < 0 && (z->options & PTRACE_O_SUSPEND_SECCOMP) && (errno == EPERM || errno == EINVAL)) {
+	if (r < 0 && (z->options & PTRACE_O_SUSPEND_SECCOMP) &&
+	    (errno == EPERM || errno == EINVAL)) {
 		/* Maybe only the option is refused: it needs CAP_SYS_ADMIN. */
 		r = ptrace(PTRACE_SEIZE, th->tid, NULL, PTRACE_O_TRACESYSGOOD);
 		if (r == 0)
@@ -164,8 +165,8 @@ static int add_child(struct freezer *z, struct task *parent, pid_t pid, struct f
 	struct task *t;
 
 	if (pid == getpid())
-		return fault(f, -EDEADLK, "task %d is this stasis process itself, a descendant of the "
-			     "tree to be dumped: start stasis from outside the tree", pid);
+		return fault(f, -EDEADLK, "task %d is this stasis process itself, a descendant of "
+			     "the tree to be dumped: start stasis from outside the tree", pid);
 	if (procfs_stat(pid, 0, &st, &why) < 0 || st.ppid != parent->tgid)
 		return 0;
 	t = job_add_task(z->job, parent);
@@ -253,17 +254,17 @@ static int cannot_stop(struct freezer *z, struct task *t, pid_t tid, struct faul
 	struct task *child = let_vfork_children_run(z, t);
 
 	if (child)
-		return fault(f, -ETIMEDOUT, "task %d cannot be stopped: it waits for its vfork child %d "
-			     "to exec or exit; dump it later", t->pid, child->pid);
+		return fault(f, -ETIMEDOUT, "task %d cannot be stopped: it waits for its vfork "
+			     "child %d to exec or exit; dump it later", t->pid, child->pid);
 	procfs_stat(t->pid, tid, &st, &ignored);
 	where = procfs_read(t->pid, tid, "wchan", NULL, &ignored);
 	if (st.state == 'R')
-		return fault(f, -ETIMEDOUT, "task %d (%s), thread %d cannot be stopped within %u s: it is in "
-			     "one long system call (a fork, mmap or munmap of much memory?); try later "
-			     "or raise --timeout", t->pid, st.comm, tid,
+		return fault(f, -ETIMEDOUT, "task %d (%s), thread %d cannot be stopped within %u "
+			     "s: it is in one long system call (a fork, mmap or munmap of much "
+			     "memory?); try later or raise --timeout", t->pid, st.comm, tid,
 			     z->job->opts->timeout_s);
-	return fault(f, -ETIMEDOUT, "task %d (%s), thread %d cannot be stopped within %u s: state %c in "
-		     "kernel function %s; try later or raise --timeout", t->pid, st.comm, tid,
+	return fault(f, -ETIMEDOUT, "task %d (%s), thread %d cannot be stopped within %u s: state "
+		     "%c in kernel function %s; try later or raise --timeout", t->pid, st.comm, tid,
 		     z->job->opts->timeout_s, st.state, where && *where ? where : "unknown");
 }
 
@@ -443,8 +444,8 @@ static int add_root(struct freezer *z, struct fault *f)
 		return fault(f, -ESRCH, "there is no task %d to dump", pid);
 	for (up = getpid(); up > 0 && procfs_stat(up, 0, &st, &why) == 0; up = st.ppid)
 		if (up == pid)
-			return fault(f, -EDEADLK, "task %d is this stasis process or an ancestor of it: "
-				     "start stasis from outside the tree", pid);
+			return fault(f, -EDEADLK, "task %d is this stasis process or an ancestor "
+				     "of it: start stasis from outside the tree", pid);
 	t = job_add_task(z->job, NULL);
 	t->pid = t->tgid = t->vpid = pid;
 	return 0;
@@ -466,8 +467,8 @@ static int link_tasks(struct job *job, struct fault *f)
 		if (!t->parent)
 			continue;
 		if (t->ppid != t->parent->tgid)
-			return fault(f, -EAGAIN, "task %d lost its parent while the tree was being stopped",
-				     t->pid);
+			return fault(f, -EAGAIN, "task %d lost its parent while the tree was being "
+				     "stopped", t->pid);
 		*(struct task **)grow(&t->parent->children, t->parent->nchildren++,
 				      &t->parent->children_cap, sizeof(t)) = t;
 	}
@@ -477,8 +478,8 @@ static int link_tasks(struct job *job, struct fault *f)
 static int check_root(struct job *job, struct fault *f)
 {
 	if (job->tasks[0]->state == TASK_ZOMBIE)
-		return fault(f, -ESRCH, "task %d has exited already (it is a zombie): nothing to dump",
-			     job->tasks[0]->pid);
+		return fault(f, -ESRCH, "task %d has exited already (it is a zombie): nothing to "
+			     "dump", job->tasks[0]->pid);
 	return 0;
 }
 
@@ -490,9 +491,9 @@ static int freeze_once(struct freezer *z, struct fault *f)
 		return -1;
 	for (round = 0; round == 0 || z->again; round++) {
 		if (round == ROUNDS_MAX || monotonic_ms() > z->end_ms)
-			return fault(f, -ETIMEDOUT, "the tree of task %u creates tasks faster than they can "
-				     "be stopped (%zu so far); raise --timeout or stop what forks",
-				     z->job->opts->pid, z->job->ntasks);
+			return fault(f, -ETIMEDOUT, "the tree of task %u creates tasks faster than "
+				     "they can be stopped (%zu so far); raise --timeout or stop "
+				     "what forks", z->job->opts->pid, z->job->ntasks);
 		z->again = false;
 		if (one_round(z, f) < 0)
 			return -1;
@@ -512,7 +513,8 @@ void freeze_real_time(const struct job *job, bool on)
 	const struct sched_param param = { .sched_priority = on ? 1 : 0 };
 
 	if (job->raised)
-		sched_setscheduler(0, (on ? SCHED_FIFO : SCHED_OTHER) | SCHED_RESET_ON_FORK, &param);
+		sched_setscheduler(0, (on ? SCHED_FIFO : SCHED_OTHER) | SCHED_RESET_ON_FORK,
+				   &param);
 }
 
 static void raise_priority(struct job *job)
@@ -526,7 +528,8 @@ int freeze_tree(struct job *job, struct fault *f)
 	struct freezer z = {
 		.job = job,
 		.options = PTRACE_O_TRACESYSGOOD | PTRACE_O_SUSPEND_SECCOMP,
-		.end_ms = monotonic_ms() + 1000ll * (job->opts->timeout_s ? job->opts->timeout_s : 10),
+		.end_ms = monotonic_ms() +
+			  1000ll * (job->opts->timeout_s ? job->opts->timeout_s : 10),
 	};
 	const struct timespec nap = { .tv_nsec = 10000000 };
 	struct fault why;

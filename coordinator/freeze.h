@@ -44,7 +44,7 @@ static inline struct frozen *thread_frozen(const struct thread *t)
 	return t->regs;
 }
 
-#define MANY_THREADS 16		/* of a task: from here on it costs to do what each asks for twice */
+#define MANY_THREADS 16	/* of a task: from here on it costs to do what each asks for twice */
 
 /*
  * Seize and stop the tree below opts->pid. Fills job->tasks (parents before children), their

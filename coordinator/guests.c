@@ -4,8 +4,8 @@
  *
  * Leaders are asked through their gate. Every other thread is sent for a moment through the
  * guests' code beside the leader's stub (stub.c): five system calls, then it sleeps until it is
- * fetched. Each needs a slot there that brings it home; some ten fit. So the threads come in waves, and
- * the slots are two halves: while the threads of one half run, the others are fetched.
+ * fetched. Each needs a slot there that brings it home; some ten fit. So the threads come in waves,
+ * and the slots are two halves: while the threads of one half run, the others are fetched.
  *
  * Dump:     COLLECT.
  * Rights:   the tracer's.
@@ -183,7 +183,8 @@ static int await_answer(struct task *t, struct thread *th, struct stub_record *r
 		if (check_guest(t, th, f) < 0)
 			return -1;
 		if (monotonic_ms() > end)
-			return fault(f, -ETIMEDOUT, "task %d, thread %d does not answer", t->pid, th->tid);
+			return fault(f, -ETIMEDOUT, "task %d, thread %d does not answer", t->pid,
+				     th->tid);
 		syscall(SYS_futex, &r->pdeath_sig, FUTEX_WAIT, STUB_UNANSWERED, &slice, NULL, 0);
 	}
 	return 0;
@@ -210,7 +211,8 @@ static int fetch_guest(struct job *job, struct tour *tour, size_t i, struct faul
 	int status;
 
 	if (stop_wait_event(th->tid, SEAT_TIMEOUT_MS, &status) <= 0)
-		return fault(f, -ESRCH, "task %d, thread %d died or does not stop", tour->task->pid, th->tid);
+		return fault(f, -ESRCH, "task %d, thread %d died or does not stop", tour->task->pid,
+			     th->tid);
 	step(job, "guest stopped");
 	if (ptrace(PTRACE_GETREGS, th->tid, NULL, &r) < 0)
 		return fault(f, errno, "read the registers of thread %d", th->tid);
@@ -238,7 +240,8 @@ static int begin_tour(struct tour *tour, struct task *t, struct fault *f)
 	if (tour->nslots > SLOTS_MAX)
 		tour->nslots = SLOTS_MAX;
 	if (!tour->nslots)
-		return fault(f, -ENOSPC, "task %d has too little unused room for its threads' way home", t->pid);
+		return fault(f, -ENOSPC, "task %d has too little unused room for its threads' way "
+			     "home", t->pid);
 	return 0;
 }
 
@@ -254,7 +257,8 @@ static int advance(struct job *job, struct tour *tour, struct fault *f)
 	if (!all_sent && tour->sent - tour->home < tour->nslots &&
 	    send_guest(job, tour, tour->sent++, f) < 0)
 		return -1;
-	if (tour->called < tour->sent && (all_sent || tour->sent - tour->called > tour->nslots / 2) &&
+	if (tour->called < tour->sent &&
+	    (all_sent || tour->sent - tour->called > tour->nslots / 2) &&
 	    call_guest(job, tour, tour->called++, f) < 0)
 		return -1;
 	return tour->home < n;
@@ -269,7 +273,8 @@ static int run_tours(struct job *job, struct tour *tours, size_t n, struct fault
 	while (more) {
 		more = false;
 		for (i = 0; i < n; i++) {
-			r = tours[i].home < tours[i].task->nthreads ? advance(job, &tours[i], f) : 0;
+			r = tours[i].home < tours[i].task->nthreads ? advance(job, &tours[i], f) :
+								      0;
 			if (r < 0)
 				return -1;
 			more = more || r > 0;

@@ -57,7 +57,8 @@ static int find_places(pid_t pid, struct places *p, struct fault *f)
 		return -1;
 	for (line = strtok_r(maps, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
 		if (sscanf(line, "%" SCNx64 "-%" SCNx64, &start, &end) != 2)
-			return fault(f, -EPROTO, "/proc/%d/maps: line not understood: %.80s", pid, line);
+			return fault(f, -EPROTO, "/proc/%d/maps: line not understood: %.80s", pid,
+				     line);
 		if (strstr(line, " [vdso]")) {
 			p->vdso = start;
 			p->vdso_end = end;
@@ -80,8 +81,8 @@ static int choose_region(struct task *t, const struct places *p, struct fault *f
 
 	r->size = gate_region_size(1, ARENA_SIZE) + GATE_PAGE;
 	if (p->gap_size < 2 * r->size)
-		return fault(f, -ENOMEM, "task %d has no gap of %" PRIu64 " bytes in its address space for "
-			     "the agent", t->pid, 2 * r->size);
+		return fault(f, -ENOMEM, "task %d has no gap of %" PRIu64 " bytes in its address "
+			     "space for the agent", t->pid, 2 * r->size);
 	r->base = (p->gap + (p->gap_size - r->size) / 2) & ~(GATE_PAGE - 1);
 	r->death = r->base + GATE_BLOB_SIZE + offsetof(struct gate_mailbox, death);
 	return 0;
@@ -96,9 +97,10 @@ static bool is_away(const struct seat *s, const struct thread *th)
 }
 
 /*
- * A stasis was killed a moment ago and this thread is still in its code, where a task that was stopped
- * stays: let it run home, from system call to system call, so that a stopped program gets no further
- * than to its own next one. A stop that comes first is one more interrupt's: no progress.
+ * A stasis was killed a moment ago and this thread is still in its code, where a task that was
+ * stopped stays: let it run home, from system call to system call, so that a stopped program gets
+ * no further than to its own next one. A stop that comes first is one more interrupt's: no
+ * progress.
  */
 static int await_home(struct task *t, struct thread *th, struct fault *f)
 {
@@ -118,8 +120,8 @@ static int await_home(struct task *t, struct thread *th, struct fault *f)
 			return -1;
 	}
 	if (is_away(t->seat, th))
-		return fault(f, -EBUSY, "task %d, thread %d still runs the code of an earlier stasis that was "
-			     "killed; try again", t->pid, th->tid);
+		return fault(f, -EBUSY, "task %d, thread %d still runs the code of an earlier "
+			     "stasis that was killed; try again", t->pid, th->tid);
 	return 0;
 }
 
@@ -139,8 +141,9 @@ static int check_protections(struct task *t, struct fault *f)
 			filter_check(t, atoi(line + strlen(SECCOMP_LINE)), t->seat->room.start);
 		if (strncmp(line, FEATURES_LINE, strlen(FEATURES_LINE)) || !strstr(line, "shstk"))
 			continue;
-		return fault(f, -ENOTSUP, "task %d runs with a shadow stack, which cannot be dumped; start it "
-			     "without (GLIBC_TUNABLES=glibc.cpu.x86_shstk=off)", t->pid);
+		return fault(f, -ENOTSUP, "task %d runs with a shadow stack, which cannot be "
+			     "dumped; start it without (GLIBC_TUNABLES=glibc.cpu.x86_shstk=off)",
+			     t->pid);
 	}
 	return 0;
 }
@@ -255,8 +258,8 @@ static int enter_call(struct job *job, struct task *t, struct fault *f)
 }
 
 /* Run one call to its end; the thread stands at a system call's exit before and after. */
-static int run_call(struct job *job, struct task *t, const struct user_regs_struct *call, int64_t *ret,
-		    struct fault *f)
+static int run_call(struct job *job, struct task *t, const struct user_regs_struct *call,
+		    int64_t *ret, struct fault *f)
 {
 	struct user_regs_struct r;
 
@@ -275,9 +278,9 @@ static int run_call(struct job *job, struct task *t, const struct user_regs_stru
 static int map_failed(struct task *t, int64_t ret, struct fault *f)
 {
 	if (ret == -ENOMEM || ret == -EAGAIN)
-		return fault(f, -ret, "task %d cannot map %" PRIu64 " bytes for its agent: it is at its limit "
-			     "of address space, locked memory or mappings (RLIMIT_AS, RLIMIT_MEMLOCK, "
-			     "vm.max_map_count)", t->pid, t->seat->region.size);
+		return fault(f, -ret, "task %d cannot map %" PRIu64 " bytes for its agent: it is "
+			     "at its limit of address space, locked memory or mappings (RLIMIT_AS, "
+			     "RLIMIT_MEMLOCK, vm.max_map_count)", t->pid, t->seat->region.size);
 	return fault(f, -ret, "task %d cannot map its agent", t->pid);
 }
 
@@ -320,15 +323,17 @@ static int open_region(struct task *t, struct fault *f)
 		.nmailboxes = 1,
 	};
 
-	snprintf(path, sizeof(path), "/proc/%d/map_files/%" PRIx64 "-%" PRIx64, t->pid, s->region.base,
-		 s->region.base + s->region.size);
+	snprintf(path, sizeof(path), "/proc/%d/map_files/%" PRIx64 "-%" PRIx64, t->pid,
+		 s->region.base, s->region.base + s->region.size);
 	s->region_fd = open(path, O_RDWR | O_CLOEXEC);
 	if (s->region_fd < 0)
-		return fault(f, errno, "open %s (needs CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN)", path);
+		return fault(f, errno, "open %s (needs CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN)",
+			     path);
 	t->gate = gate_open(s->region_fd, &place, true, GATE_MODE_DUMP, f);
 	if (!t->gate)
 		return -1;
-	records = mmap(NULL, GATE_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, s->region_fd, place.size);
+	records = mmap(NULL, GATE_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, s->region_fd,
+		       place.size);
 	close(take_fd(&s->region_fd));
 	if (records == MAP_FAILED)
 		return fault(f, errno, "map the records of task %d", t->pid);

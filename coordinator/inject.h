@@ -14,7 +14,8 @@
 struct seat;
 uint64_t seat_region_base(const struct seat *s);
 uint64_t seat_region_size(const struct seat *s);
-uint64_t seat_stub_start(const struct seat *s);	/* the task's memory the stub was written to: zeros */
+/* The task's memory the stub was written to: zeros. */
+uint64_t seat_stub_start(const struct seat *s);
 uint64_t seat_stub_end(const struct seat *s);
 
 /*
@@ -26,8 +27,8 @@ int inject_all(struct job *job, struct fault *f);
 /* What to do with a thread that has told its facts: 0, or -1 with f set. */
 typedef int told_thread(void *ctx, struct task *t, struct thread *th, struct fault *f);
 /*
- * Ask every thread what only it knows: thread_frozen(thread)->facts. Agents must be in. Of threads but
- * the leaders told (NULL: nothing) is called as each has come back, while others are away.
+ * Ask every thread what only it knows: thread_frozen(thread)->facts. Agents must be in. Of threads
+ * but the leaders told (NULL: nothing) is called as each has come back, while others are away.
  */
 int inject_thread_facts(struct job *job, told_thread *told, void *ctx, struct fault *f);
 

@@ -2,8 +2,8 @@
 /*
  * iptables.c - restore: remove what CRIU locked the network with.
  *
- * CRIU's default method is a rule of iptables for each connection. Only programs know how such rules
- * are stored, and workers may run none: so it is done here. Our own dumps use nf_tables.
+ * CRIU's default method is a rule of iptables for each connection. Only programs know how such
+ * rules are stored, and workers may run none: so it is done here. Our own dumps use nf_tables.
  *
  * Rights:   CAP_NET_ADMIN, CAP_NET_RAW, passed to the program.
  * Holds:    nothing; waits for the program.
@@ -53,12 +53,13 @@ void iptables_unlock(const char *program, const char *rules)
 	if (!rules)
 		return;
 	input = memfd_create("rules", MFD_CLOEXEC);
-	if (input < 0 || write_full(input, rules, strlen(rules)) < 0 || lseek(input, 0, SEEK_SET) < 0)
+	if (input < 0 || write_full(input, rules, strlen(rules)) < 0 ||
+	    lseek(input, 0, SEEK_SET) < 0)
 		die("no memory for a list of rules");
 	err = start(program, input, &pid);
 	while (!err && waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
 	if (err || status)
-		log_warnx("%s did not remove the rules that locked the connections: they stand still if "
-			  "the rules are there still", program);
+		log_warnx("%s did not remove the rules that locked the connections: they stand "
+			  "still if the rules are there still", program);
 }

@@ -34,7 +34,7 @@ enum network_lock { NETWORK_LOCK_IPTABLES, NETWORK_LOCK_NFTABLES, NETWORK_LOCK_S
 enum task_state { TASK_RUNNING, TASK_STOPPED, TASK_ZOMBIE };
 
 struct task {
-	pid_t pid;			/* what ptrace and /proc know it by: its leader, where that lives */
+	pid_t pid;		/* what ptrace and /proc know it by: its leader, where that lives */
 	pid_t tgid, vpid;		/* its number; the same in its own pid namespace */
 	pid_t ppid, pgid, sid;		/* as in its own pid namespace */
 	enum task_state state;
@@ -42,8 +42,8 @@ struct task {
 	int stop_signal;
 	struct thread *threads;		/* [0] is the leader; one for a zombie */
 	/*
-	 * The main thread has exited, others live. Dump: it is not among the threads, and [0] stands
-	 * for the task. Restore: [0] is what will exit, at the end.
+	 * The main thread has exited, others live. Dump: it is not among the threads, and [0]
+	 * stands for the task. Restore: [0] is what will exit, at the end.
 	 */
 	bool leader_dead;
 	CoreEntry *leader_core;		/* dump: what its image says of it */
@@ -55,8 +55,8 @@ struct task {
 	struct gate *gate;
 	uint32_t vm_id, files_id, fs_id, sighand_id;	/* TaskKobjIdsEntry */
 	uint32_t time_ns_id;		/* restore: of its images; 0: that of the dumping tool */
-	bool vm_shared, files_shared, fs_shared;	/* an earlier task in job.tasks has the same id */
-	struct seat *seat;		/* where the agent sits: inject.h; NULL when it is not there */
+	bool vm_shared, files_shared, fs_shared; /* an earlier task in job.tasks has the same id */
+	struct seat *seat;	/* where the agent sits: inject.h; NULL when it is not there */
 	void *priv;			/* private to dump or restore */
 };
 
@@ -76,7 +76,7 @@ struct job {
 	size_t ntasks, tasks_cap;
 	struct timing timing;
 	bool patient;			/* replay: workers have no deadlines */
-	bool may_repeat;		/* after EAGAIN, a state that passes by itself, there is another try */
+	bool may_repeat; /* after EAGAIN, a state that passes by itself, there is another try */
 	unsigned steps;			/* taken so far: step() */
 	struct {			/* what the environment asks step() to do */
 		bool read;
@@ -85,11 +85,11 @@ struct job {
 		const char *file;
 	} step_orders;
 	char run_id[37];		/* of the dump, a UUID: inventory.img; "" when not known */
-	bool has_sockets;		/* of any kind; a restore: as the dump says, CRIU's say nothing */
-	int network_lock;		/* what locked the network (enum network_lock); -1: nothing */
+	bool has_sockets;	/* of any kind; a restore: as the dump says, CRIU's say nothing */
+	int network_lock;	/* what locked the network (enum network_lock); -1: nothing */
 	struct gate_herald *herald;	/* dump: what net's guard listens to */
 	bool raised;			/* our priority, by freeze_tree */
-	struct cgroups *cgroups;	/* restore: cgroup_restore.c; NULL when there is nothing to do */
+	struct cgroups *cgroups; /* restore: cgroup_restore.c; NULL when there is nothing to do */
 	MemWritten *written;		/* dump: figures for stats-dump; NULL until then */
 	bool uprobes;			/* dump: areas of uprobes were left out */
 	struct devices *devices;	/* NULL: there were none so far */
@@ -122,8 +122,8 @@ uint64_t job_elapsed_us(const struct job *job);
 
 /*
  * Called after every step of a sequence (each stage, and each call inside a stage that
- * changes a task). Under STASIS_KILL_AT=N the coordinator kills itself with SIGKILL at the Nth step,
- * STASIS_KILL_WORKER_AT=N kills one worker; STASIS_STEPS_FILE receives the number of steps.
+ * changes a task). Under STASIS_KILL_AT=N the coordinator kills itself with SIGKILL at the Nth
+ * step, STASIS_KILL_WORKER_AT=N kills one worker; STASIS_STEPS_FILE receives the number of steps.
  * For the crash tests only.
  */
 void step(struct job *job, const char *what);

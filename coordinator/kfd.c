@@ -101,9 +101,10 @@ static int release(struct pause *p, struct fault *f)
 	int r = 0, err = p->paused && !is_dead(p->pid) ? let_run(p) : 0;
 
 	if (err && !is_dead(p->pid))
-		r = fault(f, err, "task %d: KFD does not let its queues run again, asked %d times (see the "
-			  "kernel's log): its work on the GPU stands still; end the task (kill -9), and "
-			  "restore it if this was a complete dump", p->pid, UNPAUSE_TRIES);
+		r = fault(f, err, "task %d: KFD does not let its queues run again, asked %d times "
+			  "(see the kernel's log): its work on the GPU stands still; end the task "
+			  "(kill -9), and restore it if this was a complete dump", p->pid,
+			  UNPAUSE_TRIES);
 	p->paused = false;
 	if (keeper_dismiss(&p->keeper, f) < 0)
 		r = -1;

@@ -20,7 +20,9 @@
 #include "proto/images/types.h"
 
 /* The numbers CRIU gives to the namespaces it finds first: its own. */
-enum { NS_PID = 1, NS_NET, NS_IPC = IMAGE_HOST_IPC_NS, NS_UTS, NS_TIME, NS_MNT, NS_USER, NS_CGROUP };
+enum {
+	NS_PID = 1, NS_NET, NS_IPC = IMAGE_HOST_IPC_NS, NS_UTS, NS_TIME, NS_MNT, NS_USER, NS_CGROUP,
+};
 
 struct kind {
 	int type;			/* KCMP_* */
@@ -82,9 +84,9 @@ static int group(struct task **tasks, size_t n, const struct kind *k, struct fau
 		if (r != 0)
 			continue;
 		if (!k->shared)
-			return fault(f, -EAGAIN, "tasks %d and %d share their %s (clone without fork, "
-				     "vfork?): this cannot be restored; dump after they have parted",
-				     tasks[i - 1]->pid, tasks[i]->pid, k->name);
+			return fault(f, -EAGAIN, "tasks %d and %d share their %s (clone without "
+				     "fork, vfork?): this cannot be restored; dump after they have "
+				     "parted", tasks[i - 1]->pid, tasks[i]->pid, k->name);
 		*id_of(tasks[i], k) = *id_of(tasks[i - 1], k);
 		*(bool *)((char *)tasks[i] + k->shared) = true;
 	}
@@ -136,9 +138,9 @@ static void namespaces(TaskKobjIdsEntry *e)
 void kids_namespaces(pid_t pid, NsId ns[KIDS_NAMESPACES])
 {
 	static char *const names[KIDS_NAMESPACES] = {
-		[NS_PID - 1] = "pid", [NS_NET - 1] = "net", [NS_IPC - 1] = "ipc", [NS_UTS - 1] = "uts",
-		[NS_TIME - 1] = "time", [NS_MNT - 1] = "mnt", [NS_USER - 1] = "user",
-		[NS_CGROUP - 1] = "cgroup",
+		[NS_PID - 1] = "pid", [NS_NET - 1] = "net", [NS_IPC - 1] = "ipc",
+		[NS_UTS - 1] = "uts", [NS_TIME - 1] = "time", [NS_MNT - 1] = "mnt",
+		[NS_USER - 1] = "user", [NS_CGROUP - 1] = "cgroup",
 	};
 	uint32_t i;
 

@@ -2,7 +2,8 @@
 /*
  * labels.c - the labels of AppArmor or SELinux, both directions.
  *
- * Dump:     /proc/PID/task/TID/attr tells. The mode behind an AppArmor profile's name is no part of it.
+ * Dump:     /proc/PID/task/TID/attr tells. The mode behind an AppArmor profile's name is no part of
+ *           it.
  * Restore:  a thread writes its own. SELinux changes only processes with one thread; what AppArmor
  *           confines may lack the rights for all that comes before. --lsm-profile names another
  *           label for all that had one, or none.
@@ -28,7 +29,8 @@
 #define CHANGE "changeprofile "
 
 static const char *const names[] = {
-	[LSMTYPE__NO_LSM] = "none", [LSMTYPE__SELINUX] = "selinux", [LSMTYPE__APPARMOR] = "apparmor",
+	[LSMTYPE__NO_LSM] = "none", [LSMTYPE__SELINUX] = "selinux",
+	[LSMTYPE__APPARMOR] = "apparmor",
 };
 
 static bool is_context(const char *label)
@@ -73,9 +75,10 @@ char *labels_parse(Lsmtype module, const char *text, struct fault *f)
 		size_t n = strcspn(text, " \n");
 
 		if (text[0] == ':' || strstr(text, "//&"))
-			fault(f, -ENOTSUP, "its profile %s is one of a policy namespace, or a stack of "
-			      "profiles: this is not supported", text);
-		return f->code || (n == 10 && !strncmp(text, "unconfined", n)) ? NULL : strndup(text, n);
+			fault(f, -ENOTSUP, "its profile %s is one of a policy namespace, or a "
+			      "stack of profiles: this is not supported", text);
+		return f->code || (n == 10 && !strncmp(text, "unconfined", n)) ?
+			       NULL : strndup(text, n);
 	}
 	if (!is_context(text)) {
 		fault(f, -EINVAL, "its security label %s is no SELinux context", text);
@@ -95,7 +98,8 @@ int labels_dump(Lsmtype module, pid_t pid, pid_t tid, CredsEntry *c, struct faul
 	if (!text)
 		text = read_label(pid, tid, CURRENT);
 	if (!text)
-		return fault(f, -EIO, "task %d, thread %d: its security label cannot be read", pid, tid);
+		return fault(f, -EIO, "task %d, thread %d: its security label cannot be read", pid,
+			     tid);
 	c->lsm_profile = labels_parse(module, text, f);
 	if (f->code)
 		return fault_prefix(f, "task %d, thread %d", pid, tid);
@@ -129,8 +133,8 @@ int labels_check_option(const Options *opts, struct fault *f)
 		return 0;
 	name = option_name(opts->lsm_profile, &module);
 	if (name && (!*name || strlen(name) > LABEL_MAX || strchr(name, '\n')))
-		return fault(f, -EINVAL, "--lsm-profile %s: not apparmor:NAME, selinux:CONTEXT or none:",
-			     opts->lsm_profile);
+		return fault(f, -EINVAL, "--lsm-profile %s: not apparmor:NAME, selinux:CONTEXT or "
+			     "none:", opts->lsm_profile);
 	if (name && module != labels_module())
 		return fault(f, -EINVAL, "--lsm-profile %s: %s is not on here", opts->lsm_profile,
 			     names[module]);
@@ -190,8 +194,8 @@ static int prepare_thread(struct job *job, const struct thread *th, struct fault
 		return -1;
 	here = labels_module();
 	if (here == LSMTYPE__NO_LSM || (then != LSMTYPE__NO_LSM && then != here))
-		return fault(f, -ENOTSUP, "thread %d had the security label %s of a module that is not on "
-			     "here; --lsm-profile none: restores it without", th->vtid,
+		return fault(f, -ENOTSUP, "thread %d had the security label %s of a module that is "
+			     "not on here; --lsm-profile none: restores it without", th->vtid,
 			     label ? label : c->lsm_sockcreate);
 	own = read_label(getpid(), 0, CURRENT);
 	if (!label || (!option && own && !strcmp(own, label)))

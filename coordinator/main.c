@@ -59,8 +59,8 @@ static int64_t try_until_ms(void)
 }
 
 /*
- * May this operation be tried again, should it meet a state that passes by itself? Scripts would run
- * for each try, and workers started by hand serve one.
+ * May this operation be tried again, should it meet a state that passes by itself? Scripts would
+ * run for each try, and workers started by hand serve one.
  */
 static bool may_repeat(const struct cmdline *c)
 {
@@ -121,8 +121,8 @@ struct start {
 };
 
 /*
- * Many descriptors of ours. Those of restored tasks are put at the numbers they had before the tasks'
- * own limits are: until then tasks have ours.
+ * Many descriptors of ours. Those of restored tasks are put at the numbers they had before the
+ * tasks' own limits are: until then tasks have ours.
  */
 static void set_out(struct start *s)
 {

@@ -166,7 +166,8 @@ static int find(struct job *job, struct obstacles *o, struct fault *f)
 	size_t i;
 
 	/* The root is first in the walk, too. */
-	if (ask_files(job, &root, 1, f) < 0 || preflight_walk(root, &o->walked, &o->nwalked, f) < 0 ||
+	if (ask_files(job, &root, 1, f) < 0 ||
+	    preflight_walk(root, &o->walked, &o->nwalked, f) < 0 ||
 	    (o->nwalked > 1 && ask_files(job, o->walked + 1, o->nwalked - 1, f) < 0) ||
 	    ask_mem(job, o, f) < 0)
 		return -1;

@@ -130,10 +130,11 @@ static int check(const struct ops *o, const struct note *note, struct fault *f)
 	if (r < 0 && r >= -4095)
 		return tid == o->task->pid ?
 			fault(f, -r, "task %d cannot %s", tid, note->what) :
-			fault(f, -r, "thread %d of task %d cannot %s", tid, o->task->pid, note->what);
+			fault(f, -r, "thread %d of task %d cannot %s", tid, o->task->pid,
+			      note->what);
 	if (note->exact && r != note->want)
-		return fault(f, -EPROTO, "task %d cannot %s: the kernel returned %lld, not %lld", tid,
-			     note->what, (long long)r, (long long)note->want);
+		return fault(f, -EPROTO, "task %d cannot %s: the kernel returned %lld, not %lld",
+			     tid, note->what, (long long)r, (long long)note->want);
 	return 0;
 }
 

@@ -12,7 +12,9 @@
 
 struct ops;
 
-/* Take the task's gate; ops_end gives it back and frees the list. AUTO_OPS does so on every path. */
+/*
+ * Take the task's gate; ops_end gives it back and frees the list. AUTO_OPS does so on every path.
+ */
 struct ops *ops_begin(struct task *t);
 void ops_end(struct ops *o);
 

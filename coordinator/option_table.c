@@ -82,7 +82,8 @@ static const struct row rows[] = {
 	{ "cgroup-yard", 0, K_STRING, BOTH, STR(cgroup_yard),
 	  "DIR  where the hierarchies are mounted" },
 	{ "compress", 0, K_FLAG, FOR(CMD_DUMP), AT(compress),
-	  "LZ4 for contents of device memory (other memory stays as it is); CRIU cannot read them" },
+	  "LZ4 for contents of device memory (other memory stays as it is); CRIU cannot read "
+	  "them" },
 	{ "timeout", 0, K_SECONDS, FOR(CMD_DUMP), AT(timeout_s),
 	  "S  give up freezing after so long" },
 	{ "allow-uprobes", 0, K_FLAG, BOTH, AT(allow_uprobes),
@@ -156,7 +157,8 @@ enum value option_value(const struct row *r)
 	case K_LEVEL: case K_REFUSED: case K_SOCKETS: case K_CPU:
 		return MAY_HAVE_VALUE;
 	case K_NOTHING:
-		return strcmp(r->name, "config") && strcmp(r->name, "libdir") ? NO_VALUE : NEEDS_VALUE;
+		return strcmp(r->name, "config") && strcmp(r->name, "libdir") ? NO_VALUE :
+										NEEDS_VALUE;
 	default:
 		return strcmp(r->name, "manage-cgroups") ? NEEDS_VALUE : MAY_HAVE_VALUE;
 	}
@@ -200,11 +202,13 @@ void options_usage(void)
 	printf("usage: stasis dump -t PID [options]     freeze a process tree into images\n"
 	       "       stasis restore [options]         thaw it\n"
 	       "       stasis check [--feature NAME]    what this kernel and these rights allow\n"
-	       "       stasis check PID [options]       would \"dump -t PID\" with these options succeed?\n"
+	       "       stasis check PID [options]       would \"dump -t PID\" with these options "
+	       "succeed?\n"
 	       "       stasis show [--json] FILE|DIR    print images\n"
 	       "       stasis timeline FILE [-o SVG]    draw what --trace recorded\n"
 	       "       stasis replay FILE --worker NAME=URL [options]\n"
-	       "                                        say to one worker again what was said to it\n\n");
+	       "                                        say to one worker again what was said to "
+	       "it\n\n");
 	for (i = 0; i < ARRAY_LEN(rows); i++) {
 		const struct row *r = &rows[i];
 

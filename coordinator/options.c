@@ -159,8 +159,8 @@ static int apply(struct cmdline *c, const struct row *r, bool off, const char *a
 	case K_CPU:
 		if (arg && !strcmp(arg, "none"))
 			return 0;
-		return fault(f, -EOPNOTSUPP, "--cpu-cap is refused: this version writes and checks no "
-			     "cpuinfo.img; leave it out, or give --cpu-cap=none");
+		return fault(f, -EOPNOTSUPP, "--cpu-cap is refused: this version writes and checks "
+			     "no cpuinfo.img; leave it out, or give --cpu-cap=none");
 	case K_REFUSED:
 		if (off)
 			return 0;
@@ -336,8 +336,8 @@ static int check_together(struct cmdline *c, struct fault *f)
 		return fault(f, -EINVAL, "--file-validation %s: filesize or buildid",
 			     o->file_validation);
 	if (cgroup_mode_parse(o->manage_cgroups, &mode) < 0)
-		return fault(f, -EINVAL, "--manage-cgroups=%s: the modes are none, props, soft, full, "
-			     "strict and ignore", o->manage_cgroups);
+		return fault(f, -EINVAL, "--manage-cgroups=%s: the modes are none, props, soft, "
+			     "full, strict and ignore", o->manage_cgroups);
 	/* check PID: the tree that dump -t PID would dump. */
 	if (c->command == CMD_CHECK && c->nargs == 1 && !o->has_pid) {
 		uint64_t pid;
@@ -351,7 +351,8 @@ static int check_together(struct cmdline *c, struct fault *f)
 	if (c->exec_cmd)
 		return check_exec(c, f);
 	if (c->command == CMD_REPLAY || c->command == CMD_TIMELINE)
-		return c->nargs == 1 ? 0 : fault(f, -EINVAL, "name one file that --trace has written");
+		return c->nargs == 1 ? 0 : fault(f, -EINVAL, "name one file that --trace has "
+						 "written");
 	if (c->command != CMD_SHOW && c->nargs)
 		return fault(f, -EINVAL, "%s: not an option of this command", c->args[0]);
 	return 0;
@@ -384,7 +385,10 @@ static const struct command_word *find_word(const char *word)
 	return NULL;
 }
 
-/* The command may stand before the options, after or between them, as in CRIU. Returns where, or -1. */
+/*
+ * The command may stand before the options, after or between them, as in CRIU. Returns where, or
+ * -1.
+ */
 static int parse_command(struct cmdline *c, int argc, char **argv, struct fault *f)
 {
 	const struct command_word *w;

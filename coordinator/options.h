@@ -11,14 +11,16 @@
 #include "proto/control/control.pb-c.h"
 #include "proto/control/fault.h"
 
-enum command { CMD_DUMP, CMD_RESTORE, CMD_CHECK, CMD_SHOW, CMD_REPLAY, CMD_TIMELINE, CMD_HELP, CMD_VERSION };
+enum command {
+	CMD_DUMP, CMD_RESTORE, CMD_CHECK, CMD_SHOW, CMD_REPLAY, CMD_TIMELINE, CMD_HELP, CMD_VERSION,
+};
 
 struct cmdline {
 	enum command command;
 	Options *opts;			/* strings belong to the process */
 	int *inherit_fds;		/* for Options.inherit_fd[i].fd_index */
 	size_t ninherit;
-	char **args;			/* what is left: files, --exec-cmd's command; NULL ends it */
+	char **args;		/* what is left: files, --exec-cmd's command; NULL ends it */
 	int nargs;
 	char **features;		/* check --feature */
 	size_t nfeatures;

@@ -73,8 +73,8 @@ int preflight_walk(pid_t root, pid_t **pids, size_t *n, struct fault *f)
 	list[0] = procfs_living_thread(root);
 	for (i = 0; i < count; i++) {
 		if (list[i] == getpid())
-			return fault(f, -EINVAL, "task %d cannot be dumped: stasis itself runs below "
-				     "it; start stasis from elsewhere", root);
+			return fault(f, -EINVAL, "task %d cannot be dumped: stasis itself runs "
+				     "below it; start stasis from elsewhere", root);
 		if (add_children(list[i], &list, &count, &cap, f) < 0)
 			return -1;
 	}
@@ -139,7 +139,8 @@ static int check_seccomp(const struct preflight *pf, pid_t pid, const char *comm
 	if (!mode || pf->can_suspend)
 		return 0;
 	return fault(f, -EPERM, "task %d (%s) is under seccomp (mode %u): dumping it needs "
-		     "CAP_SYS_ADMIN and a stasis that is not under seccomp itself", pid, comm, mode);
+		     "CAP_SYS_ADMIN and a stasis that is not under seccomp itself", pid, comm,
+		     mode);
 }
 
 /* Without the right to suspend filters no thread that has some may be made to do anything. */

@@ -71,12 +71,14 @@ int rebuild_ask(struct job *job, struct fault *f)
 	if (crew_send(job->crew, ROLE_MEM, STAGE__PREPARE, &req, NULL, 0, f) < 0)
 		return -1;
 	/* CRIU locks the network of a tree without sockets too: net unlocks it. */
-	return job->has_sockets || job->network_lock == NETWORK_LOCK_NFTABLES ? sockets_prepare(job, f) : 0;
+	return job->has_sockets || job->network_lock == NETWORK_LOCK_NFTABLES ?
+		       sockets_prepare(job, f) : 0;
 }
 
 static struct birth *birth_by_pid(struct job *job, size_t i, pid_t pid)
 {
-	struct task *t = i < job->ntasks && job->tasks[i]->pid == pid ? job->tasks[i] : tree_find(job, pid);
+	struct task *t = i < job->ntasks && job->tasks[i]->pid == pid ? job->tasks[i] :
+									tree_find(job, pid);
 
 	return t ? birth_of(t) : NULL;
 }
@@ -94,8 +96,8 @@ static int learn_memory(struct job *job, MemPrepared *m, struct fault *f)
 
 		b = birth_by_pid(job, i, n->pid);
 		if (!b || n->n_file_id != n->n_file_flags)
-			return fault(f, -EPROTO, "the mem worker tells of task %u, which is not in the tree",
-				     n->pid);
+			return fault(f, -EPROTO, "the mem worker tells of task %u, which is not in "
+				     "the tree", n->pid);
 		b->fill_first = n->has_fill_before_fork && n->fill_before_fork;
 		b->inherits = n->has_inherits && n->inherits;
 		b->nmapped = n->n_file_id;
@@ -204,8 +206,8 @@ static void fill_place(const struct task *t, GatePlace *e)
 }
 
 /*
- * Tell the workers where the agents of these tasks are; they know of those told before. What is asked
- * next need not wait for their answers (gates_known).
+ * Tell the workers where the agents of these tasks are; they know of those told before. What is
+ * asked next need not wait for their answers (gates_known).
  */
 static int tell_gates(struct job *job, struct task **tasks, size_t n, struct fault *f)
 {
@@ -274,7 +276,8 @@ static int make_memory_files(struct job *job, struct fault *f)
 		return -1;
 	req.body_case = REQUEST__BODY_MEM_MAKE_FILES;
 	req.mem_make_files = &make;
-	rep = crew_ask_for(job->crew, ROLE_MEM, STAGE__RESTORE, &req, REPLY__BODY_MEM_FILES_MADE, f);
+	rep = crew_ask_for(job->crew, ROLE_MEM, STAGE__RESTORE, &req, REPLY__BODY_MEM_FILES_MADE,
+			   f);
 	if (!rep)
 		return -1;
 	take.inode_id = rep->mem_files_made->inode_id;

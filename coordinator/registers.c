@@ -76,8 +76,8 @@ static const struct layout *layout(void)
 	if (__get_cpuid_count(0xd, 0, &enabled, &b, &c, &d) && b <= AREA_MAX)
 		known.total = b;
 	for (i = FIRST_EXTENDED; i < COMPONENTS; i++)
-		if (enabled >> i & 1 && __get_cpuid_count(0xd, i, &a, &b, &c, &d) && a && !(c & 1) &&
-		    b + a <= AREA_MAX) {
+		if (enabled >> i & 1 && __get_cpuid_count(0xd, i, &a, &b, &c, &d) && a &&
+		    !(c & 1) && b + a <= AREA_MAX) {
 			known.size[i] = a;
 			known.offset[i] = b;
 		}

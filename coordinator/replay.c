@@ -3,9 +3,9 @@
  * replay.c - feed a recorded conversation to one worker that was started by hand.
  *
  * The worker gets the recorded messages in their order, with as many on their way as then. It
- * cannot get the descriptors: those of Setup are opened anew, in place of others it gets /dev/null. A
- * worker that refuses one of these ends the replay without a difference; one that fails where it did
- * not fail then, or the reverse, ends it too, for what was said next presumes otherwise.
+ * cannot get the descriptors: those of Setup are opened anew, in place of others it gets /dev/null.
+ * A worker that refuses one of these ends the replay without a difference; one that fails where it
+ * did not fail then, or the reverse, ends it too, for what was said next presumes otherwise.
  *
  * There are no deadlines: the worker may stand in a debugger.
  *
@@ -149,8 +149,8 @@ static void compare(struct replay *r, const struct exchange *x, Reply *now)
 	bool same;
 
 	now->id = x->req->message->id;		/* there were other workers to number */
-	printf("%s (request %llu): recorded %s, now %s\n", crew_body_name(x->req->message->body_case),
-	       (unsigned long long)x->req->message->id,
+	printf("%s (request %llu): recorded %s, now %s\n",
+	       crew_body_name(x->req->message->body_case), (unsigned long long)x->req->message->id,
 	       x->rep ? crew_status_name(x->rep) : "no reply", crew_status_name(now));
 	if (then) {
 		same = print_both(then, now);
@@ -228,13 +228,13 @@ static int send_again(struct replay *r, const TraceRequest *recorded, struct fau
 
 	r->asked++;
 	if (recorded->nfds > MOST_FDS)
-		return fault(f, -EBADMSG, "%u descriptors went with one message: the trace is damaged",
-			     recorded->nfds);
+		return fault(f, -EBADMSG, "%u descriptors went with one message: the trace is "
+			     "damaged", recorded->nfds);
 	if (req.body_case == REQUEST__BODY_SETUP && r->asked == 1)
 		return begin(r, req.setup, f);
 	if (req.body_case == REQUEST__BODY_SETUP || r->asked == 1)
-		return fault(f, -EBADMSG, "the conversation with worker %s does not begin with its Setup: "
-			     "the trace is damaged", r->name);
+		return fault(f, -EBADMSG, "the conversation with worker %s does not begin with its "
+			     "Setup: the trace is damaged", r->name);
 	fds = xcalloc(recorded->nfds, sizeof(int));
 	for (i = 0; i < recorded->nfds; i++)
 		fds[i] = r->null;
@@ -278,8 +278,8 @@ static int find_worker(struct replay *r, const Options *o, struct fault *f)
 	len = strcspn(o->worker[0], "=");
 	role = crew_role(o->worker[0], len);
 	if (role < 0 || !o->worker[0][len])
-		return fault(f, -EINVAL, "--worker %s: the form is NAME=URL, NAME one of mem, files, net, gpu",
-			     o->worker[0]);
+		return fault(f, -EINVAL, "--worker %s: the form is NAME=URL, NAME one of mem, "
+			     "files, net, gpu", o->worker[0]);
 	r->role = role;
 	for (i = 0; i < r->rec->nexchanges; i++) {
 		const TraceRequest *req = r->rec->exchanges[i].req;
@@ -289,8 +289,8 @@ static int find_worker(struct replay *r, const Options *o, struct fault *f)
 		r->name = req->worker;
 		r->total += is_ours(r, req);
 	}
-	return r->total ? 0 : fault(f, -ENOENT, "nothing was said to worker %.*s in this trace", (int)len,
-				    o->worker[0]);
+	return r->total ? 0 : fault(f, -ENOENT, "nothing was said to worker %.*s in this trace",
+				    (int)len, o->worker[0]);
 }
 
 int replay(struct job *job, const char *path, struct fault *f)
@@ -306,8 +306,8 @@ int replay(struct job *job, const char *path, struct fault *f)
 		return fault(f, errno, "open /dev/null");
 	if (walk(&r, f) < 0)
 		return -1;
-	printf("%u of %u requests replayed: %u replies the same, %u differ\n", r.same + r.differ, r.total,
-	       r.same, r.differ);
+	printf("%u of %u requests replayed: %u replies the same, %u differ\n", r.same + r.differ,
+	       r.total, r.same, r.differ);
 	if (fflush(stdout))
 		return fault(f, errno, "standard output");
 	return r.differ ? 1 : 0;

@@ -8,8 +8,8 @@
 #include "coordinator/job.h"
 
 /*
- * Say to the worker that job->opts names what the trace at path says was said to it; print each reply
- * beside the recorded one. 0: all the same, 1: something differs, -1 with f set.
+ * Say to the worker that job->opts names what the trace at path says was said to it; print each
+ * reply beside the recorded one. 0: all the same, 1: something differs, -1 with f set.
  */
 int replay(struct job *job, const char *path, struct fault *f);
 

@@ -139,7 +139,8 @@ static int write_pidfile(struct job *job, struct fault *f)
 
 	if (!job->opts->pidfile)
 		return 0;
-	fd = openat(job->work_dir, job->opts->pidfile, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	fd = openat(job->work_dir, job->opts->pidfile, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
+		    0600);
 	if (fd < 0)
 		return fault(f, errno, "make the pidfile %s", job->opts->pidfile);
 	if (dprintf(fd, "%d", job->tasks[0]->pid) > 0)

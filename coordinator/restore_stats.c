@@ -16,10 +16,12 @@
 static void show(const RestoreStatsEntry *r)
 {
 	printf("Displaying restore stats:\n");
-	printf("Pages compared: %" PRIu64 " (0x%" PRIx64 ")\n", r->pages_compared, r->pages_compared);
+	printf("Pages compared: %" PRIu64 " (0x%" PRIx64 ")\n", r->pages_compared,
+	       r->pages_compared);
 	printf("Pages skipped COW: %" PRIu64 " (0x%" PRIx64 ")\n", r->pages_skipped_cow,
 	       r->pages_skipped_cow);
-	printf("Pages restored: %" PRIu64 " (0x%" PRIx64 ")\n", r->pages_restored, r->pages_restored);
+	printf("Pages restored: %" PRIu64 " (0x%" PRIx64 ")\n", r->pages_restored,
+	       r->pages_restored);
 	printf("Restore time: %u us\n", r->restore_time);
 	printf("Forking time: %u us\n", r->forking_time);
 	fflush(stdout);

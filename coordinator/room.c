@@ -37,8 +37,9 @@ static uint64_t image_end(const uint8_t *image, uint64_t size)
 	uint64_t end = e->e_shoff + (uint64_t)e->e_shnum * e->e_shentsize;
 	int i;
 
-	if (memcmp(e->e_ident, ELFMAG, SELFMAG) || e->e_phentsize != sizeof(*ph) || e->e_phoff > size ||
-	    e->e_phnum > (size - e->e_phoff) / sizeof(*ph) || e->e_shoff > size)
+	if (memcmp(e->e_ident, ELFMAG, SELFMAG) || e->e_phentsize != sizeof(*ph) ||
+	    e->e_phoff > size || e->e_phnum > (size - e->e_phoff) / sizeof(*ph) ||
+	    e->e_shoff > size)
 		return 0;
 	for (i = 0; i < e->e_phnum; i++)
 		if (ph[i].p_offset + ph[i].p_filesz > end)
@@ -147,7 +148,9 @@ static int by_size(const void *a, const void *b)
 	return xs > ys ? -1 : xs < ys;
 }
 
-/* The largest that is unused. The order follows from the files alone, so a second stasis finds it. */
+/*
+ * The largest that is unused. The order follows from the files alone, so a second stasis finds it.
+ */
 static bool find_in_code(pid_t pid, int mem, char *maps, struct stub_room *room)
 {
 	struct tails all = { 0 };
@@ -184,8 +187,8 @@ int room_find(pid_t pid, int mem, uint64_t vdso, uint64_t vdso_end, struct stub_
 		return -1;
 	if (find_in_code(pid, mem, maps, room))
 		return 0;
-	return fault(f, -ENOTSUP, "task %d %s, and no page of its programs and libraries has %d unused "
-		     "bytes behind its code: its agent has nowhere to start", pid,
+	return fault(f, -ENOTSUP, "task %d %s, and no page of its programs and libraries has %d "
+		     "unused bytes behind its code: its agent has nowhere to start", pid,
 		     vdso ? "has a vDSO with too little room" : "has no vDSO (vdso=0, or unmapped)",
 		     TAIL_MIN);
 }

@@ -72,8 +72,8 @@ static int dump_policy(pid_t tid, ThreadCoreEntry *tc, struct fault *f)
 	if (syscall(SYS_sched_getattr, tid, &a, sizeof(a), 0) < 0)
 		return fault(f, errno, "read the scheduling of thread %d", tid);
 	if (!has_nice(a.policy) && !is_real_time(a.policy) && a.policy != DEADLINE)
-		return fault(f, -ENOTSUP, "thread %d has scheduling policy %u: this is not supported", tid,
-			     a.policy);
+		return fault(f, -ENOTSUP, "thread %d has scheduling policy %u: this is not "
+			     "supported", tid, a.policy);
 	tc->has_sched_nice = tc->has_sched_policy = true;
 	tc->sched_policy = a.policy | (a.flags & FLAG_RESET_ON_FORK ? SCHED_RESET_ON_FORK : 0);
 	errno = 0;
@@ -87,7 +87,8 @@ static int dump_policy(pid_t tid, ThreadCoreEntry *tc, struct fault *f)
 	if (a.policy == DEADLINE)
 		dump_deadline(&a, tc);
 	/* Kernels without clamping leave both at 0. */
-	tc->has_util_min = tc->has_util_max = a.clamp_max && (a.clamp_min || a.clamp_max != CLAMP_MAX);
+	tc->has_util_min = tc->has_util_max = a.clamp_max &&
+					      (a.clamp_min || a.clamp_max != CLAMP_MAX);
 	tc->util_min = a.clamp_min;
 	tc->util_max = a.clamp_max;
 	return 0;
@@ -162,7 +163,8 @@ const char *sched_check(const ThreadCoreEntry *tc)
 		return NULL;
 	if (!has_nice(policy) && !is_real_time(policy) && policy != DEADLINE)
 		return "a scheduling policy that cannot be restored";
-	if ((is_real_time(policy) ? tc->sched_prio < 1 || tc->sched_prio > 99 : tc->sched_prio != 0) ||
+	if ((is_real_time(policy) ? tc->sched_prio < 1 || tc->sched_prio > 99 :
+				    tc->sched_prio != 0) ||
 	    tc->sched_nice < -20 || tc->sched_nice > 19)
 		return "nice or priority is out of range";
 	if (policy == DEADLINE && !tc->has_sched_runtime)
@@ -224,8 +226,8 @@ static struct kernel_sched_attr wanted(const ThreadCoreEntry *tc)
 	return a;
 }
 
-int sched_restore(const struct inherited *ours, struct ops *o, const ThreadCoreEntry *tc, uint32_t k,
-		  struct fault *f)
+int sched_restore(const struct inherited *ours, struct ops *o, const ThreadCoreEntry *tc,
+		  uint32_t k, struct fault *f)
 {
 	const struct kernel_sched_attr a = wanted(tc);
 
@@ -237,9 +239,9 @@ int sched_restore(const struct inherited *ours, struct ops *o, const ThreadCoreE
 	if (ops_reserve(o, 2, sizeof(a) + 16, f) < 0)
 		return -1;
 	if (!has_nice(a.policy))
-		ops_add(o, k, "set its nice value (CAP_SYS_NICE)", SYS_setpriority, 3, gc(PRIO_PROCESS),
-			gc(0), gc(a.nice));
-	ops_add(o, k, "set its scheduling policy and priority (CAP_SYS_NICE)", SYS_sched_setattr, 3, gc(0),
-		ops_put(o, &a, sizeof(a)), gc(0));
+		ops_add(o, k, "set its nice value (CAP_SYS_NICE)", SYS_setpriority, 3,
+			gc(PRIO_PROCESS), gc(0), gc(a.nice));
+	ops_add(o, k, "set its scheduling policy and priority (CAP_SYS_NICE)", SYS_sched_setattr, 3,
+		gc(0), ops_put(o, &a, sizeof(a)), gc(0));
 	return 0;
 }

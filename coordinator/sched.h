@@ -21,7 +21,7 @@ const char *sched_check(const ThreadCoreEntry *tc);
 int sched_restore_outside(const struct thread *th, struct fault *f);
 
 /* What thread k sets itself. */
-int sched_restore(const struct inherited *ours, struct ops *o, const ThreadCoreEntry *tc, uint32_t k,
-		  struct fault *f);
+int sched_restore(const struct inherited *ours, struct ops *o, const ThreadCoreEntry *tc,
+		  uint32_t k, struct fault *f);
 
 #endif

@@ -10,7 +10,10 @@
 /* pstree.img */
 int seal_tree(struct job *job, struct fault *f);
 
-/* Name the dump: fills job->run_id, once. It names what a dump leaves in the kernel, as firewall tables. */
+/*
+ * Name the dump: fills job->run_id, once. It names what a dump leaves in the kernel, as firewall
+ * tables.
+ */
 int seal_run_id(struct job *job, struct fault *f);
 
 /*

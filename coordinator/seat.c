@@ -52,7 +52,8 @@ int seat_stop(struct task *t, pid_t tid, bool running, struct fault *f)
 }
 
 /* Signals must stay blocked until the registers are the stub's: so the registers come first. */
-int seat_away(struct job *job, struct thread *th, const struct user_regs_struct *regs, struct fault *f)
+int seat_away(struct job *job, struct thread *th, const struct user_regs_struct *regs,
+	      struct fault *f)
 {
 	const uint64_t all = ~0ull;
 

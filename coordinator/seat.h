@@ -38,6 +38,7 @@ int seat_stop(struct task *t, pid_t tid, bool running, struct fault *f);
 int seat_home(struct job *job, struct thread *th, struct fault *f);
 
 /* SETREGS and SETSIGMASK for a thread about to run our code; regs end in the stub. */
-int seat_away(struct job *job, struct thread *th, const struct user_regs_struct *regs, struct fault *f);
+int seat_away(struct job *job, struct thread *th, const struct user_regs_struct *regs,
+	      struct fault *f);
 
 #endif

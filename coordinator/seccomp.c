@@ -95,7 +95,8 @@ static int read_filter(pid_t tid, unsigned long index, size_t n, SeccompFilter *
 static bool same_filter(const SeccompFilter *a, const SeccompFilter *b)
 {
 	return a->has_prev == b->has_prev && a->prev == b->prev && a->flags == b->flags &&
-	       a->filter.len == b->filter.len && !memcmp(a->filter.data, b->filter.data, a->filter.len);
+	       a->filter.len == b->filter.len &&
+	       !memcmp(a->filter.data, b->filter.data, a->filter.len);
 }
 
 /* The number of e in the list, which it joins when it is new (e is emptied then). */
@@ -278,8 +279,8 @@ static int check_thread(const SeccompEntry *e, const struct thread *th, struct f
 	if (mode_of(th) != SECCOMP_MODE__filter)
 		return 0;
 	if (!tc->has_seccomp_filter || tc->seccomp_filter >= e->n_seccomp_filters)
-		return fault(f, -EBADMSG, "core-%d.img: its seccomp filter %u is not in seccomp.img",
-			     th->vtid, tc->seccomp_filter);
+		return fault(f, -EBADMSG, "core-%d.img: its seccomp filter %u is not in "
+			     "seccomp.img", th->vtid, tc->seccomp_filter);
 	return 0;
 }
 
@@ -291,8 +292,8 @@ int seccomp_check(struct job *job, struct fault *f)
 	if (!any_seccomp(job))
 		return 0;
 	if (!seccomp_can_suspend())
-		return fault(f, -EPERM, "a task has seccomp filters: restoring them needs CAP_SYS_ADMIN and a "
-			     "stasis that has none itself");
+		return fault(f, -EPERM, "a task has seccomp filters: restoring them needs "
+			     "CAP_SYS_ADMIN and a stasis that has none itself");
 	e = load_filters(job, f);
 	if (!e)
 		return -1;
@@ -349,8 +350,8 @@ static int add_chain(struct ops *o, const struct task *t, uint32_t thread, const
 		return -1;
 	code = ops_put(o, one->filter.data, one->filter.len);
 	prog.filter = (struct sock_filter *)(gate_arena_address(t->gate) + code.value);
-	ops_add(o, thread, "install its seccomp filters", SYS_seccomp, 3, gc(SECCOMP_SET_MODE_FILTER),
-		gc(one->flags), ops_put(o, &prog, sizeof(prog)));
+	ops_add(o, thread, "install its seccomp filters", SYS_seccomp, 3,
+		gc(SECCOMP_SET_MODE_FILTER), gc(one->flags), ops_put(o, &prog, sizeof(prog)));
 	ops_expect(o, 0);
 	return 0;
 }

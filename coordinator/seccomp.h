@@ -36,8 +36,8 @@ int filters_write(const struct filters *s, int image_dir, struct fault *f);
 int seccomp_check(struct job *job, struct fault *f);
 
 /*
- * Install the filters, before credentials are given up. They stay suspended for as long as we trace:
- * the threads concerned are seized here.
+ * Install the filters, before credentials are given up. They stay suspended for as long as we
+ * trace: the threads concerned are seized here.
  */
 int seccomp_restore(struct job *job, struct fault *f);
 

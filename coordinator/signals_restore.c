@@ -54,8 +54,8 @@ static int add_handlers(const struct inherited *ours, struct ops *o, const TaskC
 }
 
 /*
- * A pending SIGSTOP would stop the agent: a task that was to be stopped is, at the very end; one that
- * is stopped already loses nothing, as SIGCONT discards it.
+ * A pending SIGSTOP would stop the agent: a task that was to be stopped is, at the very end; one
+ * that is stopped already loses nothing, as SIGCONT discards it.
  */
 static int add_queue(struct ops *o, struct task *t, pid_t tid, uint32_t thread, bool shared,
 		     const SignalQueueEntry *q, struct fault *f)
@@ -77,12 +77,14 @@ static int add_queue(struct ops *o, struct task *t, pid_t tid, uint32_t thread, 
 		if (shared)
 			ops_add(o, thread, what, SYS_rt_sigqueueinfo, 3, gc(t->pid), gc(signo), at);
 		else
-			ops_add(o, thread, what, SYS_rt_tgsigqueueinfo, 4, gc(t->pid), gc(tid), gc(signo), at);
+			ops_add(o, thread, what, SYS_rt_tgsigqueueinfo, 4, gc(t->pid), gc(tid),
+				gc(signo), at);
 	}
 	return 0;
 }
 
-int signals_restore_task(const struct inherited *ours, struct ops *o, struct task *t, struct fault *f)
+int signals_restore_task(const struct inherited *ours, struct ops *o, struct task *t,
+			 struct fault *f)
 {
 	const TaskCoreEntry *tc = t->threads[0].core->tc;
 

@@ -3,8 +3,9 @@
  * sockets.c - the conversation with the net worker, which takes part when there are sockets.
  *
  * Sockets and files need each other: files finds sockets in tables and gives them ids, net finds
- * descriptors of files (and sockets) in flight in a socket's queue, which files gives ids. Descriptors
- * are not carried: each worker duplicates what the other one names by process and number.
+ * descriptors of files (and sockets) in flight in a socket's queue, which files gives ids.
+ * Descriptors are not carried: each worker duplicates what the other one names by process and
+ * number.
  *
  * Rights:   none.
  * Holds:    nothing; the reply to NetPrepare is in struct births.
@@ -46,7 +47,8 @@ int sockets_preflight(struct job *job, FilesPreflightDone *done, struct fault *f
 	req.net_preflight = &msg;
 	if (crew_need(job, ROLE_NET, f) < 0)
 		return -1;
-	rep = crew_ask_for(job->crew, ROLE_NET, STAGE__PREPARE, &req, REPLY__BODY_NET_PREFLIGHT_DONE, f);
+	rep = crew_ask_for(job->crew, ROLE_NET, STAGE__PREPARE, &req,
+			   REPLY__BODY_NET_PREFLIGHT_DONE, f);
 	if (!rep)
 		return -1;
 	net = rep->net_preflight_done;
@@ -115,7 +117,8 @@ static Reply *adopt(struct job *job, const NetCollected *c, struct fault *f)
 	msg.n_fd = c->n_flying;
 	req.body_case = REQUEST__BODY_FILES_ADOPT;
 	req.files_adopt = &msg;
-	return crew_ask_for(job->crew, ROLE_FILES, STAGE__COLLECT, &req, REPLY__BODY_FILES_ADOPTED, f);
+	return crew_ask_for(job->crew, ROLE_FILES, STAGE__COLLECT, &req, REPLY__BODY_FILES_ADOPTED,
+			    f);
 }
 
 /* The ids of everything that was in flight so far, and what else net is to be told. */
@@ -131,7 +134,8 @@ static int note_ids(struct flown *all, const FilesAdopted *a, size_t due, struct
 	size_t i;
 
 	if (a->n_id != due)
-		return fault(f, -EPROTO, "the files worker adopts %zu of %zu files in flight", a->n_id, due);
+		return fault(f, -EPROTO, "the files worker adopts %zu of %zu files in flight",
+			     a->n_id, due);
 	for (i = 0; i < a->n_id; i++)
 		*(uint32_t *)grow(&all->id, all->n++, &all->cap, sizeof(*all->id)) = a->id[i];
 	return 0;
@@ -151,8 +155,8 @@ static int ask_plugins(struct job *job, const NetCollected *c, struct flown *all
 		if (fd < 0 || devices_dump_unix(job, c->outside[i]->ino, fd, &taken, f) < 0)
 			return -1;
 		if (taken)
-			*(uint32_t *)grow(&all->plugin, all->nplugin++, &all->plugin_cap, sizeof(uint32_t)) =
-				c->outside[i]->ino;
+			*(uint32_t *)grow(&all->plugin, all->nplugin++, &all->plugin_cap,
+					  sizeof(uint32_t)) = c->outside[i]->ino;
 	}
 	return 0;
 }
@@ -166,7 +170,8 @@ static int collect_all(struct job *job, FilesCollected *found, struct flown *all
 
 	while (r == 0 && net->net_collected->n_flying) {
 		files = adopt(job, net->net_collected, f);
-		r = files ? note_ids(all, files->files_adopted, net->net_collected->n_flying, f) : -1;
+		r = files ? note_ids(all, files->files_adopted, net->net_collected->n_flying, f) :
+			    -1;
 		reply__free_unpacked(net, NULL);
 		net = NULL;
 		if (r == 0 && ++rounds > MAX_ROUNDS)
@@ -427,7 +432,8 @@ int sockets_pass(struct job *job, struct fault *f)
 
 int sockets_fill(struct job *job, struct fault *f)
 {
-	return births_of(job)->sockets && !are_mapped(job) ? crew_wait(job->crew, ROLE_NET, NULL, f) : 0;
+	return births_of(job)->sockets && !are_mapped(job) ?
+		       crew_wait(job->crew, ROLE_NET, NULL, f) : 0;
 }
 
 int sockets_release(struct job *job, struct fault *f)

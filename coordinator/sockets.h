@@ -49,7 +49,10 @@ size_t sockets_flying(const struct job *job, uint32_t **ids);
 /* All tasks exist: net begins to create. */
 int sockets_create(struct job *job, struct fault *f);
 
-/* Files has created what it could: sockets go to files, what is to be queued goes to net, which begins. */
+/*
+ * Files has created what it could: sockets go to files, what is to be queued goes to net, which
+ * begins.
+ */
 int sockets_pass(struct job *job, struct fault *f);
 
 /* Wait until the queues are filled. */

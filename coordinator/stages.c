@@ -108,7 +108,10 @@ static void kill_a_worker(struct job *job)
 		crew_kill(job->crew, roles[job->steps % n]);
 }
 
-/* Looked up once: a dump of 10,000 threads takes some 80,000 steps. A worker: "STEP" or "STEP:NAME". */
+/*
+ * Looked up once: a dump of 10,000 threads takes some 80,000 steps. A worker: "STEP" or
+ * "STEP:NAME".
+ */
 static void read_step_orders(struct job *job)
 {
 	const char *at = getenv("STASIS_KILL_AT"), *worker_at = getenv("STASIS_KILL_WORKER_AT");

@@ -142,15 +142,15 @@ static int refuse_thread(const struct task *t, const struct thread *th, const st
 			 struct fault *f)
 {
 	if (dispatches_calls(th->tid))
-		return fault(f, -ENOTSUP, "task %d, thread %d has its system calls dispatched to itself "
-			     "(PR_SET_SYSCALL_USER_DISPATCH), which cannot be dumped; let the program switch "
-			     "it off", t->pid, th->tid);
+		return fault(f, -ENOTSUP, "task %d, thread %d has its system calls dispatched to "
+			     "itself (PR_SET_SYSCALL_USER_DISPATCH), which cannot be dumped; let "
+			     "the program switch it off", t->pid, th->tid);
 	if (has_ports(th->tid))
-		return fault(f, -ENOTSUP, "task %d, thread %d may use I/O ports (ioperm), which cannot be "
-			     "dumped; let the program give them up", t->pid, th->tid);
+		return fault(f, -ENOTSUP, "task %d, thread %d may use I/O ports (ioperm), which "
+			     "cannot be dumped; let the program give them up", t->pid, th->tid);
 	if (z->regs.cs != USER_CS)
-		return fault(f, -ENOTSUP, "task %d, thread %d runs 32-bit code (cs %#llx): only 64-bit "
-			     "programs can be dumped", t->pid, th->tid, z->regs.cs);
+		return fault(f, -ENOTSUP, "task %d, thread %d runs 32-bit code (cs %#llx): only "
+			     "64-bit programs can be dumped", t->pid, th->tid, z->regs.cs);
 	return 0;
 }
 
@@ -193,10 +193,14 @@ int freeze_take(struct task *t, struct thread *th, int status, struct fault *f)
 	if (ptrace(PTRACE_GETREGS, th->tid, NULL, &z->regs) < 0 ||
 	    ptrace(PTRACE_GETSIGMASK, th->tid, sizeof(z->sigmask), &z->sigmask) < 0)
 		return fault(f, errno, "read the registers of task %d, thread %d", t->pid, th->tid);
-	/* Calls that the stop itself ended (epoll_wait, ...) are made again: no EINTR for the program. */
+	/*
+	 * Calls that the stop itself ended (epoll_wait, ...) are made again: no EINTR for the
+	 * program.
+	 */
 	if (restart_undo_eintr(&z->regs) &&
 	    ptrace(PTRACE_SETREGS, th->tid, NULL, &z->regs) < 0)
-		return fault(f, errno, "write the registers of task %d, thread %d", t->pid, th->tid);
+		return fault(f, errno, "write the registers of task %d, thread %d", t->pid,
+			     th->tid);
 	/* Kernels before 5.13 cannot say; there a section in progress is not noticed. */
 	if (ptrace(PTRACE_GET_RSEQ_CONFIGURATION, th->tid, sizeof(z->rseq), &z->rseq) < 0)
 		memset(&z->rseq, 0, sizeof(z->rseq));

@@ -156,8 +156,8 @@ static void go_home(struct code *c, const struct stub_home *h)
 static int write_code(pid_t pid, int mem, uint64_t at, const struct code *c, struct fault *f)
 {
 	if (c->full)
-		return fault(f, -ENOSPC, "task %d has too little unused room for the code of its agent's "
-			     "way home (%zu bytes)", pid, c->room);
+		return fault(f, -ENOSPC, "task %d has too little unused room for the code of its "
+			     "agent's way home (%zu bytes)", pid, c->room);
 	if (pwrite(mem, c->buf, c->n, at) != (ssize_t)c->n)
 		return fault(f, errno, "write to the code of task %d", pid);
 	return 0;
@@ -235,11 +235,11 @@ int stub_write(pid_t pid, int mem, const struct stub_room *room, const struct st
 #define RECORD(field) offsetof(struct stub_record, field)
 
 /*
- * r8 = the thread's record in the region, r9 = its slot. Only system calls write to the record: they
- * fail when the region is gone, where an instruction would fault. So what comes back in a
- * register stays in one, r8, for the tracer to read: securebits, and whether the timer slack is another
- * than the usual, told without a comparison, which would change the flags. The pdeath signal comes
- * last: it is one word, and its arrival is the answer.
+ * r8 = the thread's record in the region, r9 = its slot. Only system calls write to the record:
+ * they fail when the region is gone, where an instruction would fault. So what comes back in a
+ * register stays in one, r8, for the tracer to read: securebits, and whether the timer slack is
+ * another than the usual, told without a comparison, which would change the flags. The pdeath
+ * signal comes last: it is one word, and its arrival is the answer.
  */
 static void ask_thread(struct code *c)
 {

@@ -22,7 +22,7 @@ struct stub_home {
 
 /* Addresses in the task of the leader's stub and the guests' common code. */
 struct stub_layout {
-	uint64_t map;		/* `syscall` (mmap); then, if it mapped the region: unmap; mask; home */
+	uint64_t map;	/* `syscall` (mmap); then, if it mapped the region: unmap; mask; home */
 	uint64_t protect;	/* `syscall` (mprotect); then unmap; mask; home */
 	uint64_t leave;		/* wake the death word's waiters; then unmap */
 	uint64_t unmap;		/* munmap of the region; mask; home */

@@ -118,7 +118,8 @@ static int ask_workers(struct job *job, struct survey *s, struct fault *f)
 	if (ask_files(job, f) < 0 || ask_mem(job, f) < 0)
 		return -1;
 	s->mem = crew_answer(job->crew, ROLE_MEM, REPLY__BODY_SURVEYED, f);
-	s->files = s->mem ? crew_answer(job->crew, ROLE_FILES, REPLY__BODY_FILES_SURVEYED, f) : NULL;
+	s->files = s->mem ? crew_answer(job->crew, ROLE_FILES, REPLY__BODY_FILES_SURVEYED, f) :
+			    NULL;
 	if (!s->files || ask_net(job, s, f) < 0)
 		return -1;
 	return devices_judge(job, s->files->files_surveyed->device,
@@ -207,8 +208,8 @@ static void free_replies(struct survey *s)
 
 /*
  * Do tasks share what they may not? One that has just been forked by vfork does for a moment, and
- * tasks come and go: while there are tries left that is EAGAIN, as in a dump; in the last one what is
- * shared still is an obstacle, and a task that is gone is none.
+ * tasks come and go: while there are tries left that is EAGAIN, as in a dump; in the last one what
+ * is shared still is an obstacle, and a task that is gone is none.
  */
 static int find_shared(struct job *job, struct fault *shared, struct fault *f)
 {

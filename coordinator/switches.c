@@ -2,10 +2,11 @@
 /*
  * switches.c - what a process has switched on or off by prctl(2) and in /proc, both directions.
  *
- * CRIU's images have none of these. Timestamp counter, CPUID, machine checks and I/O flusher belong to
- * threads, which have them from the one that made them: the leader's are taken for all.
+ * CRIU's images have none of these. Timestamp counter, CPUID, machine checks and I/O flusher belong
+ * to threads, which have them from the one that made them: the leader's are taken for all.
  *
- * Rights:   CAP_SYS_RESOURCE for an I/O flusher, CAP_SYS_NICE for an autogroup's nice value below 0.
+ * Rights:   CAP_SYS_RESOURCE for an I/O flusher, CAP_SYS_NICE for an autogroup's nice value below
+ *           0.
  * Holds:    nothing.
  */
 #include "coordinator/switches.h"
@@ -30,9 +31,10 @@ int switches_ask(struct batch *b, struct switches_asked *asked)
 	asked->tsc = batch_alloc(b, sizeof(uint32_t), &local);
 	if (!local)
 		return -1;
-	asked->mce_kill = batch_op(b, 0, 0, SYS_prctl, 5, gc(PR_MCE_KILL_GET), gc(0), gc(0), gc(0), gc(0));
-	asked->io_flusher = batch_op(b, 0, 0, SYS_prctl, 5, gc(PR_GET_IO_FLUSHER), gc(0), gc(0), gc(0),
-				     gc(0));
+	asked->mce_kill = batch_op(b, 0, 0, SYS_prctl, 5, gc(PR_MCE_KILL_GET), gc(0), gc(0), gc(0),
+				   gc(0));
+	asked->io_flusher = batch_op(b, 0, 0, SYS_prctl, 5, gc(PR_GET_IO_FLUSHER), gc(0), gc(0),
+				     gc(0), gc(0));
 	asked->no_tsc = batch_op(b, 0, 0, SYS_prctl, 2, gc(PR_GET_TSC), ga(asked->tsc));
 	asked->no_cpuid = batch_op(b, 0, 0, SYS_arch_prctl, 2, gc(GET_CPUID), gc(0));
 	return asked->no_cpuid;
@@ -47,7 +49,8 @@ void switches_take(struct batch *b, const struct switches_asked *asked, TaskCore
 	tc->has_mce_kill = mce == PR_MCE_KILL_EARLY || mce == PR_MCE_KILL_LATE;
 	tc->mce_kill = mce;
 	tc->has_io_flusher = tc->io_flusher = batch_result(b, 0, asked->io_flusher) == 1;
-	tc->has_no_tsc = tc->no_tsc = batch_result(b, 0, asked->no_tsc) == 0 && *tsc == PR_TSC_SIGSEGV;
+	tc->has_no_tsc = tc->no_tsc = batch_result(b, 0, asked->no_tsc) == 0 &&
+				      *tsc == PR_TSC_SIGSEGV;
 	tc->has_no_cpuid = tc->no_cpuid = batch_result(b, 0, asked->no_cpuid) == 0;
 }
 
@@ -120,12 +123,13 @@ int switches_set_early(struct ops *o, const TaskCoreEntry *tc, struct fault *f)
 		ops_add(o, 0, "set when machine checks kill it", SYS_prctl, 5, gc(PR_MCE_KILL),
 			gc(PR_MCE_KILL_SET), gc(tc->mce_kill), gc(0), gc(0));
 	if (tc->has_io_flusher && tc->io_flusher)
-		ops_add(o, 0, "be an I/O flusher (CAP_SYS_RESOURCE)", SYS_prctl, 5, gc(PR_SET_IO_FLUSHER),
-			gc(1), gc(0), gc(0), gc(0));
+		ops_add(o, 0, "be an I/O flusher (CAP_SYS_RESOURCE)", SYS_prctl, 5,
+			gc(PR_SET_IO_FLUSHER), gc(1), gc(0), gc(0), gc(0));
 	if (tc->has_no_tsc && tc->no_tsc)
-		ops_add(o, 0, "give up the timestamp counter", SYS_prctl, 2, gc(PR_SET_TSC), gc(PR_TSC_SIGSEGV));
+		ops_add(o, 0, "give up the timestamp counter", SYS_prctl, 2, gc(PR_SET_TSC),
+			gc(PR_TSC_SIGSEGV));
 	if (tc->has_no_cpuid && tc->no_cpuid)
-		ops_add(o, 0, "give up CPUID (a processor with CPUID faulting is needed)", SYS_arch_prctl, 2,
-			gc(SET_CPUID), gc(0));
+		ops_add(o, 0, "give up CPUID (a processor with CPUID faulting is needed)",
+			SYS_arch_prctl, 2, gc(SET_CPUID), gc(0));
 	return 0;
 }

@@ -19,7 +19,9 @@ struct switches_asked {
 int switches_ask(struct batch *b, struct switches_asked *asked);
 void switches_take(struct batch *b, const struct switches_asked *asked, TaskCoreEntry *tc);
 
-/* Dump: what /proc shows of a process; whether it leads a session. Any thread of ours may call it. */
+/*
+ * Dump: what /proc shows of a process; whether it leads a session. Any thread of ours may call it.
+ */
 int switches_look(pid_t pid, bool leads_session, TaskCoreEntry *tc, struct fault *f);
 
 const char *switches_check(const TaskCoreEntry *tc);

@@ -46,14 +46,15 @@ static int refuse_limit(const struct task *t, int which, const struct rlimit64 *
 			const struct rlimit64 *have, struct fault *f)
 {
 	static const char *const names[LIMITS] = {
-		"RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_DATA", "RLIMIT_STACK", "RLIMIT_CORE", "RLIMIT_RSS",
-		"RLIMIT_NPROC", "RLIMIT_NOFILE", "RLIMIT_MEMLOCK", "RLIMIT_AS", "RLIMIT_LOCKS",
-		"RLIMIT_SIGPENDING", "RLIMIT_MSGQUEUE", "RLIMIT_NICE", "RLIMIT_RTPRIO", "RLIMIT_RTTIME",
+		"RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_DATA", "RLIMIT_STACK", "RLIMIT_CORE",
+		"RLIMIT_RSS", "RLIMIT_NPROC", "RLIMIT_NOFILE", "RLIMIT_MEMLOCK", "RLIMIT_AS",
+		"RLIMIT_LOCKS", "RLIMIT_SIGPENDING", "RLIMIT_MSGQUEUE", "RLIMIT_NICE",
+		"RLIMIT_RTPRIO", "RLIMIT_RTTIME",
 	};
 
-	return fault(f, -EPERM, "task %d had a hard limit %s of %" PRIu64 ", this command has %" PRIu64
-		     " and no CAP_SYS_RESOURCE to raise it; raise it with prlimit or ulimit first", t->pid,
-		     names[which], want->rlim_max, have->rlim_max);
+	return fault(f, -EPERM, "task %d had a hard limit %s of %" PRIu64 ", this command has %"
+		     PRIu64 " and no CAP_SYS_RESOURCE to raise it; raise it with prlimit or ulimit "
+		     "first", t->pid, names[which], want->rlim_max, have->rlim_max);
 }
 
 static bool can_raise_limits(const struct inherited *ours)
@@ -69,8 +70,10 @@ static int add_limits(const struct inherited *ours, struct ops *o, struct task *
 
 	for (i = 0; i < l->n_rlimits; i++) {
 		want.rlim_max = l->rlimits[i]->max;
-		want.rlim_cur = l->rlimits[i]->cur < want.rlim_max ? l->rlimits[i]->cur : want.rlim_max;
-		if (want.rlim_cur == ours->limits[i].rlim_cur && want.rlim_max == ours->limits[i].rlim_max)
+		want.rlim_cur = l->rlimits[i]->cur < want.rlim_max ? l->rlimits[i]->cur :
+								     want.rlim_max;
+		if (want.rlim_cur == ours->limits[i].rlim_cur &&
+		    want.rlim_max == ours->limits[i].rlim_max)
 			continue;
 		if (want.rlim_max > ours->limits[i].rlim_max && !can_raise_limits(ours))
 			return refuse_limit(t, i, &want, &ours->limits[i], f);
@@ -96,7 +99,8 @@ static int add_loginuid(const struct inherited *ours, struct ops *o, const TaskC
 	if (ops_reserve(o, 3, 128, f) < 0)
 		return -1;
 	n = snprintf(text, sizeof(text), "%u", tc->loginuid);
-	ops_try(o, 0, SYS_openat, 3, gc(AT_FDCWD), ops_put_str(o, "/proc/self/loginuid"), gc(O_WRONLY));
+	ops_try(o, 0, SYS_openat, 3, gc(AT_FDCWD), ops_put_str(o, "/proc/self/loginuid"),
+		gc(O_WRONLY));
 	fd = ops_last(o);
 	ops_try(o, 0, SYS_write, 3, fd, ops_put(o, text, n), gc(n));
 	ops_try(o, 0, SYS_close, 1, fd);
@@ -158,8 +162,8 @@ static int set_oom_score(const struct inherited *ours, const struct task *t, str
 	if (fd >= 0 && dprintf(fd, "%d", tc->oom_score_adj) > 0)
 		return 0;
 	if (errno == EACCES)
-		return fault(f, -EACCES, "task %d had oom_score_adj %d, this command has %lld and no "
-			     "CAP_SYS_RESOURCE to go below it", t->pid, tc->oom_score_adj,
+		return fault(f, -EACCES, "task %d had oom_score_adj %d, this command has %lld and "
+			     "no CAP_SYS_RESOURCE to go below it", t->pid, tc->oom_score_adj,
 			     ours->oom_score_adj);
 	return fault(f, errno, "write %s", path);
 }
@@ -187,8 +191,8 @@ static int add_speculation(struct ops *o, const ThreadCoreEntry *t, uint32_t k, 
 		ops_try(o, k, SYS_prctl, 5, gc(PR_SET_SPECULATION_CTRL), gc(PR_SPEC_STORE_BYPASS),
 			gc(t->store_bypass), gc(0), gc(0));
 	if (t->indirect_branch)
-		ops_try(o, k, SYS_prctl, 5, gc(PR_SET_SPECULATION_CTRL), gc(PR_SPEC_INDIRECT_BRANCH),
-			gc(t->indirect_branch), gc(0), gc(0));
+		ops_try(o, k, SYS_prctl, 5, gc(PR_SET_SPECULATION_CTRL),
+			gc(PR_SPEC_INDIRECT_BRANCH), gc(t->indirect_branch), gc(0), gc(0));
 	return 0;
 }
 
@@ -220,8 +224,8 @@ static int add_stack(struct ops *o, const ThreadCoreEntry *t, uint32_t k, struct
 		.ss_size = t->sas->ss_size,
 		.ss_flags = t->sas->ss_flags & ~SS_ONSTACK,	/* a result, not a setting */
 	};
-	ops_add(o, k, "set its alternate signal stack", SYS_sigaltstack, 2, ops_put(o, &stack, sizeof(stack)),
-		gc(0));
+	ops_add(o, k, "set its alternate signal stack", SYS_sigaltstack, 2,
+		ops_put(o, &stack, sizeof(stack)), gc(0));
 	return 0;
 }
 
@@ -229,7 +233,8 @@ static int add_stack(struct ops *o, const ThreadCoreEntry *t, uint32_t k, struct
 static int add_name(struct ops *o, const struct task *t, uint32_t k, struct fault *f)
 {
 	const CoreEntry *leader = t->threads[0].core;
-	const char *inherits = leader->thread_core->comm ? leader->thread_core->comm : leader->tc->comm;
+	const char *inherits = leader->thread_core->comm ? leader->thread_core->comm :
+							   leader->tc->comm;
 	const char *name = t->threads[k].core->thread_core->comm;
 
 	if (!k || !name || !strcmp(name, inherits))
@@ -248,8 +253,8 @@ static int add_rseq(struct ops *o, const ThreadCoreEntry *t, uint32_t k, struct 
 		return 0;
 	if (ops_reserve(o, 1, 0, f) < 0)
 		return -1;
-	ops_add(o, k, "register its rseq area", SYS_rseq, 4, gc(r->rseq_abi_pointer), gc(r->rseq_abi_size),
-		gc(0), gc(r->signature));
+	ops_add(o, k, "register its rseq area", SYS_rseq, 4, gc(r->rseq_abi_pointer),
+		gc(r->rseq_abi_size), gc(0), gc(r->signature));
 	return 0;
 }
 
@@ -267,7 +272,8 @@ static int add_parent_death(struct ops *o, const struct task *t, uint32_t k, str
 		return 0;
 	if (ops_reserve(o, 1, 0, f) < 0)
 		return -1;
-	ops_add(o, k, "set its parent-death signal", SYS_prctl, 2, gc(PR_SET_PDEATHSIG), gc(tc->pdeath_sig));
+	ops_add(o, k, "set its parent-death signal", SYS_prctl, 2, gc(PR_SET_PDEATHSIG),
+		gc(tc->pdeath_sig));
 	return 0;
 }
 
@@ -277,10 +283,10 @@ static int add_one(const struct inherited *ours, struct ops *o, struct task *t, 
 	const CoreEntry *core = t->threads[k].core;
 	const ThreadCoreEntry *tc = core->thread_core;
 
-	if (add_addresses(o, core, k, f) < 0 || add_stack(o, tc, k, f) < 0 || add_name(o, t, k, f) < 0 ||
-	    add_rseq(o, tc, k, f) < 0 || signals_restore_thread(o, t, k, f) < 0 ||
-	    sched_restore(ours, o, tc, k, f) < 0 || add_speculation(o, tc, k, f) < 0 ||
-	    creds_restore(ours, o, t, k, f) < 0)
+	if (add_addresses(o, core, k, f) < 0 || add_stack(o, tc, k, f) < 0 ||
+	    add_name(o, t, k, f) < 0 || add_rseq(o, tc, k, f) < 0 ||
+	    signals_restore_thread(o, t, k, f) < 0 || sched_restore(ours, o, tc, k, f) < 0 ||
+	    add_speculation(o, tc, k, f) < 0 || creds_restore(ours, o, t, k, f) < 0)
 		return -1;
 	/* After the credentials: a change of them clears it. */
 	return parent_is_to_exit(t) ? 0 : add_parent_death(o, t, k, f);

@@ -44,8 +44,8 @@ static void let_go(struct task *t)
 }
 
 /*
- * Wait for the end of a killed thread. Each end is a SIGCHLD: of many, we sleep meanwhile, for to wake
- * up for each would take the processor from those who are still at it.
+ * Wait for the end of a killed thread. Each end is a SIGCHLD: of many, we sleep meanwhile, for to
+ * wake up for each would take the processor from those who are still at it.
  */
 static void await_end(pid_t tid, bool many)
 {
@@ -53,7 +53,8 @@ static void await_end(pid_t tid, bool many)
 	const int64_t end = monotonic_ms() + END_MS;
 	int r, status;
 
-	while ((r = freeze_wait_stop(tid, many ? 0 : END_MS, &status)) >= 0 && monotonic_ms() < end) {
+	while ((r = freeze_wait_stop(tid, many ? 0 : END_MS, &status)) >= 0 &&
+	       monotonic_ms() < end) {
 		if (r == 1)
 			ptrace(PTRACE_CONT, tid, NULL, 0);
 		else
@@ -81,7 +82,8 @@ void thaw_tree(struct job *job, enum thaw how)
 	freeze_real_time(job, true);
 	for (i = 0; signal && i < job->ntasks; i++) {
 		t = job->tasks[i];
-		if (t->nthreads && t->threads[0].seized && (signal == SIGKILL || t->state == TASK_RUNNING))
+		if (t->nthreads && t->threads[0].seized &&
+		    (signal == SIGKILL || t->state == TASK_RUNNING))
 			kill(t->pid, signal);
 		step(job, "signal");
 	}

@@ -4,8 +4,8 @@
  *
  * A thread costs one read of its status and one of its cgroups in /proc, a dozen cheap system calls
  * and its registers: with 10,000 threads everything here counts. Its timer slack is a third look at
- * /proc, taken only where the thread itself said that it is not the usual. What /proc tells may be read
- * by any thread of ours, the rest needs the tracer.
+ * /proc, taken only where the thread itself said that it is not the usual. What /proc tells may be
+ * read by any thread of ours, the rest needs the tracer.
  *
  * Rights:   being the tracer, /proc of the task.
  * Holds:    nothing; fills thread->core.
@@ -271,7 +271,8 @@ int task_dump_dead_leader(struct task *t, struct cgroup_sets *sets, Lsmtype modu
 
 	thread_dump_new(&leader, false);
 	c = t->leader_core = leader.core;
-	if (thread_dump_outside(t, &leader, sets, module, f) < 0 || procfs_stat(t->tgid, t->tgid, &st, f) < 0)
+	if (thread_dump_outside(t, &leader, sets, module, f) < 0 ||
+	    procfs_stat(t->tgid, t->tgid, &st, f) < 0)
 		return -1;
 	sched_dump_slack(t->tgid, c->thread_core);
 	/* The kernel takes the filters from who exits, and shows it in the root of its cgroups. */

@@ -18,7 +18,9 @@ void thread_dump_new(struct thread *th, bool leader);
  */
 int thread_dump_stopped(struct thread *th, struct fault *f);
 
-/* Fill in what anybody may see: scheduling, credentials, cgroups. Any thread of ours may call it. */
+/*
+ * Fill in what anybody may see: scheduling, credentials, cgroups. Any thread of ours may call it.
+ */
 int thread_dump_outside(const struct task *t, struct thread *th, struct cgroup_sets *sets,
 			Lsmtype module, struct fault *f);
 
@@ -32,7 +34,8 @@ int task_dump(struct task *t, struct fault *f);
  * Make leader_core of a task whose leader is dead: tc moves there from the thread that stands for
  * the task. After task_dump.
  */
-int task_dump_dead_leader(struct task *t, struct cgroup_sets *sets, Lsmtype module, struct fault *f);
+int task_dump_dead_leader(struct task *t, struct cgroup_sets *sets, Lsmtype module,
+			  struct fault *f);
 
 /* Make the core of a zombie: its name and how it ended. */
 int task_dump_zombie(struct task *t, struct fault *f);

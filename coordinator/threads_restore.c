@@ -21,7 +21,8 @@
 #include "coordinator/switches.h"
 
 #define READY_MS 10000
-#define THREAD_FLAGS (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM)
+#define THREAD_FLAGS (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | \
+		      CLONE_SYSVSEM)
 
 struct thread_args {
 	struct clone_args args;
@@ -61,7 +62,8 @@ static int add_threads(struct job *job, struct ops *o, struct task *t, struct fa
 	comm = core->thread_core->comm;
 	if (ops_reserve(o, 2, 64, f) < 0)
 		return -1;
-	ops_add(o, 0, "set its name", SYS_prctl, 2, gc(PR_SET_NAME), ops_put_str(o, comm ? comm : tc->comm));
+	ops_add(o, 0, "set its name", SYS_prctl, 2, gc(PR_SET_NAME),
+		ops_put_str(o, comm ? comm : tc->comm));
 	if (tc->personality)
 		ops_add(o, 0, "set its personality", SYS_personality, 1, gc(tc->personality));
 	if (switches_set_early(o, tc, f) < 0 ||

@@ -136,8 +136,8 @@ static void add_stages(struct picture *p, struct row *row)
 		snprintf(b->label, sizeof(b->label), "%s%.40s%s %s", undo ? "undo " : "", e->stage,
 			 e->edge == EDGE__EDGE_FAILED ? " FAILED" : "",
 			 duration(r->ns - begun->ns, took, sizeof(took)));
-		b->title = xasprintf("stage %s: %.3f to %.3f ms%s%s", e->stage, ms(begun->ns), ms(r->ns),
-				     e->text ? ": " : "", e->text ? e->text : "");
+		b->title = xasprintf("stage %s: %.3f to %.3f ms%s%s", e->stage, ms(begun->ns),
+				     ms(r->ns), e->text ? ": " : "", e->text ? e->text : "");
 		begun = NULL;
 	}
 	if (begun) {
@@ -145,17 +145,18 @@ static void add_stages(struct picture *p, struct row *row)
 
 		b->style = "failed";
 		snprintf(b->label, sizeof(b->label), "%.40s (no end)", begun->edge->stage);
-		b->title = xasprintf("stage %s: from %.3f ms; the trace ends in it", begun->edge->stage,
-				     ms(begun->ns));
+		b->title = xasprintf("stage %s: from %.3f ms; the trace ends in it",
+				     begun->edge->stage, ms(begun->ns));
 	}
 }
 
 static char *title_of(const struct exchange *x, const char *name)
 {
 	const Request *req = x->req->message;
-	AUTO_FREE char *asked = xasprintf("%s (request %llu, %zu bytes, %u descriptors), asked at %.3f ms",
-					  name, (unsigned long long)req->id,
-					  request__get_packed_size(req), x->req->nfds, ms(x->sent_ns));
+	AUTO_FREE char *asked = xasprintf("%s (request %llu, %zu bytes, %u descriptors), asked at "
+					  "%.3f ms", name, (unsigned long long)req->id,
+					  request__get_packed_size(req), x->req->nfds,
+					  ms(x->sent_ns));
 	AUTO_FREE char *work = NULL;
 
 	if (!x->rep)
@@ -309,8 +310,9 @@ static void draw_rect(const struct picture *p, const struct row *row, const stru
 {
 	double x = x_of(p, from), width = x_of(p, to) - x;
 
-	fprintf(p->out, "<rect class=\"%s\" x=\"%.2f\" y=\"%.1f\" width=\"%.2f\" height=\"%.1f\"/>\n",
-		style, x, row->top + b->lane * LANE, width < 0.8 ? 0.8 : width, BAR);
+	fprintf(p->out, "<rect class=\"%s\" x=\"%.2f\" y=\"%.1f\" width=\"%.2f\" "
+		"height=\"%.1f\"/>\n", style, x, row->top + b->lane * LANE,
+		width < 0.8 ? 0.8 : width, BAR);
 }
 
 static void draw_bar(const struct picture *p, const struct row *row, const struct bar *b)
@@ -349,9 +351,10 @@ static void draw_axis(const struct picture *p, double bottom)
 
 	for (i = 0; i * step <= ms(p->span_ns); i++) {
 		x = x_of(p, i * step * 1e6 + 0.5);
-		fprintf(p->out, "<line class=\"grid\" x1=\"%.2f\" y1=\"%.1f\" x2=\"%.2f\" y2=\"%.1f\"/>\n"
-			"<text x=\"%.2f\" y=\"%.1f\" text-anchor=\"middle\">%g</text>\n", x, TOP - 12, x,
-			bottom, x, TOP - 17, i * step);
+		fprintf(p->out,
+			"<line class=\"grid\" x1=\"%.2f\" y1=\"%.1f\" x2=\"%.2f\" y2=\"%.1f\"/>\n"
+			"<text x=\"%.2f\" y=\"%.1f\" text-anchor=\"middle\">%g</text>\n",
+			x, TOP - 12, x, bottom, x, TOP - 17, i * step);
 	}
 	fprintf(p->out, "<text x=\"%.1f\" y=\"%.1f\">ms</text>\n", 8.0, TOP - 17);
 }
@@ -365,8 +368,8 @@ static void draw_edges(const struct picture *p, double bottom)
 	for (i = 0; i < row->n; i++) {
 		double x = x_of(p, row->bars[i].from);
 
-		fprintf(p->out, "<line class=\"edge\" x1=\"%.2f\" y1=\"%.1f\" x2=\"%.2f\" y2=\"%.1f\"/>\n",
-			x, row->top, x, bottom);
+		fprintf(p->out, "<line class=\"edge\" x1=\"%.2f\" y1=\"%.1f\" x2=\"%.2f\" "
+			"y2=\"%.1f\"/>\n", x, row->top, x, bottom);
 	}
 }
 
@@ -400,9 +403,10 @@ static void draw_legend(const struct picture *p, double y)
 	size_t i;
 
 	for (i = 0; i < ARRAY_LEN(keys); i++) {
-		fprintf(p->out, "<rect class=\"%s\" x=\"%.1f\" y=\"%.1f\" width=\"14\" height=\"10\"/>\n"
-			"<text x=\"%.1f\" y=\"%.1f\">%s</text>\n", keys[i].style, x, y - 9, x + 19, y,
-			keys[i].words);
+		fprintf(p->out,
+			"<rect class=\"%s\" x=\"%.1f\" y=\"%.1f\" width=\"14\" height=\"10\"/>\n"
+			"<text x=\"%.1f\" y=\"%.1f\">%s</text>\n",
+			keys[i].style, x, y - 9, x + 19, y, keys[i].words);
 		x += 45 + strlen(keys[i].words) * LETTER;
 	}
 }

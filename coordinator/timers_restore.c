@@ -2,8 +2,8 @@
 /*
  * timers_restore.c - timers come back with their ids and the time left.
  *
- * Linux 6.15 takes a timer's id from its creator; before, ids count up from 0 in each process, so the
- * missing ones are created and deleted.
+ * Linux 6.15 takes a timer's id from its creator; before, ids count up from 0 in each process, so
+ * the missing ones are created and deleted.
  *
  * Rights:   none.
  * Holds:    nothing.
@@ -55,7 +55,9 @@ static int add_timer(struct ops *o, const PosixTimerEntry *p, uint32_t id, struc
 	event = ops_put(o, &ev, sizeof(ev));
 	at = ops_put(o, &want, sizeof(want));
 	ops_add(o, 0, "create a POSIX timer", SYS_timer_create, 3, gc(p->clock_id), event, at);
-	/* The id the kernel chose must be the one asked for: timer_getoverrun fails on any other. */
+	/*
+	 * The id the kernel chose must be the one asked for: timer_getoverrun fails on any other.
+	 */
 	ops_add(o, 0, "create a POSIX timer with its id", SYS_timer_getoverrun, 1, gc(id));
 	return 0;
 }
@@ -63,8 +65,8 @@ static int add_timer(struct ops *o, const PosixTimerEntry *p, uint32_t id, struc
 static int count_up(struct ops *o, const PosixTimerEntry *p, uint32_t *next, struct fault *f)
 {
 	if (p->it_id < *next || p->it_id - *next > COUNT_MAX)
-		return fault(f, -ENOTSUP, "a POSIX timer has the id %u; to get there needs Linux 6.15",
-			     p->it_id);
+		return fault(f, -ENOTSUP, "a POSIX timer has the id %u; to get there needs Linux "
+			     "6.15", p->it_id);
 	for (; *next < p->it_id; (*next)++) {
 		if (add_timer(o, p, *next, f) < 0 || ops_reserve(o, 1, 0, f) < 0)
 			return -1;
@@ -94,7 +96,8 @@ int timers_create(struct ops *o, struct task *t, struct fault *f)
 	if (ops_reserve(o, 1, 0, f) < 0)
 		return -1;
 	if (choose)
-		ops_add(o, 0, "choose timer ids", SYS_prctl, 5, gc(RESTORE_IDS), gc(1), gc(0), gc(0), gc(0));
+		ops_add(o, 0, "choose timer ids", SYS_prctl, 5, gc(RESTORE_IDS), gc(1), gc(0),
+			gc(0), gc(0));
 	for (i = 0; i < timers->n_posix; i++) {
 		if (!choose && count_up(o, timers->posix[i], &next, f) < 0)
 			return fault_prefix(f, "task %d", t->pid);
@@ -104,7 +107,8 @@ int timers_create(struct ops *o, struct task *t, struct fault *f)
 	if (ops_reserve(o, 1, 0, f) < 0)
 		return -1;
 	if (choose)
-		ops_add(o, 0, "choose timer ids", SYS_prctl, 5, gc(RESTORE_IDS), gc(0), gc(0), gc(0), gc(0));
+		ops_add(o, 0, "choose timer ids", SYS_prctl, 5, gc(RESTORE_IDS), gc(0), gc(0),
+			gc(0), gc(0));
 	return 0;
 }
 

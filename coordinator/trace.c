@@ -64,7 +64,8 @@ struct trace *trace_open(const struct job *job, const char *path, struct fault *
 	struct trace *t = xcalloc(1, sizeof(*t));
 
 	t->start = job->start;
-	t->fd = openat(job->work_dir, path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+	t->fd = openat(job->work_dir, path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC,
+		       0600);
 	if (t->fd < 0) {
 		fault(f, errno, "trace file %s", path);
 		free(t);

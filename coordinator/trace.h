@@ -2,8 +2,8 @@
 /*
  * trace.h - --trace FILE: write down stages and control messages (proto/control/trace.proto).
  *
- * Nothing here can fail the operation: a file that takes no more is cut to its whole records, with a
- * warning. A NULL trace costs a call.
+ * Nothing here can fail the operation: a file that takes no more is cut to its whole records, with
+ * a warning. A NULL trace costs a call.
  */
 #ifndef STASIS_TRACE_H
 #define STASIS_TRACE_H
@@ -17,8 +17,8 @@
 #define TRACE_MAGIC_SIZE 8
 
 /*
- * Create the file or empty it; path is relative to the job's work directory. NULL with f set; the caller
- * closes it, which NULL may be.
+ * Create the file or empty it; path is relative to the job's work directory. NULL with f set; the
+ * caller closes it, which NULL may be.
  */
 struct trace *trace_open(const struct job *job, const char *path, struct fault *f);
 void trace_close(struct trace *t);

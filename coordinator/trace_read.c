@@ -78,7 +78,8 @@ static int on_request(struct reader *rd, const TraceRecord *r, struct fault *f)
 	    (req->setup->nfds != r->request->nfds || req->setup->nfds < SETUP_FDS))
 		return fault(f, -EBADMSG, "a Setup message with a wrong number of descriptors");
 	if (rd->role[role].count == CREW_PENDING)
-		return fault(f, -EBADMSG, "more than %d requests wait for one worker", CREW_PENDING);
+		return fault(f, -EBADMSG, "more than %d requests wait for one worker",
+			     CREW_PENDING);
 	rd->role[role].pending[(rd->role[role].first + rd->role[role].count++) % CREW_PENDING] =
 		rec->nexchanges;
 	rd->last_id = req->id;
@@ -179,7 +180,8 @@ static int read_records(struct recording *rec, const uint8_t *p, size_t size, st
 
 	rd->rec = rec;
 	if (size < TRACE_MAGIC_SIZE || memcmp(p, TRACE_MAGIC, TRACE_MAGIC_SIZE))
-		return fault(f, -EBADMSG, "no file of --trace: its first bytes are not %s", TRACE_MAGIC);
+		return fault(f, -EBADMSG, "no file of --trace: its first bytes are not %s",
+			     TRACE_MAGIC);
 	if (size == TRACE_MAGIC_SIZE)
 		return fault(f, -EBADMSG, "no record");
 	while (at < size) {

@@ -28,9 +28,9 @@ struct recording {
 };
 
 /*
- * NULL with f set, naming file and record, unless: lengths and messages are whole, times go forward,
- * every worker and request has a name here, replies answer what was asked in its order, at most
- * CREW_PENDING requests wait, stages do not overlap. Requests without a reply are fine: the
+ * NULL with f set, naming file and record, unless: lengths and messages are whole, times go
+ * forward, every worker and request has a name here, replies answer what was asked in its order, at
+ * most CREW_PENDING requests wait, stages do not overlap. Requests without a reply are fine: the
  * operation may have been killed.
  */
 struct recording *recording_read(const char *path, struct fault *f);

@@ -73,8 +73,8 @@ static int read_inventory(struct loader *l, struct fault *f)
 		return fault(f, -EINVAL, "inventory.img: images of this age are not supported; "
 			     "restore and dump them with CRIU 2 or later first");
 	if (l->inventory->allow_uprobes && !l->job->opts->allow_uprobes)
-		return fault(f, -EINVAL, "a task of this dump ran under uprobes: give --allow-uprobes, and "
-			     "have the same probes active here");
+		return fault(f, -EINVAL, "a task of this dump ran under uprobes: give "
+			     "--allow-uprobes, and have the same probes active here");
 	take_plugins(l);
 	if (!l->inventory->root_ids)
 		return fault(f, -EINVAL, "inventory.img: root_ids is missing");
@@ -97,28 +97,31 @@ static int claim(struct loader *l, uint32_t id, struct fault *f)
 static int check_group(const PstreeEntry *e, struct fault *f)
 {
 	if (e->pgid > MAX_PID || e->sid > MAX_PID)
-		return fault(f, -EINVAL, "pstree.img: task %u has group %u and session %u, out of range",
-			     e->pid, e->pgid, e->sid);
+		return fault(f, -EINVAL, "pstree.img: task %u has group %u and session %u, out of "
+			     "range", e->pid, e->pgid, e->sid);
 	if (!e->pgid || !e->sid)
-		return fault(f, -ENOTSUP, "task %u belongs to a session outside of its pid namespace; "
-			     "such a tree cannot be restored", e->pid);
+		return fault(f, -ENOTSUP, "task %u belongs to a session outside of its pid "
+			     "namespace; such a tree cannot be restored", e->pid);
 	if (e->sid == e->pid && e->pgid != e->pid)
-		return fault(f, -EINVAL, "pstree.img: task %u leads a session but not its group", e->pid);
+		return fault(f, -EINVAL, "pstree.img: task %u leads a session but not its group",
+			     e->pid);
 	return 0;
 }
 
-static int find_parent(struct loader *l, const PstreeEntry *e, struct task **parent, struct fault *f)
+static int find_parent(struct loader *l, const PstreeEntry *e, struct task **parent,
+		       struct fault *f)
 {
 	*parent = NULL;
 	if (!e->ppid && l->job->ntasks)
-		return fault(f, -EINVAL, "pstree.img: task %u has no parent, but is not the first", e->pid);
+		return fault(f, -EINVAL, "pstree.img: task %u has no parent, but is not the first",
+			     e->pid);
 	if (!e->ppid)
 		return 0;
 	if (e->ppid <= MAX_PID)
 		*parent = l->by_pid[e->ppid];
 	if (!*parent)
-		return fault(f, -EINVAL, "pstree.img: the parent %u of task %u does not come before it",
-			     e->ppid, e->pid);
+		return fault(f, -EINVAL, "pstree.img: the parent %u of task %u does not come "
+			     "before it", e->ppid, e->pid);
 	return 0;
 }
 
@@ -131,7 +134,8 @@ static int add_task(struct loader *l, const PstreeEntry *e, struct fault *f)
 		return -1;
 	/* CRIU leaves the single thread id of a zombie uninitialised. */
 	if (e->n_threads > 1 && e->threads[0] != e->pid)
-		return fault(f, -EINVAL, "pstree.img: the first thread of task %u is not its leader", e->pid);
+		return fault(f, -EINVAL, "pstree.img: the first thread of task %u is not its "
+			     "leader", e->pid);
 	for (i = 1; i < e->n_threads; i++)
 		if (claim(l, e->threads[i], f) < 0)
 			return -1;
@@ -190,7 +194,8 @@ static void set_state(struct task *t)
 	t->state = TASK_RUNNING;
 	if (tc->task_state == IMAGE_TASK_STOPPED) {
 		t->state = TASK_STOPPED;
-		t->stop_signal = tc->has_stop_signo && tc->stop_signo ? (int)tc->stop_signo : SIGSTOP;
+		t->stop_signal = tc->has_stop_signo && tc->stop_signo ? (int)tc->stop_signo :
+									SIGSTOP;
 	} else if (tc->task_state == IMAGE_TASK_LEADERLESS) {
 		t->leader_dead = true;
 		t->exit_status = tc->exit_code;
@@ -209,13 +214,14 @@ static int read_leader(struct loader *l, struct task *t, struct fault *f)
 	if (read_core(l->job, th, f) < 0)
 		return -1;
 	if (!th->core->tc)
-		return fault(f, -EINVAL, "core-%d.img: the part on the whole task is missing", t->vpid);
+		return fault(f, -EINVAL, "core-%d.img: the part on the whole task is missing",
+			     t->vpid);
 	set_state(t);
 	if (core_check_leader(t->vpid, th->core, t->state != TASK_ZOMBIE, f) < 0)
 		return -1;
 	if (t->leader_dead && t->nthreads == 1)
-		return fault(f, -EINVAL, "pstree.img: the leader of task %d is dead and there is no other "
-			     "thread", t->vpid);
+		return fault(f, -EINVAL, "pstree.img: the leader of task %d is dead and there is "
+			     "no other thread", t->vpid);
 	if (t->state != TASK_ZOMBIE)
 		return 0;
 	if (!t->parent)
@@ -230,8 +236,8 @@ static int read_leader(struct loader *l, struct task *t, struct fault *f)
  * Our reach is the namespaces we are in: those of the dumping tool must be the task's own. A time
  * namespace is made for every tree (clocks.c).
  */
-static int check_namespaces(const struct loader *l, const struct task *t, const TaskKobjIdsEntry *ids,
-			    struct fault *f)
+static int check_namespaces(const struct loader *l, const struct task *t,
+			    const TaskKobjIdsEntry *ids, struct fault *f)
 {
 	const TaskKobjIdsEntry *own = l->inventory->root_ids;
 	const struct {
@@ -252,16 +258,17 @@ static int check_namespaces(const struct loader *l, const struct task *t, const 
 
 	for (i = 0; i < ARRAY_LEN(spaces); i++)
 		if (spaces[i].differs)
-			return fault(f, -ENOTSUP, "task %d was in a %s namespace of its own, which is not "
-				     "restored yet; dump it from within that namespace", t->vpid,
-				     spaces[i].name);
+			return fault(f, -ENOTSUP, "task %d was in a %s namespace of its own, which "
+				     "is not restored yet; dump it from within that namespace",
+				     t->vpid, spaces[i].name);
 	return 0;
 }
 
 static int read_ids(struct loader *l, struct task *t, struct fault *f)
 {
 	struct fault own = { 0 };
-	AUTO_IMAGE struct image *img = image_open_optional(l->job->image_dir, IMG_IDS, t->vpid, &own);
+	AUTO_IMAGE struct image *img = image_open_optional(l->job->image_dir, IMG_IDS, t->vpid,
+							   &own);
 	AUTO_MSG ProtobufCMessage *msg = NULL;
 	const TaskKobjIdsEntry *ids = t->threads[0].core->ids;
 
@@ -330,14 +337,16 @@ static int check_sharing(const struct job *job, struct fault *f)
 	for (i = 0; i < job->ntasks; i++) {
 		t = job->tasks[i];
 		if (t->vm_shared)
-			return fault(f, -ENOTSUP, "task %d shares its address space with another process "
-				     "(vfork or CLONE_VM), which cannot be restored", t->vpid);
+			return fault(f, -ENOTSUP, "task %d shares its address space with another "
+				     "process (vfork or CLONE_VM), which cannot be restored",
+				     t->vpid);
 		if (t->files_shared && (!t->parent || t->parent->files_id != t->files_id))
-			return fault(f, -ENOTSUP, "task %d shares its descriptor table with a task that is "
-				     "not its parent, which cannot be restored", t->vpid);
+			return fault(f, -ENOTSUP, "task %d shares its descriptor table with a task "
+				     "that is not its parent, which cannot be restored", t->vpid);
 		if (t->fs_shared && (!t->parent || t->parent->fs_id != t->fs_id))
-			return fault(f, -ENOTSUP, "task %d shares its working directory (CLONE_FS) with a "
-				     "task that is not its parent, which cannot be restored", t->vpid);
+			return fault(f, -ENOTSUP, "task %d shares its working directory (CLONE_FS) "
+				     "with a task that is not its parent, which cannot be restored",
+				     t->vpid);
 	}
 	return 0;
 }
@@ -454,11 +463,11 @@ static bool wait_for_reaper(int probe, pid_t id, struct fault *f)
 			return true;
 	}
 	if (id_in_use(id))
-		fault(f, -EEXIST, "id %d still belongs to the dead task %s: its parent (task %d) does not"
-		      " reap it; try again later", id, st.comm, st.ppid);
+		fault(f, -EEXIST, "id %d still belongs to the dead task %s: its parent (task %d) "
+		      "does not reap it; try again later", id, st.comm, st.ppid);
 	else
-		fault(f, -EEXIST, "id %d is the session or group of other tasks (ps -eo pid,pgid,sid shows"
-		      " them); end them, or restore elsewhere", id);
+		fault(f, -EEXIST, "id %d is the session or group of other tasks (ps -eo "
+		      "pid,pgid,sid shows them); end them, or restore elsewhere", id);
 	return false;
 }
 
@@ -468,16 +477,17 @@ static int check_free(int probe, pid_t id, long long pid_max, struct fault *f)
 	struct proc_status st;
 
 	if (id >= pid_max)
-		return fault(f, -ERANGE, "id %d is above the largest this machine gives out (%lld); "
-			     "raise /proc/sys/kernel/pid_max", id, pid_max);
+		return fault(f, -ERANGE, "id %d is above the largest this machine gives out "
+			     "(%lld); raise /proc/sys/kernel/pid_max", id, pid_max);
 	if (!number_taken(probe, id) || wait_for_reaper(probe, id, f))
 		return 0;
 	if (f->code)
 		return -1;
 	if (procfs_status(id, 0, &st, &own) < 0)
-		return fault(f, -EEXIST, "id %d is in use by another task; end it, or restore elsewhere", id);
-	fault(f, -EEXIST, "id %d is in use by task %d (%s); end it, or restore elsewhere", id, st.tgid,
-	      st.name);
+		return fault(f, -EEXIST, "id %d is in use by another task; end it, or restore "
+			     "elsewhere", id);
+	fault(f, -EEXIST, "id %d is in use by task %d (%s); end it, or restore elsewhere", id,
+	      st.tgid, st.name);
 	proc_status_free(&st);
 	return -1;
 }

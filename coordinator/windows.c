@@ -72,8 +72,9 @@ static int place_slots(struct births *p, struct fault *f)
 		if (p->gaps[i]->start < p->gaps[i]->end)
 			at = place_in(p->gaps[i], 2 * p->slot_size, f);
 	if (!at)
-		return fault(f, -ENOMEM, "no gap of %#" PRIx64 " bytes is free in all address spaces of the "
-			     "tree: there is no room for the agents", 2 * p->slot_size);
+		return fault(f, -ENOMEM, "no gap of %#" PRIx64 " bytes is free in all address "
+			     "spaces of the tree: there is no room for the agents",
+			     2 * p->slot_size);
 	p->slot[0] = at;
 	p->slot[1] = at + p->slot_size;
 	return 0;
@@ -107,7 +108,8 @@ int windows_make(struct job *job, struct fault *f)
 
 int window_open(struct job *job, struct task *t, struct fault *f)
 {
-	t->gate = gate_open(births_of(job)->memory, &birth_of(t)->place, true, GATE_MODE_RESTORE, f);
+	t->gate = gate_open(births_of(job)->memory, &birth_of(t)->place, true, GATE_MODE_RESTORE,
+			    f);
 	return t->gate ? gate_guard(t->gate, f) : -1;
 }
 

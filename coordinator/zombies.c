@@ -26,12 +26,13 @@ static void add_death(struct batch *b, pid_t pid, int signo)
 	const uint64_t act[4] = { 0 };
 	uint64_t mask = 1ull << (signo - 1);
 
-	batch_op(b, 0, 0, SYS_prlimit64, 4, gc(0), gc(RLIMIT_CORE), ga(batch_put(b, &none, sizeof(none))),
-		 gc(0));
-	batch_op(b, 0, 0, SYS_rt_sigaction, 4, gc(signo), ga(batch_put(b, act, sizeof(act))), gc(0), gc(8));
+	batch_op(b, 0, 0, SYS_prlimit64, 4, gc(0), gc(RLIMIT_CORE),
+		 ga(batch_put(b, &none, sizeof(none))), gc(0));
+	batch_op(b, 0, 0, SYS_rt_sigaction, 4, gc(signo), ga(batch_put(b, act, sizeof(act))), gc(0),
+		 gc(8));
 	batch_op(b, 0, 0, SYS_kill, 2, gc(pid), gc(signo));
-	batch_op(b, 0, 0, SYS_rt_sigprocmask, 4, gc(SIG_UNBLOCK), ga(batch_put(b, &mask, sizeof(mask))),
-		 gc(0), gc(8));
+	batch_op(b, 0, 0, SYS_rt_sigprocmask, 4, gc(SIG_UNBLOCK),
+		 ga(batch_put(b, &mask, sizeof(mask))), gc(0), gc(8));
 }
 
 /* Its agent never answers: nobody waits for this batch. */
@@ -40,7 +41,8 @@ static void end_zombie(struct task *t)
 	AUTO_BATCH struct batch *b = batch_begin(t->gate);
 	int signo = t->exit_status & 0x7f;
 
-	batch_op(b, 0, 0, SYS_prctl, 2, gc(PR_SET_NAME), ga(batch_put_str(b, t->threads[0].core->tc->comm)));
+	batch_op(b, 0, 0, SYS_prctl, 2, gc(PR_SET_NAME),
+		 ga(batch_put_str(b, t->threads[0].core->tc->comm)));
 	if (signo && signo <= SIGNALS)
 		add_death(b, t->pid, signo);
 	batch_op(b, 0, 0, SYS_exit_group, 1, gc((t->exit_status >> 8) & 0xff));
@@ -72,8 +74,8 @@ static int add_look(struct job *job, struct ops *o, struct task *t, struct fault
 			continue;
 		if (ops_reserve(o, 1, 0, f) < 0)
 			return -1;
-		ops_add(o, 0, "find its dead child", SYS_waitid, 5, gc(P_PID), gc(t->children[i]->pid), gc(0),
-			gc(WEXITED | WNOWAIT), gc(0));
+		ops_add(o, 0, "find its dead child", SYS_waitid, 5, gc(P_PID),
+			gc(t->children[i]->pid), gc(0), gc(WEXITED | WNOWAIT), gc(0));
 	}
 	if (ops_reserve(o, 1, 64, f) < 0)
 		return -1;

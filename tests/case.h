@@ -15,7 +15,10 @@ struct test_case {
 	const char *proves;	/* one sentence */
 	const char *options;	/* more options for dump and restore, or NULL */
 	const char *criu_fails;	/* why CRIU 4.2 cannot do this, or NULL */
-	/* "WORD: reason" when this version refuses it, as it then must in a sentence with WORD; or NULL */
+	/*
+	 * "WORD: reason" when this version refuses it, as it then must in a sentence with WORD; or
+	 * NULL
+	 */
 	const char *later;
 	bool needs_root;	/* the case itself needs uid 0 */
 	void (*before)(void);
@@ -49,7 +52,9 @@ void case_sleep_ms(int ms);
 void case_child_wait(void);
 void case_release(void);
 
-/* In before(): until n tasks or threads are in case_child_wait(), where the dump shall find them. */
+/*
+ * In before(): until n tasks or threads are in case_child_wait(), where the dump shall find them.
+ */
 void case_children_wait(int n);
 
 /*

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * huge.h - for cases with huge pages (hugetlbfs): reserve some, put the number back, look at mappings.
+ * huge.h - for cases with huge pages (hugetlbfs): reserve some, put the number back, look at
+ * mappings.
  */
 #ifndef TESTS_HUGE_H
 #define TESTS_HUGE_H
@@ -28,7 +29,8 @@ static inline long huge_number(size_t size, const char *name, long set)
 	long n = -1;
 	FILE *f;
 
-	snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%zukB/%s", size >> 10, name);
+	snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%zukB/%s", size >> 10,
+		 name);
 	f = fopen(path, set < 0 ? "re" : "we");
 	if (!f)
 		return -1;

@@ -28,7 +28,7 @@ enum gate_kind {
 	GATE_CONST = 0,		/* the value itself */
 	GATE_ARENA = 1,		/* offset in the arena: the agent passes the address */
 	GATE_RESULT = 2,	/* result of operation number `value` of this batch */
-	GATE_LOAD32 = 3,	/* the int32 at that arena offset, sign extended, read when the op runs */
+	GATE_LOAD32 = 3, /* the int32 at that arena offset, sign extended, read when the op runs */
 	GATE_LOAD64 = 4,	/* the 64-bit word at that arena offset */
 };
 
@@ -96,7 +96,7 @@ struct gate_mailbox {
 	uint32_t state;
 	uint32_t mode;		/* enum gate_mode */
 	uint32_t version;	/* GATE_VERSION, checked by the agent at entry */
-	uint32_t lock;		/* workers' mutual exclusion (tid of the holder), see gate_client.c */
+	uint32_t lock;	/* workers' mutual exclusion (tid of the holder), see gate_client.c */
 	uint32_t nops;
 	uint32_t spin;		/* polls of `request` before sleeping */
 	uint64_t ops;		/* address in the task of the batch's struct gate_op array */

@@ -78,8 +78,8 @@ static int wait_writable(struct bus *b, const char *what, struct fault *f)
 		return 0;
 	if (p[1].revents)
 		return fault(f, -ECONNRESET, "send %s: the peer is gone", what);
-	return fault(f, -ETIMEDOUT, "send %s: the peer takes no message for %d s (is it stopped?)", what,
-		     SEND_TIMEOUT_MS / 1000);
+	return fault(f, -ETIMEDOUT, "send %s: the peer takes no message for %d s (is it stopped?)",
+		     what, SEND_TIMEOUT_MS / 1000);
 }
 
 static int send_buffer(struct bus *b, void *buf, const char *what, struct fault *f)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * socket_list.c - thousands of sockets in one message: a list for each field, which protobuf packs and
- * unpacks without an allocation for each.
+ * socket_list.c - thousands of sockets in one message: a list for each field, which protobuf packs
+ * and unpacks without an allocation for each.
  *
  * Rights:   none.
  * Holds:    nothing.

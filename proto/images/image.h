@@ -41,7 +41,8 @@ struct image *image_create(int dirfd, enum img_type type, uint64_t id, struct fa
 /*
  * Open for appending, creating the file when absent. Several processes may do so at
  * once: the magics appear exactly once, and one write(2) puts a number of whole entries at the end,
- * so entries never mix; the last ones are written by image_close. An entry with raw data must be given whole: image_write_with_data.
+ * so entries never mix; the last ones are written by image_close. An entry with raw data must be
+ * given whole: image_write_with_data.
  */
 struct image *image_append(int dirfd, enum img_type type, uint64_t id, struct fault *f);
 

@@ -95,7 +95,8 @@ static int make_connections(long n)
 		if (connect(one, (struct sockaddr *)&a, sizeof(a)) < 0)
 			return -1;
 		other = accept(listener, NULL, NULL);
-		if (other < 0 || send(one, "to you\n", 7, 0) < 0 || send(other, "to me\n", 6, 0) < 0)
+		if (other < 0 || send(one, "to you\n", 7, 0) < 0 ||
+		    send(other, "to me\n", 6, 0) < 0)
 			return -1;
 	}
 	return 0;

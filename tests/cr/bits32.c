@@ -27,8 +27,8 @@ static void write_program(const char *path)
 			.e_phentsize = sizeof(Elf32_Phdr), .e_phnum = 1,
 		},
 		.p = {
-			.p_type = PT_LOAD, .p_vaddr = BASE, .p_filesz = sizeof(it), .p_memsz = sizeof(it),
-			.p_flags = PF_R | PF_X, .p_align = 4096,
+			.p_type = PT_LOAD, .p_vaddr = BASE, .p_filesz = sizeof(it),
+			.p_memsz = sizeof(it), .p_flags = PF_R | PF_X, .p_align = 4096,
 		},
 		.code = { 0xb8, 29, 0, 0, 0, 0xcd, 0x80, 0xeb, 0xf7 },
 	};

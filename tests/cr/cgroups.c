@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
- * cgroups.c - a process, its child and a second thread in cgroups of their own, of a hierarchy with a
- * name (version 1) and of version 2, where the cgroups are threaded; empty cgroups below.
- * All directories are removed before the restore, which must make them again with their files, owners
- * and modes.
+ * cgroups.c - a process, its child and a second thread in cgroups of their own, of a hierarchy with
+ * a name (version 1) and of version 2, where the cgroups are threaded; empty cgroups below.
+ * All directories are removed before the restore, which must make them again with their files,
+ * owners and modes.
  */
 #include <pthread.h>
 #include <stdlib.h>

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * dead_leader.c - tasks whose main thread has exited while others live: one that runs, with a child
- * that would be killed should a thread of its parent exit, and one that is stopped. Both hold a pty.
+ * that would be killed should a thread of its parent exit, and one that is stopped. Both hold a
+ * pty.
  */
 #include <pthread.h>
 #include <pty.h>

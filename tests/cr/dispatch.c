@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
-/* dispatch.c - a task that has its system calls dispatched to itself (as Wine does) is left alone. */
+/*
+ * dispatch.c - a task that has its system calls dispatched to itself (as Wine does) is left alone.
+ */
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>

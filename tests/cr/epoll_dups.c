@@ -100,7 +100,8 @@ static void after(void)
 
 const struct test_case test_case = {
 	.proves = "epoll watches keep their files, however those are numbered now",
-	.criu_fails = "CRIU 4.2 gives two watches of one file one number, and EPOLLONESHOT stays on",
+	.criu_fails = "CRIU 4.2 gives two watches of one file one number, and EPOLLONESHOT stays "
+		      "on",
 	.before = before,
 	.after = after,
 };

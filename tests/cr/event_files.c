@@ -31,7 +31,8 @@ static void before(void)
 	event = eventfd(12345, EFD_CLOEXEC);
 	timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
 	late = timerfd_create(CLOCK_REALTIME, 0);
-	CHECK(timerfd_settime(timer, 0, &its, NULL) == 0 && timerfd_settime(late, 0, &far, NULL) == 0);
+	CHECK(timerfd_settime(timer, 0, &its, NULL) == 0 &&
+	      timerfd_settime(late, 0, &far, NULL) == 0);
 	sigemptyset(&set);
 	sigaddset(&set, SIGRTMIN + 4);
 	CHECK(sigprocmask(SIG_BLOCK, &set, NULL) == 0);

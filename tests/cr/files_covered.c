@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
-/* files_covered.c - open files, a working directory and a mapping below a mount that covers them. */
+/*
+ * files_covered.c - open files, a working directory and a mapping below a mount that covers them.
+ */
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>

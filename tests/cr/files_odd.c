@@ -87,7 +87,8 @@ static void after(void)
 }
 
 const struct test_case test_case = {
-	.proves = "odd names of deleted files are no obstacle; who waits for a lock goes on waiting",
+	.proves = "odd names of deleted files are no obstacle; who waits for a lock goes on "
+		  "waiting",
 	.options = "--file-locks",
 	.criu_fails = "it makes deleted files below what is no directory now",
 	.before = before,

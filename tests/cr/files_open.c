@@ -57,7 +57,8 @@ static void before(void)
 	high = fcntl(plain, F_DUPFD_CLOEXEC, 900);
 	CHECK(high == 900);
 	CHECK(pipe(owned) == 0);
-	CHECK(fcntl(owned[0], F_SETOWN_EX, &owner) == 0 && fcntl(owned[0], F_SETSIG, SIGRTMIN + 3) == 0);
+	CHECK(fcntl(owned[0], F_SETOWN_EX, &owner) == 0 &&
+	      fcntl(owned[0], F_SETSIG, SIGRTMIN + 3) == 0);
 	CHECK(mkdir(case_path("d"), 0755) == 0);
 	for (int i = 0; i < 10; i++) {
 		snprintf(name, sizeof(name), "d/e%d", i);

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
-/* files_overlay.c - open files of an overlay: lower, upper, copied up meanwhile, deleted, mapped. */
+/*
+ * files_overlay.c - open files of an overlay: lower, upper, copied up meanwhile, deleted, mapped.
+ */
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>

@@ -74,10 +74,13 @@ static void after(void)
 
 	for (i = 0; i < KINDS; i++) {
 		CHECK(fcntl(there[i], F_GETFL) & O_PATH && fcntl(gone[i], F_GETFL) & O_PATH);
-		CHECK(fstat(there[i], &st) == 0 && (st.st_mode & S_IFMT) == kinds[i] && st.st_nlink);
-		CHECK(fstat(gone[i], &st) == 0 && (st.st_mode & S_IFMT) == kinds[i] && !st.st_nlink);
+		CHECK(fstat(there[i], &st) == 0 && (st.st_mode & S_IFMT) == kinds[i] &&
+		      st.st_nlink);
+		CHECK(fstat(gone[i], &st) == 0 && (st.st_mode & S_IFMT) == kinds[i] &&
+		      !st.st_nlink);
 	}
-	CHECK(readlinkat(there[0], "", text, sizeof(text)) == 10 && !memcmp(text, "to nowhere", 10));
+	CHECK(readlinkat(there[0], "", text, sizeof(text)) == 10 && !memcmp(text, "to nowhere",
+									    10));
 	CHECK(readlinkat(gone[0], "", text, sizeof(text)) == 10 && !memcmp(text, "to nowhere", 10));
 	CHECK(fcntl(memory, F_GETFL) & O_PATH);
 }

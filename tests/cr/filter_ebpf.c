@@ -33,7 +33,8 @@ static void before(void)
 
 	if (prog < 0)
 		case_skip("no eBPF programs here");
-	CHECK(setsockopt(fd, SOL_SOCKET, SO_ATTACH_BPF, &prog, sizeof(prog)) == 0 && close(prog) == 0);
+	CHECK(setsockopt(fd, SOL_SOCKET, SO_ATTACH_BPF, &prog, sizeof(prog)) == 0 &&
+	      close(prog) == 0);
 }
 
 static void after(void)

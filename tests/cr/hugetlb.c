@@ -130,7 +130,8 @@ static void after(void)
 	CHECK(huge_page_size(own) == HUGE && huge_page_size(common) == HUGE &&
 	      huge_page_size(hole) == HUGE);
 	CHECK(filled(common, 'c', HUGE) && filled(common + HUGE, 0, HUGE));
-	CHECK(hole[2 * HUGE] == 'x' && filled(hole, 0, 2 * HUGE) && filled(hole + 3 * HUGE, 0, HUGE));
+	CHECK(hole[2 * HUGE] == 'x' && filled(hole, 0, 2 * HUGE) &&
+	      filled(hole + 3 * HUGE, 0, HUGE));
 	CHECK(filled(readonly, 'r', HUGE));
 	common[0] = 'C';
 	file_shared[1] = 'S';

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
-/* inotify_deleted.c - watches of a moved file, a deleted one that is held open, and many numbers. */
+/*
+ * inotify_deleted.c - watches of a moved file, a deleted one that is held open, and many numbers.
+ */
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/inotify.h>

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
-/* inotify_moved.c - watches of files and directories that were renamed after the watch was added. */
+/*
+ * inotify_moved.c - watches of files and directories that were renamed after the watch was added.
+ */
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>

@@ -102,7 +102,8 @@ static void before(void)
 {
 	make_pieces();
 	make_files();
-	grows = map(8 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN, -1);
+	grows = map(8 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN,
+		    -1);
 	memset(grows, 'g', 8 * PAGE);
 	locked = map(16 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 	CHECK(mlock(locked, 4 * PAGE) == 0);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * mem_modes.c - what a task has set for its whole address space: mlockall of what will be mapped, at
- * once or on a fault, pages to be merged, transparent huge pages only where advised, no memory
+ * mem_modes.c - what a task has set for its whole address space: mlockall of what will be mapped,
+ * at once or on a fault, pages to be merged, transparent huge pages only where advised, no memory
  * that is writable and executable. A child for each; one without any.
  */
 #include <errno.h>
@@ -80,11 +80,12 @@ static void look(int kind, bool have)
 	CHECK(locked == (have && (kind == FUTURE || kind == ON_FAULT)));
 	CHECK(kb == (have && kind == FUTURE ? SIZE / 1024 : 0));
 	if (have && kind != NOTHING)
-		CHECK(kind == FUTURE || kind == ON_FAULT || prctl(GET_MERGE, 0, 0, 0, 0) == (kind == MERGE));
+		CHECK(kind == FUTURE || kind == ON_FAULT ||
+		      prctl(GET_MERGE, 0, 0, 0, 0) == (kind == MERGE));
 	CHECK(prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) == (have && kind == ADVISED ? 3 : 0));
 	if (have && kind == MDWE)
-		CHECK(mmap(NULL, SIZE, PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) ==
-		      MAP_FAILED && errno == EACCES);
+		CHECK(mmap(NULL, SIZE, PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+			   0) == MAP_FAILED && errno == EACCES);
 	CHECK(prctl(GET_MDWE, 0, 0, 0, 0) <= (have && kind == MDWE));
 }
 

@@ -93,8 +93,10 @@ static void before(void)
 	close(zero);
 	zero_private[PAGE] = 'z';
 	zero_shared[PAGE] = 'Z';
-	droppable = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_DROPPABLE | MAP_ANONYMOUS, -1, 0);
-	low = map(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+	droppable = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_DROPPABLE | MAP_ANONYMOUS, -1,
+			 0);
+	low = map(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT,
+		  -1, 0);
 	low[0] = 'l';
 	none = map(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	memset(none, 'n', 2 * PAGE);
@@ -153,7 +155,8 @@ static void after(void)
 	if (droppable != MAP_FAILED)
 		CHECK(has_flag(droppable, " dp"));
 	CHECK((unsigned long)low < 1ul << 31 && low[0] == 'l' && low[PAGE] == 0);
-	CHECK(faults(none) && mprotect(none, 2 * PAGE, PROT_READ) == 0 && none[2 * PAGE - 1] == 'n');
+	CHECK(faults(none) && mprotect(none, 2 * PAGE, PROT_READ) == 0 &&
+	      none[2 * PAGE - 1] == 'n');
 	CHECK(ends[0] == 'E' && ends[PAGE] == 'b' && second[0] == 'b' && faults(ends + 3 * PAGE));
 	CHECK(has_flag(stack_like, " gd"));
 	for (int i = 8; i >= -20; i--)

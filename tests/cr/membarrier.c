@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
-/* membarrier.c - registrations with membarrier(2), of one kind in the parent and others in a child. */
+/*
+ * membarrier.c - registrations with membarrier(2), of one kind in the parent and others in a child.
+ */
 #include <linux/membarrier.h>
 #include <stdlib.h>
 #include <sys/syscall.h>

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
-/* mqueues.c - POSIX message queues: messages in order, shape, flags, unlinked ones, notification. */
+/*
+ * mqueues.c - POSIX message queues: messages in order, shape, flags, unlinked ones, notification.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <mqueue.h>
@@ -73,7 +75,7 @@ static void before(void)
 	send_all(named);
 	send_all(gone);
 	CHECK(mq_unlink(name[1]) == 0);
-	silent = make(1, O_RDONLY, 3, 16);		/* the name again: the other is another queue */
+	silent = make(1, O_RDONLY, 3, 16);	/* the name again: the other is another queue */
 	empty = make(2, O_RDONLY | O_NONBLOCK, 3, 16);
 	signal(SIGUSR1, on_signal);
 	CHECK(mq_notify(empty, &by_signal) == 0 && mq_notify(silent, &not) == 0);

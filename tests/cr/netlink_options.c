@@ -55,7 +55,8 @@ static void after(void)
 		CHECK(get(sock, flags[i].level, flags[i].name) == 1);
 		CHECK(get(plain, flags[i].level, flags[i].name) == 0);
 	}
-	CHECK(get(sock, SOL_SOCKET, SO_TYPE) == SOCK_DGRAM && get(plain, SOL_SOCKET, SO_TYPE) == SOCK_RAW);
+	CHECK(get(sock, SOL_SOCKET, SO_TYPE) == SOCK_DGRAM &&
+	      get(plain, SOL_SOCKET, SO_TYPE) == SOCK_RAW);
 	CHECK(getsockopt(sock, SOL_NETLINK, NETLINK_LIST_MEMBERSHIPS, groups, &len) == 0);
 	CHECK(groups[0] == 0 && groups[1] == 1u << (HIGH_GROUP - 33));
 	len = sizeof(groups);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Netlink sockets connected to another's port, to a group, to a port nobody has, or to the kernel. */
+/*
+ * Netlink sockets connected to another's port, to a group, to a port nobody has, or to the kernel.
+ */
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/netlink.h>
@@ -112,7 +114,8 @@ static void after(void)
 }
 
 const struct test_case test_case = {
-	.proves = "netlink sockets stay connected to ports, groups and the kernel, and keep filters",
+	.proves = "netlink sockets stay connected to ports, groups and the kernel, and keep "
+		  "filters",
 	.criu_fails = "connects to group 32 where there was no group",
 	.needs_root = true,
 	.before = before,

@@ -121,7 +121,8 @@ static void after(void)
 }
 
 const struct test_case test_case = {
-	.proves = "tasks without a vDSO are dumped, have none afterwards, and their code is unchanged",
+	.proves = "tasks without a vDSO are dumped, have none afterwards, and their code is "
+		  "unchanged",
 	.before = before,
 	.after = after,
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Rings that receive: the kernel goes on where it was, and what the program had not read is there; by
- * frames, twice round, and by blocks.
+ * Rings that receive: the kernel goes on where it was, and what the program had not read is there;
+ * by frames, twice round, and by blocks.
  */
 #include <arpa/inet.h>
 #include <linux/if_packet.h>
@@ -52,7 +52,8 @@ static void say(int protocol, char mark)
 	};
 	char text[64] = { mark, 'x' };
 
-	CHECK(sendto(sender, text, sizeof(text), 0, (struct sockaddr *)&a, sizeof(a)) == sizeof(text));
+	CHECK(sendto(sender, text, sizeof(text), 0, (struct sockaddr *)&a, sizeof(a)) ==
+	      sizeof(text));
 }
 
 static bool came(unsigned int *status)
@@ -111,7 +112,8 @@ static void before(void)
 		read_block(&blocks, 'A' + i);
 	}
 	say(OURS + 3, 'Z');
-	CHECK(came(&((struct tpacket_block_desc *)(blocks.ring + blocks.next * BLOCK))->hdr.bh1.block_status));
+	CHECK(came(&((struct tpacket_block_desc *)(blocks.ring + blocks.next * BLOCK))
+			    ->hdr.bh1.block_status));
 }
 
 static void after(void)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Rings of a packet socket that are mapped in part, with parts protected, and by a child that closed
- * the socket; options and counts that CRIU has no field for.
+ * Rings of a packet socket that are mapped in part, with parts protected, and by a child that
+ * closed the socket; options and counts that CRIU has no field for.
  */
 #include <arpa/inet.h>
 #include <linux/if_packet.h>
@@ -45,8 +45,8 @@ static void protection(const char *at, char perms[5])
 
 	strcpy(perms, "none");
 	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "%lx-%lx %4s", &start, &end, is) == 3 && start <= (unsigned long)at &&
-		    (unsigned long)at < end)
+		if (sscanf(line, "%lx-%lx %4s", &start, &end, is) == 3 &&
+		    start <= (unsigned long)at && (unsigned long)at < end)
 			strcpy(perms, strstr(line, "socket:[") ? is : "none");
 	if (f)
 		fclose(f);
@@ -73,7 +73,8 @@ static void run_child(void)
 static void before(void)
 {
 	struct tpacket_req3 req = { PAGE, PAGES, 1024, 4 * PAGES, 100, 0, 0 };
-	struct packet_mreq multi = { .mr_ifindex = if_nametoindex("lo"), .mr_type = PACKET_MR_PROMISC };
+	struct packet_mreq multi = { .mr_ifindex = if_nametoindex("lo"),
+				     .mr_type = PACKET_MR_PROMISC };
 
 	sock = socket(AF_PACKET, SOCK_RAW, 0);
 	if (sock < 0)
@@ -97,7 +98,8 @@ static void before(void)
 
 static void after(void)
 {
-	struct packet_mreq multi = { .mr_ifindex = if_nametoindex("lo"), .mr_type = PACKET_MR_PROMISC };
+	struct packet_mreq multi = { .mr_ifindex = if_nametoindex("lo"),
+				     .mr_type = PACKET_MR_PROMISC };
 
 	CHECK(get(PACKET_IGNORE_OUTGOING) == 1 && get(PACKET_QDISC_BYPASS) == 1);
 	CHECK(get(PACKET_TX_HAS_OFF) == 1 && get(PACKET_VERSION) == TPACKET_V3);
@@ -116,7 +118,8 @@ static void after(void)
 
 const struct test_case test_case = {
 	.proves = "rings of packet sockets stay mapped in part, protected, shared with a child",
-	.criu_fails = "maps whole rings only, of sockets that the task has open; members count once",
+	.criu_fails = "maps whole rings only, of sockets that the task has open; members count "
+		      "once",
 	.needs_root = true,
 	.before = before,
 	.after = after,

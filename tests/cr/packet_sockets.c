@@ -40,7 +40,9 @@ static void set(int fd, int name, int v)
 static int bound(int type, int protocol)
 {
 	struct sockaddr_ll a = {
-		.sll_family = AF_PACKET, .sll_protocol = htons(protocol), .sll_ifindex = if_nametoindex("lo"),
+		.sll_family = AF_PACKET,
+		.sll_protocol = htons(protocol),
+		.sll_ifindex = if_nametoindex("lo"),
 	};
 	int fd = socket(AF_PACKET, type, 0);
 
@@ -75,7 +77,8 @@ static void make_rings(void)
 
 static void before(void)
 {
-	struct packet_mreq promisc = { .mr_ifindex = if_nametoindex("lo"), .mr_type = PACKET_MR_PROMISC };
+	struct packet_mreq promisc = { .mr_ifindex = if_nametoindex("lo"),
+				       .mr_type = PACKET_MR_PROMISC };
 	struct sock_fprog prog = { 1, deny };
 
 	plain = bound(SOCK_RAW, ETH_P_IPV6);
@@ -103,9 +106,11 @@ static void send_one(char mark)
 	};
 	char text[64] = { mark, 'p', 'q' };
 
-	CHECK(sendto(idle, text, sizeof(text), 0, (struct sockaddr *)&a, sizeof(a)) == sizeof(text) ||
+	CHECK(sendto(idle, text, sizeof(text), 0, (struct sockaddr *)&a, sizeof(a)) ==
+		      sizeof(text) ||
 	      errno == EINVAL);
-	CHECK(sendto(fan[0], text, sizeof(text), 0, (struct sockaddr *)&a, sizeof(a)) == sizeof(text));
+	CHECK(sendto(fan[0], text, sizeof(text), 0, (struct sockaddr *)&a, sizeof(a)) ==
+	      sizeof(text));
 }
 
 static void check_plain(void)
@@ -125,7 +130,8 @@ static void check_traffic(void)
 {
 	struct tpacket2_hdr *h = NULL;
 	struct pollfd p = { .fd = ring, .events = POLLIN };
-	struct pollfd fans[] = { { .fd = fan[0], .events = POLLIN }, { .fd = fan[1], .events = POLLIN } };
+	struct pollfd fans[] = { { .fd = fan[0], .events = POLLIN },
+				 { .fd = fan[1], .events = POLLIN } };
 	char text[128];
 	int i;
 
@@ -160,7 +166,8 @@ static void after(void)
 }
 
 const struct test_case test_case = {
-	.proves = "packet sockets keep device, options, groups and filters; their mapped rings receive",
+	.proves = "packet sockets keep device, options, groups and filters; their mapped rings "
+		  "receive",
 	.needs_root = true,
 	.before = before,
 	.after = after,

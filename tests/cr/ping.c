@@ -68,7 +68,8 @@ static void ping_six(void)
 	struct sockaddr_in6 to = { .sin6_family = AF_INET6, .sin6_addr = in6addr_loopback };
 	struct icmp6_hdr h = { .icmp6_type = ICMP6_ECHO_REQUEST };
 
-	if (sendto(six, &h, sizeof(h), 0, (struct sockaddr *)&to, sizeof(to)) < 0 && errno == EADDRNOTAVAIL)
+	if (sendto(six, &h, sizeof(h), 0, (struct sockaddr *)&to, sizeof(to)) < 0 &&
+	    errno == EADDRNOTAVAIL)
 		return;			/* no IPv6 on this machine */
 	CHECK(recv(six, &h, sizeof(h), 0) == sizeof(h) && h.icmp6_type == ICMP6_ECHO_REPLY);
 }

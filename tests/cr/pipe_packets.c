@@ -35,7 +35,8 @@ static void before(void)
 	CHECK(write(mixed[1], big, 5000) == 5000);
 	mode(mixed[1], O_DIRECT);
 
-	CHECK(pipe2(full, O_DIRECT | O_NONBLOCK) == 0 && fcntl(full[1], F_SETPIPE_SZ, 65536) == 65536);
+	CHECK(pipe2(full, O_DIRECT | O_NONBLOCK) == 0 &&
+	      fcntl(full[1], F_SETPIPE_SZ, 65536) == 65536);
 	while (write(full[1], big + nfull, 1) == 1)
 		nfull++;
 	CHECK(errno == EAGAIN && nfull == 16);
@@ -73,7 +74,7 @@ static void check_mixed(void)
 	char buf[20];
 
 	CHECK(read(mixed[0], buf, 4) == 4 && !memcmp(buf, "strs", 4));
-	expect(mixed[0], "trpacket", 8);		/* the kernel's way: up to the packet's end */
+	expect(mixed[0], "trpacket", 8);	/* the kernel's way: up to the packet's end */
 	expect(mixed[0], big, 5000);
 	expect_empty(mixed[0]);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * proc_dead.c - files of /proc, open, and a working directory there, whose task has ended; of one task
- * a single file (hostobjects.py gives its number to somebody else).
+ * proc_dead.c - files of /proc, open, and a working directory there, whose task has ended; of one
+ * task a single file (hostobjects.py gives its number to somebody else).
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * proc_net.c - files below /proc/PID/net, which show as deleted as soon as their names are looked up
- * again, open twice; and one of a task that lives.
+ * proc_net.c - files below /proc/PID/net, which show as deleted as soon as their names are looked
+ * up again, open twice; and one of a task that lives.
  */
 #include <fcntl.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * pty_hasty.c - a child that makes and closes ptys all the time: who looks for the master of a slave
- * while tasks run may have a list that is older than both.
+ * pty_hasty.c - a child that makes and closes ptys all the time: who looks for the master of a
+ * slave while tasks run may have a list that is older than both.
  */
 #include <pty.h>
 #include <stdatomic.h>
@@ -32,7 +32,8 @@ static void make_and_close(void)
 
 static void before(void)
 {
-	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		      0);
 	CHECK(shared != MAP_FAILED);
 	child = fork();
 	if (child == 0) {

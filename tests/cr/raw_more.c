@@ -58,7 +58,8 @@ static void before(void)
 	set(summed, IPPROTO_IPV6, CHECKSUM, 4);
 	timed = raw(AF_INET, PROTOCOL);
 	CHECK(setsockopt(timed, SOL_SOCKET, TXTIME, &txtime, sizeof(txtime)) == 0);
-	set(timed, SOL_SOCKET, SO_TIMESTAMPING, SOF_TIMESTAMPING_SOFTWARE | SOF_TIMESTAMPING_RX_SOFTWARE);
+	set(timed, SOL_SOCKET, SO_TIMESTAMPING,
+	    SOF_TIMESTAMPING_SOFTWARE | SOF_TIMESTAMPING_RX_SOFTWARE);
 	set(timed, SOL_SOCKET, SO_SELECT_ERR_QUEUE, 1);
 	set(timed, SOL_SOCKET, SO_MAX_PACING_RATE, 1000000);
 	CHECK(setsockopt(timed, SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof(prog)) == 0);
@@ -80,7 +81,8 @@ static void after(void)
 	CHECK(get(timed, SOL_SOCKET, SO_SELECT_ERR_QUEUE) == 1);
 	CHECK(get(timed, SOL_SOCKET, SO_MAX_PACING_RATE) == 1000000);
 	CHECK(get(timed, SOL_SOCKET, SO_LOCK_FILTER) == 1);
-	CHECK(setsockopt(timed, SOL_SOCKET, SO_DETACH_FILTER, &len, sizeof(len)) < 0 && errno == EPERM);
+	CHECK(setsockopt(timed, SOL_SOCKET, SO_DETACH_FILTER, &len, sizeof(len)) < 0 &&
+	      errno == EPERM);
 }
 
 const struct test_case test_case = {

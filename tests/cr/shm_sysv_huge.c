@@ -43,7 +43,8 @@ static void after(void)
 	gone[0] = 'P';
 	case_release();
 	case_child_ok(child);
-	CHECK(shmctl(stays_id, IPC_STAT, &ds) == 0 && ds.shm_segsz == HUGE + 4096 && ds.shm_nattch == 1);
+	CHECK(shmctl(stays_id, IPC_STAT, &ds) == 0 && ds.shm_segsz == HUGE + 4096 &&
+	      ds.shm_nattch == 1);
 	CHECK(shmdt(stays) == 0 && shmctl(stays_id, IPC_RMID, NULL) == 0);
 	CHECK(shmdt(gone) == 0 && shmctl(gone_id, IPC_STAT, &ds) < 0);
 	huge_put_back();

@@ -43,7 +43,8 @@ static void before(void)
 	int i;
 
 	for (i = 0; i < PAIRS; i++)
-		CHECK(socketpair(AF_UNIX, SOCK_STREAM | (i % 2 ? SOCK_CLOEXEC : 0), 0, ends[i]) == 0);
+		CHECK(socketpair(AF_UNIX, SOCK_STREAM | (i % 2 ? SOCK_CLOEXEC : 0), 0,
+				 ends[i]) == 0);
 	udp = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	CHECK(flock(ends[EXCLUSIVE][0], LOCK_EX) == 0);
 	CHECK(flock(ends[SHARED][1], LOCK_SH) == 0);

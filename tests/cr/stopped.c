@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * stopped.c - stopped tasks: by each of the signals that do it, with one thread and with several, in a
- * process group of their own and beside a zombie; and one that is about to be.
+ * stopped.c - stopped tasks: by each of the signals that do it, with one thread and with several,
+ * in a process group of their own and beside a zombie; and one that is about to be.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -127,7 +127,8 @@ static void after(void)
 		check_stopped(&kinds[i], kids[i], &running[i]);
 	case_release();
 	case_child_ok(pending);
-	CHECK(waitpid(zombie, &status, 0) == zombie && WIFEXITED(status) && WEXITSTATUS(status) == 5);
+	CHECK(waitpid(zombie, &status, 0) == zombie && WIFEXITED(status) &&
+	      WEXITSTATUS(status) == 5);
 }
 
 const struct test_case test_case = {

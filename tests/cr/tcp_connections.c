@@ -70,7 +70,8 @@ static void name_of(int fd, struct sockaddr_storage *a)
 static void make_pair(struct pair *p, enum kind kind)
 {
 	struct sockaddr_in6 six = { .sin6_family = AF_INET6 };
-	struct sockaddr_in four = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in four = { .sin_family = AF_INET,
+				    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	struct sockaddr *at = kind == V4 ? (void *)&four : (void *)&six;
 	socklen_t len = kind == V4 ? sizeof(four) : sizeof(six);
 
@@ -134,7 +135,8 @@ static void before(void)
 		plain[k].sent = stuff(plain[k].client);
 		CHECK(send(plain[k].server, "back", 4, 0) == 4);
 		make_pair(&half[k], k);
-		CHECK(send(half[k].client, "last", 4, 0) == 4 && shutdown(half[k].client, SHUT_WR) == 0);
+		CHECK(send(half[k].client, "last", 4, 0) == 4 &&
+		      shutdown(half[k].client, SHUT_WR) == 0);
 		wait_state(half[k].server, TCP_CLOSE_WAIT);
 		wait_state(half[k].client, TCP_FIN_WAIT2);
 		make_pair(&full[k], k);
@@ -176,7 +178,8 @@ static void check_pair(enum kind k)
 	CHECK(recv(plain[k].client, buf, sizeof(buf), 0) == 4 && memcmp(buf, "back", 4) == 0);
 	CHECK(recv(half[k].server, buf, sizeof(buf), 0) == 4 && memcmp(buf, "last", 4) == 0);
 	CHECK(recv(half[k].server, buf, sizeof(buf), 0) == 0);
-	CHECK(send(half[k].server, "more", 4, 0) == 4 && recv(half[k].client, buf, sizeof(buf), 0) == 4);
+	CHECK(send(half[k].server, "more", 4, 0) == 4 &&
+	      recv(half[k].client, buf, sizeof(buf), 0) == 4);
 	CHECK(drain(full[k].server, full[k].sent));
 	CHECK(recv(full[k].server, buf, sizeof(buf), 0) == 0);
 	CHECK(recv(full[k].client, buf, sizeof(buf), 0) == 0);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sockets of one device: link-local addresses of TCP connections, listeners and UDP sockets keep their
- * device, and so does SO_BINDTODEVICE.
+ * Sockets of one device: link-local addresses of TCP connections, listeners and UDP sockets keep
+ * their device, and so does SO_BINDTODEVICE.
  */
 #include <ifaddrs.h>
 #include <net/if.h>
@@ -48,7 +48,8 @@ static void before(void)
 	server = accept(listener, NULL, NULL);
 	CHECK(server >= 0 && send(client, "near", 4, 0) == 4);
 	udp = socket(AF_INET6, SOCK_DGRAM, 0);
-	CHECK(bind(udp, (void *)&mine, sizeof(mine)) == 0 && connect(udp, (void *)&at, sizeof(at)) == 0);
+	CHECK(bind(udp, (void *)&mine, sizeof(mine)) == 0 &&
+	      connect(udp, (void *)&at, sizeof(at)) == 0);
 	bound = socket(AF_INET, SOCK_STREAM, 0);
 	CHECK(setsockopt(bound, SOL_SOCKET, SO_BINDTODEVICE, "lo", 2) == 0);
 	CHECK(listen(bound, 1) == 0);
@@ -75,7 +76,8 @@ static void after(void)
 	CHECK(recv(server, buf, 4, 0) == 4 && memcmp(buf, "near", 4) == 0);
 	CHECK(send(server, "there", 5, 0) == 5 && recv(client, buf, 5, 0) == 5);
 	memset(buf, 0, sizeof(buf));
-	CHECK(getsockopt(bound, SOL_SOCKET, SO_BINDTODEVICE, buf, &len) == 0 && strcmp(buf, "lo") == 0);
+	CHECK(getsockopt(bound, SOL_SOCKET, SO_BINDTODEVICE, buf, &len) == 0 &&
+	      strcmp(buf, "lo") == 0);
 }
 
 const struct test_case test_case = {

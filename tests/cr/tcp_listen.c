@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Listening, bound and fresh TCP sockets keep port, backlog and options; several share a port. A
- * connection keeps options that CRIU forgets. Sockets that had one before still show its segment size,
- * which over the loopback device is one that nobody may set.
+ * connection keeps options that CRIU forgets. Sockets that had one before still show its segment
+ * size, which over the loopback device is one that nobody may set.
  */
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -65,7 +65,8 @@ static void before(void)
 {
 	struct sock_filter pass[] = { BPF_STMT(BPF_RET | BPF_K, 0xffff) };
 	struct sock_fprog prog = { 1, pass };
-	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) }, b = a;
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) },
+			   b = a;
 
 	plain = make(&b);
 	set(plain, SOL_SOCKET, SO_REUSEPORT, 0);
@@ -126,7 +127,8 @@ static void after(void)
 
 	CHECK(backlog(plain) == 7 && backlog(group[0]) == 3 && backlog(bound) == -1);
 	CHECK(backlog(closed) == -1 && backlog(reused) == 2);
-	CHECK(get(plain, SOL_SOCKET, SO_REUSEPORT) == 0 && get(plain, SOL_SOCKET, SO_REUSEADDR) == 0);
+	CHECK(get(plain, SOL_SOCKET, SO_REUSEPORT) == 0 &&
+	      get(plain, SOL_SOCKET, SO_REUSEADDR) == 0);
 	CHECK(get(plain, IPPROTO_TCP, TCP_DEFER_ACCEPT) >= 5);
 	CHECK(get(plain, IPPROTO_TCP, TCP_FASTOPEN) == 11);
 	CHECK(get(plain, IPPROTO_TCP, TCP_MAXSEG) == 1200);
@@ -134,7 +136,8 @@ static void after(void)
 	CHECK(getsockopt(plain, SOL_SOCKET, SO_GET_FILTER, NULL, &n) == 0 && n == filtered);
 	CHECK(fcntl(plain, F_GETFD) & FD_CLOEXEC);
 	for (i = 0; i < 2; i++) {
-		CHECK(getsockname(group[i], (struct sockaddr *)&a, &len) == 0 && a.sin_port == at.sin_port);
+		CHECK(getsockname(group[i], (struct sockaddr *)&a, &len) == 0 &&
+		      a.sin_port == at.sin_port);
 		CHECK(get(group[i], SOL_SOCKET, SO_REUSEPORT) == 1);
 	}
 	check_client();

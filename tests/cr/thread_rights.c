@@ -76,7 +76,8 @@ static void *body(void *arg)
 
 static void *hurry(void *arg)
 {
-	struct attr want = { sizeof(want), DEADLINE, 1 | 4, 0, 0, 2 * MS, 20 * MS, 40 * MS }, have = { 0 };
+	struct attr want = { sizeof(want), DEADLINE, 1 | 4, 0, 0, 2 * MS, 20 * MS, 40 * MS },
+		    have = { 0 };
 
 	signal(SIGXCPU, SIG_IGN);		/* of a slow machine that overruns */
 	has_deadline = syscall(SYS_sched_setattr, 0, &want, 0) == 0;
@@ -85,8 +86,9 @@ static void *hurry(void *arg)
 		case_sleep_ms(1);
 	CHECK(syscall(SYS_sched_getattr, 0, &have, sizeof(have), 0) == 0);
 	if (has_deadline)
-		CHECK(have.policy == DEADLINE && have.flags == want.flags && have.runtime == want.runtime &&
-		      have.deadline == want.deadline && have.period == want.period);
+		CHECK(have.policy == DEADLINE && have.flags == want.flags &&
+		      have.runtime == want.runtime && have.deadline == want.deadline &&
+		      have.period == want.period);
 	return arg;
 }
 
@@ -118,7 +120,8 @@ static void put(const char *name, const char *text)
 
 static bool may_execute(void)
 {
-	void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS,
+		       -1, 0);
 
 	return p != MAP_FAILED && munmap(p, 4096) == 0;
 }
@@ -139,7 +142,8 @@ static void child(atomic_int *mark)
 
 static void before(void)
 {
-	atomic_int *mark = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	atomic_int *mark = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+				0);
 
 	CHECK(mark != MAP_FAILED);
 	kid = fork();
@@ -171,7 +175,8 @@ static void after(void)
 }
 
 const struct test_case test_case = {
-	.proves = "deadlines, I/O priorities, processors and the switches of threads and processes stay",
+	.proves = "deadlines, I/O priorities, processors and the switches of threads and processes "
+		  "stay",
 	.criu_fails = "CRIU 4.2 images have no fields for them",
 	.before = before,
 	.after = after,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * timers_due.c - a timer goes off every millisecond or so, whatever a dump is at: each signal comes,
- * once. Signals are blocked, so that those of the time before the thaw wait.
+ * timers_due.c - a timer goes off every millisecond or so, whatever a dump is at: each signal
+ * comes, once. Signals are blocked, so that those of the time before the thaw wait.
  */
 #include <signal.h>
 #include <stdlib.h>

@@ -114,7 +114,8 @@ static void check_tun(void)
 	do
 		errno = 0;
 	while (read(tun, packet, sizeof(packet)) > 0 && packet[0] >> 4 != 4);
-	CHECK(!errno && packet[9] == 17 && !memcmp(packet + 12, "\300\250\347\1\300\250\350\115", 8));
+	CHECK(!errno && packet[9] == 17 && !memcmp(packet + 12, "\300\250\347\1\300\250\350\115",
+						   8));
 }
 
 static void check_tap(void)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * UDP sockets, v4, v6 and mapped: addresses, peers, shutdown, broadcast, groups, and options; two that
- * share a port keep it.
+ * UDP sockets, v4, v6 and mapped: addresses, peers, shutdown, broadcast, groups, and options; two
+ * that share a port keep it.
  */
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -44,7 +44,8 @@ static int bound4(struct sockaddr_in *a)
 {
 	int fd = socket(AF_INET, SOCK_DGRAM, 0);
 
-	*a = (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	*a = (struct sockaddr_in){ .sin_family = AF_INET,
+				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	CHECK(fd >= 0 && bind(fd, (struct sockaddr *)a, sizeof(*a)) == 0);
 	name_of(fd, a, sizeof(*a));
 	return fd;
@@ -130,7 +131,8 @@ static void check_options(void)
 	CHECK(get(v4, IPPROTO_IP, IP_PKTINFO) == 1);
 	CHECK(get(v4, SOL_SOCKET, SO_BROADCAST) == 1);
 	CHECK(get(v6, IPPROTO_IPV6, IPV6_RECVPKTINFO) == 1);
-	CHECK(get(v6, IPPROTO_IPV6, IPV6_V6ONLY) == 1 && get(mapped, IPPROTO_IPV6, IPV6_V6ONLY) == 0);
+	CHECK(get(v6, IPPROTO_IPV6, IPV6_V6ONLY) == 1 &&
+	      get(mapped, IPPROTO_IPV6, IPV6_V6ONLY) == 0);
 	CHECK(get(v4, IPPROTO_IP, IP_RECVTTL) == 1);
 	CHECK(get(v4, IPPROTO_IP, IP_MTU_DISCOVER) == IP_PMTUDISC_DO);
 	CHECK(get(v4, SOL_SOCKET, SO_TIMESTAMP) == 1);
@@ -181,7 +183,8 @@ static void after(void)
 	CHECK(memcmp(&a, &at_client, sizeof(a)) == 0);
 	name_of(shared[1], &a, sizeof(a));
 	CHECK(memcmp(&a, &at_shared, sizeof(a)) == 0);
-	CHECK(get(shared[0], SOL_SOCKET, SO_REUSEADDR) == 0 && get(shared[1], SOL_SOCKET, SO_REUSEADDR) == 0);
+	CHECK(get(shared[0], SOL_SOCKET, SO_REUSEADDR) == 0 &&
+	      get(shared[1], SOL_SOCKET, SO_REUSEADDR) == 0);
 	name_of(fresh, &a, sizeof(a));
 	CHECK(a.sin_port == 0 && (fcntl(fresh, F_GETFD) & FD_CLOEXEC));
 	CHECK(fcntl(v6, F_GETFL) & O_NONBLOCK);

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
-/* unix_many.c - hundreds of unix sockets among other descriptors: numbers, flags, owners, filters. */
+/*
+ * unix_many.c - hundreds of unix sockets among other descriptors: numbers, flags, owners, filters.
+ */
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <signal.h>
@@ -37,7 +39,8 @@ static void before(void)
 		make_pair(i);
 		if (i % 10)
 			continue;
-		CHECK(pipe2(pipes[i / 10], O_CLOEXEC) == 0 && write(pipes[i / 10][1], &i, sizeof(i)) > 0);
+		CHECK(pipe2(pipes[i / 10], O_CLOEXEC) == 0 &&
+		      write(pipes[i / 10][1], &i, sizeof(i)) > 0);
 		files[i / 10] = open("/proc/self/exe", O_RDONLY);
 		CHECK(files[i / 10] >= 0 && lseek(files[i / 10], i, SEEK_SET) == i);
 	}

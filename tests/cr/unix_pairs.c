@@ -11,7 +11,8 @@
 
 #define BIG 100000
 
-static int stream[2], dgram[2], seq[2], half[2], lone[2], lone_seq, reset, self_closed_dgram, opts[2];
+static int stream[2], dgram[2], seq[2], half[2], lone[2], lone_seq, reset, self_closed_dgram,
+	opts[2];
 static char big[BIG];
 
 static void fill_big(void)
@@ -104,7 +105,8 @@ static void check_closed(void)
 	CHECK(read(lone_seq, in, sizeof(in)) == 0);
 	CHECK(poll(&p, 1, 0) == 1 && p.revents & POLLERR);
 	CHECK(read(reset, in, sizeof(in)) == -1 && errno == ECONNRESET);
-	CHECK(recv(self_closed_dgram, in, sizeof(in), MSG_DONTWAIT) == 4 && memcmp(in, "gone", 4) == 0);
+	CHECK(recv(self_closed_dgram, in, sizeof(in), MSG_DONTWAIT) == 4 &&
+	      memcmp(in, "gone", 4) == 0);
 	CHECK(send(self_closed_dgram, "x", 1, MSG_NOSIGNAL) == -1 && errno == ECONNREFUSED);
 }
 

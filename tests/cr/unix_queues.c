@@ -19,7 +19,10 @@ static socklen_t named(struct sockaddr_un *a, const char *name)
 	       snprintf(a->sun_path, sizeof(a->sun_path), "%s", case_path(name));
 }
 
-/* The socket at that name is gone from the file system; descriptors in flight; ends shut and closed. */
+/*
+ * The socket at that name is gone from the file system; descriptors in flight; ends shut and
+ * closed.
+ */
 static void before_others(void)
 {
 	char control[CMSG_SPACE(sizeof(int))] = { 0 };

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Time stamps of messages, and a filter that is locked, of unix sockets: as in journald and syslogd. */
+/*
+ * Time stamps of messages, and a filter that is locked, of unix sockets: as in journald and
+ * syslogd.
+ */
 #include <errno.h>
 #include <linux/filter.h>
 #include <string.h>
@@ -47,7 +50,8 @@ static void after(void)
 	check_stamp(stamped[1], 0);
 	CHECK(write(locked[1], "hey", 3) == 3);
 	check_stamp(locked[0], 0);
-	CHECK(setsockopt(locked[0], SOL_SOCKET, SO_DETACH_FILTER, &on, sizeof(on)) < 0 && errno == EPERM);
+	CHECK(setsockopt(locked[0], SOL_SOCKET, SO_DETACH_FILTER, &on, sizeof(on)) < 0 &&
+	      errno == EPERM);
 }
 
 const struct test_case test_case = {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * uprobes.c - a task whose code has an active uprobe: the kernel has put a breakpoint into its code,
- * and an area of its own, [uprobes], beside it.
+ * uprobes.c - a task whose code has an active uprobe: the kernel has put a breakpoint into its
+ * code, and an area of its own, [uprobes], beside it.
  */
 #include <fcntl.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * vforks.c - a child that borrows its parent's memory half of the time, until it is released: what a
- * dump cannot keep, and what passes by itself.
+ * vforks.c - a child that borrows its parent's memory half of the time, until it is released: what
+ * a dump cannot keep, and what passes by itself.
  */
 #include <stdatomic.h>
 #include <sys/mman.h>
@@ -31,7 +31,8 @@ static void borrow_and_return(void)
 
 static void before(void)
 {
-	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+		      -1, 0);
 	CHECK(shared != MAP_FAILED);
 	child = fork();
 	if (child == 0) {
@@ -57,8 +58,8 @@ static void after(void)
 }
 
 const struct test_case test_case = {
-	.proves = "a tree whose tasks share memory for a moment (vfork) is dumped when they have parted, and "
-		  "check PID says so",
+	.proves = "a tree whose tasks share memory for a moment (vfork) is dumped when they have "
+		  "parted, and check PID says so",
 	.before = before,
 	.after = after,
 };

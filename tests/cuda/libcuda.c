@@ -37,8 +37,9 @@ static int open_devices(void)
 		if (self->devices[i] < 0)
 			return UNKNOWN;
 	}
-	return mmap((void *)STANDIN_MEMORY, STANDIN_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED,
-		    self->devices[2], 0) == MAP_FAILED ? UNKNOWN : OK;
+	return mmap((void *)STANDIN_MEMORY, STANDIN_SIZE, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_FIXED, self->devices[2], 0) == MAP_FAILED ?
+		       UNKNOWN : OK;
 }
 
 static int lock_calls(void)
@@ -65,7 +66,8 @@ static int leave_devices(void)
 
 	if (self->state != LOCKED)
 		return ILLEGAL_STATE;
-	self->saved = mmap(NULL, STANDIN_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	self->saved = mmap(NULL, STANDIN_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			   -1, 0);
 	if (self->saved == MAP_FAILED)
 		return UNKNOWN;
 	memcpy(self->saved, (void *)STANDIN_MEMORY, STANDIN_SIZE);

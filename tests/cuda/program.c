@@ -10,7 +10,8 @@ static int usage(void)
 	printf("A stand-in for the CUDA checkpoint and restore utility.\n--toggle --pid <pid>\n");
 	if (!getenv("STANDIN_OLD"))
 		printf("--get-state --pid <pid>\n--get-restore-tid --pid <pid>\n"
-		       "--action lock | checkpoint | restore | unlock --pid <pid> [--timeout <ms>]\n");
+		       "--action lock | checkpoint | restore | unlock --pid <pid> [--timeout "
+		       "<ms>]\n");
 	return 0;
 }
 
@@ -68,7 +69,8 @@ int main(int argc, char **argv)
 		else
 			return 1;
 	}
-	if (pid <= 0 || state + tid + !!action != 1 || (timeout_ms && (!action || strcmp(action, "lock"))))
+	if (pid <= 0 || state + tid + !!action != 1 ||
+	    (timeout_ms && (!action || strcmp(action, "lock"))))
 		return 1;
 	return action ? act(action, pid, timeout_ms) : show(pid, tid);
 }

@@ -31,9 +31,13 @@
 #define STANDIN_MAGIC 0x61647563646e6174ull
 
 /* Values of CUresult that matter here. */
-enum { OK = 0, INVALID_VALUE = 1, NOT_INITIALIZED = 3, ILLEGAL_STATE = 401, NOT_READY = 600, UNKNOWN = 999 };
+enum {
+	OK = 0, INVALID_VALUE = 1, NOT_INITIALIZED = 3, ILLEGAL_STATE = 401, NOT_READY = 600,
+	UNKNOWN = 999,
+};
 enum { RUNNING, LOCKED, CHECKPOINTED, FAILED };
-enum { LOCK, CHECKPOINT, RESTORE, UNLOCK, BREAK, NDEEDS };	/* BREAK: scripted: the driver gives up */
+/* BREAK is scripted: the driver gives up. */
+enum { LOCK, CHECKPOINT, RESTORE, UNLOCK, BREAK, NDEEDS };
 
 struct standin {
 	uint64_t magic;
@@ -48,7 +52,8 @@ struct standin {
 	uint8_t *saved;			/* device memory, in the host's */
 };
 
-static const char *const standin_deeds[NDEEDS] = { "lock", "checkpoint", "restore", "unlock", "break" };
+static const char *const standin_deeds[NDEEDS] = { "lock", "checkpoint", "restore", "unlock",
+						   "break" };
 static const char *const standin_states[] = { "running", "locked", "checkpointed", "failed" };
 
 static inline int standin_read(pid_t pid, struct standin *s)
@@ -64,7 +69,8 @@ static inline int standin_read(pid_t pid, struct standin *s)
 static inline int standin_ask(pid_t pid, unsigned deed, unsigned timeout_ms)
 {
 	struct standin s;
-	struct iovec from = { &s.deed, 8 }, to = { (void *)(STANDIN_AT + offsetof(struct standin, deed)), 8 };
+	struct iovec from = { &s.deed, 8 };
+	struct iovec to = { (void *)(STANDIN_AT + offsetof(struct standin, deed)), 8 };
 	int r = standin_read(pid, &s);
 
 	if (r != OK)
@@ -105,13 +111,17 @@ static inline const char *standin_scripted(const char *deed, pid_t pid)
 	snprintf(line, sizeof(line), "%s:%d:", deed, n);
 	for (; script; script = strchr(script, ',')) {
 		script += *script == ',';
-		if (!strncmp(script, line, strlen(line)) && sscanf(script + strlen(line), "%15[a-z]", what) == 1)
+		if (!strncmp(script, line, strlen(line)) &&
+		    sscanf(script + strlen(line), "%15[a-z]", what) == 1)
 			return what;
 	}
 	return NULL;
 }
 
-/* A deed as the script has it: fail (nothing done), late (done, but said to have failed), hang, die, break. */
+/*
+ * A deed as the script has it: fail (nothing done), late (done, but said to have failed), hang,
+ * die, break.
+ */
 static inline int standin_act(pid_t pid, unsigned deed, unsigned timeout_ms)
 {
 	const char *what = standin_scripted(standin_deeds[deed], pid);

@@ -185,7 +185,8 @@ static ssize_t f_read_text(void *ctx, const char *path, char *buf, size_t size)
 		return snprintf(buf, size, "%d:0\n", FAKE_KFD_MAJOR);
 	if (sscanf(path, "/proc/self/fdinfo/%u", &n) == 1)
 		return snprintf(buf, size, "pos:\t0\n%s\n",
-				model_bo_by_ino(w, model_ino_of(n)) ? "exp_name:\tdrm" : "drm-driver:\tamdgpu");
+				model_bo_by_ino(w, model_ino_of(n)) ? "exp_name:\tdrm" :
+								      "drm-driver:\tamdgpu");
 	if (sscanf(path, ROOT "/%u/%63s", &n, what) == 2 && n <= w->ngpus)
 		return node_text(w, n, what, buf, size);
 	return model_no(ENOENT);

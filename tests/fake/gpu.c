@@ -130,7 +130,8 @@ int fake_close_handle(struct fake *w, int fd, uint32_t handle)
 
 int fake_map(struct fake *w, int fd, uint32_t handle, uint64_t va, uint64_t offset, uint64_t size)
 {
-	return model_va(node(w, fd), &(struct u_gem_va){ handle, 0, U_VA_MAP, 0xe, va, offset, size });
+	return model_va(node(w, fd),
+			&(struct u_gem_va){ handle, 0, U_VA_MAP, 0xe, va, offset, size });
 }
 
 int fake_export(struct fake *w, int fd, uint32_t handle)

@@ -61,7 +61,8 @@ int model_kfd_ioctl(struct fake *w, unsigned long nr, void *arg)
 									       : 17 };
 		return 0;
 	}
-	return nr == KFD_IOC_CRIU_OP && a->op == KFD_CRIU_RESUME ? kfd_resume_op(w, a) : model_no(EINVAL);
+	return nr == KFD_IOC_CRIU_OP && a->op == KFD_CRIU_RESUME ? kfd_resume_op(w, a) :
+								   model_no(EINVAL);
 }
 
 static size_t gpu_by_id(const struct fake *w, uint32_t gpu_id)

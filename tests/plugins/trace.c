@@ -313,11 +313,14 @@ static int resume(int pid)
 struct desc CR_PLUGIN_DESC = {
 	.name = NAME, .init = init, .exit = fini, .version = VERSION, .max_hooks = MAX_HOOKS,
 	.hooks = {
-		[DUMP_UNIX_SK] = dump_unix, [RESTORE_UNIX_SK] = restore_unix, [DUMP_EXT_FILE] = dump_file,
+		[DUMP_UNIX_SK] = dump_unix, [RESTORE_UNIX_SK] = restore_unix,
+		[DUMP_EXT_FILE] = dump_file,
 		[RESTORE_EXT_FILE] = restore_file, [DUMP_EXT_MOUNT] = dump_mount,
 		[RESTORE_EXT_MOUNT] = restore_mount, [DUMP_EXT_LINK] = dump_link,
-		[HANDLE_DEVICE_VMA] = handle_vma, [UPDATE_VMA_MAP] = update_map, [RESUME_DEVICES_LATE] = resume,
+		[HANDLE_DEVICE_VMA] = handle_vma, [UPDATE_VMA_MAP] = update_map,
+		[RESUME_DEVICES_LATE] = resume,
 		[PAUSE_DEVICES] = pause_devices, [CHECKPOINT_DEVICES] = checkpoint,
-		[POST_FORKING] = post_forking, [RESTORE_INIT] = restore_init, [DUMP_DEVICES_LATE] = dump_late,
+		[POST_FORKING] = post_forking, [RESTORE_INIT] = restore_init,
+		[DUMP_DEVICES_LATE] = dump_late,
 	},
 };

@@ -5,10 +5,10 @@
  *   bundle DIR         create what follows, then DIR/ready, then sleep
  *
  * Two tasks (the second leads a session) and a thread; memory: private, shared by the tasks, a
- * mapped file; files: one at an offset, one deleted, one locked, a directory; a pipe and a FIFO with
- * data in them, a pty pair with unread input; TCP, UDP, raw, packet (a mapped ring) and netlink
- * sockets, unix sockets of all kinds with data, descriptors and themselves in flight; pending and
- * blocked signals, an interval timer and
+ * mapped file; files: one at an offset, one deleted, one locked, a directory; a pipe and a FIFO
+ * with data in them, a pty pair with unread input; TCP, UDP, raw, packet (a mapped ring) and
+ * netlink sockets, unix sockets of all kinds with data, descriptors and themselves in flight;
+ * pending and blocked signals, an interval timer and
  * a POSIX timer, an alternate signal stack. Its images stay small: that is the point.
  *
  * Alone:  mkdir /tmp/d; build/tests/programs/bundle /tmp/d & ls /proc/$!/fd
@@ -84,7 +84,8 @@ static void make_queues(void)
 	master = posix_openpt(O_RDWR | O_NOCTTY);
 	need(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0, "pty");
 	slave = open(ptsname(master), O_RDWR | O_NOCTTY);
-	need(slave >= 0 && write(master, "typed\n", 6) == 6 && write(slave, "shown", 5) == 5, "pty");
+	need(slave >= 0 && write(master, "typed\n", 6) == 6 && write(slave, "shown", 5) == 5,
+	     "pty");
 }
 
 /* With data that nobody reads: at the end both ends are reset and leave no trace. */
@@ -104,16 +105,21 @@ static void make_connections(void)
 	need(setsockopt(udp, IPPROTO_IPV6, IPV6_RECVTCLASS, &on, sizeof(on)) == 0, "udp");
 }
 
-/* With a frame that is not read, in a ring that is mapped. Skipped where there are no such rights. */
+/*
+ * With a frame that is not read, in a ring that is mapped. Skipped where there are no such rights.
+ */
 static void make_raw_sockets(void)
 {
-	struct sockaddr_ll a = { .sll_family = AF_PACKET, .sll_protocol = htons(0x88b5), .sll_ifindex = 1,
+	struct sockaddr_ll a = { .sll_family = AF_PACKET,
+				 .sll_protocol = htons(0x88b5),
+				 .sll_ifindex = 1,
 				 .sll_halen = 6 };
 	struct tpacket_req ring = { PAGE, 2, 512, 2 * PAGE / 512 };
 	int packet = socket(AF_PACKET, SOCK_DGRAM, 0), raw = socket(AF_INET, SOCK_RAW, 253);
 	int netlink = socket(AF_NETLINK, SOCK_RAW, 0), on = 1, i;
 
-	need(netlink >= 0 && setsockopt(netlink, 270, NETLINK_EXT_ACK, &on, sizeof(on)) == 0, "netlink");
+	need(netlink >= 0 && setsockopt(netlink, 270, NETLINK_EXT_ACK, &on, sizeof(on)) == 0,
+	     "netlink");
 	if (packet < 0 || raw < 0)
 		return;
 	need(setsockopt(packet, SOL_PACKET, PACKET_RX_RING, &ring, sizeof(ring)) == 0 &&
@@ -142,7 +148,8 @@ static void send_descriptors(int fd, const char *text, int first, int second)
 			    .msg_controllen = sizeof(control.room) };
 	const int fds[] = { first, second };
 
-	control.align = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof(fds)), .cmsg_level = SOL_SOCKET,
+	control.align = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof(fds)),
+					  .cmsg_level = SOL_SOCKET,
 					  .cmsg_type = SCM_RIGHTS };
 	memcpy(CMSG_DATA(&control.align), fds, sizeof(fds));
 	need(sendmsg(fd, &h, 0) == (ssize_t)iov.iov_len, "sendmsg");

@@ -336,7 +336,8 @@ static void connect_all(void)
 	socklen_t len = sizeof(a);
 
 	if (listener < 0 || bind(listener, (struct sockaddr *)&a, sizeof(a)) < 0 ||
-	    listen(listener, CONNECTIONS) < 0 || getsockname(listener, (struct sockaddr *)&a, &len) < 0)
+	    listen(listener, CONNECTIONS) < 0 ||
+	    getsockname(listener, (struct sockaddr *)&a, &len) < 0)
 		error("listen: %s", strerror(errno));
 	for (i = 0; i < CONNECTIONS; i++) {
 		connection[i][0] = socket(AF_INET, SOCK_STREAM, 0);

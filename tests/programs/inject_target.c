@@ -64,11 +64,13 @@ static uint64_t compute_once(void)
 		"1: stc; nop; jnc 9f; clc; nop; jc 9f; std; nop; cld\n"
 		"mov %%rsi, %%rax; imul %%rdi, %%rax; dec %%ecx; jnz 1b\n"
 		"cmp $0x1111, %%r8; jne 9f; cmp $0x2222, %%r9; jne 9f; cmp $0x3333, %%r10; jne 9f\n"
-		"cmp $0x4444, %%r11; jne 9f; cmp $0x5555, %%r12; jne 9f; cmp $0x6666, %%r13; jne 9f\n"
-		"cmp $0x7777, %%r14; jne 9f; cmp $0x8888, %%r15; jne 9f; cmp $0x9999, %%rsi; jne 9f\n"
+		"cmp $0x4444, %%r11; jne 9f; cmp $0x5555, %%r12; jne 9f\n"
+		"cmp $0x6666, %%r13; jne 9f; cmp $0x7777, %%r14; jne 9f\n"
+		"cmp $0x8888, %%r15; jne 9f; cmp $0x9999, %%rsi; jne 9f\n"
 		"cmp $0xaaaa, %%rdi; jne 9f; cmp $0xbbbb, %%rdx; jne 9f\n"
 		"cmpq $0x1234567, -64(%%rsp); jne 9f\n"
-		"movq %%xmm5, %%rax; cmp %%rax, %%r8; jne 9f; movq %%xmm15, %%rax; cmp %%rax, %%r9; jne 9f\n"
+		"movq %%xmm5, %%rax; cmp %%rax, %%r8; jne 9f\n"
+		"movq %%xmm15, %%rax; cmp %%rax, %%r9; jne 9f\n"
 		"mov $1, %%eax; jmp 2f\n"
 		"9: xor %%eax, %%eax\n"
 		"2:\n"
@@ -127,7 +129,8 @@ static void futex_once(void)
 	const struct timespec t = { .tv_nsec = 6000000 };
 	uint32_t word = 0;
 
-	MUST(syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 0, &t, NULL, 0) == -1 && errno == ETIMEDOUT);
+	MUST(syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 0, &t, NULL, 0) == -1 &&
+	     errno == ETIMEDOUT);
 }
 
 static void calls_once(void)
@@ -209,21 +212,23 @@ static void feed(pid_t parent)
 static bool set_filter(bool strict)
 {
 	static const int known[] = {
-		SYS_futex, SYS_futex_waitv, SYS_mmap, SYS_munmap, SYS_rt_sigprocmask, SYS_rt_sigreturn,
-		SYS_sigaltstack, SYS_prctl, SYS_nanosleep, SYS_clock_nanosleep, SYS_poll, SYS_getppid,
-		SYS_read, SYS_write, SYS_exit_group, SYS_restart_syscall, SYS_sched_yield,
+		SYS_futex, SYS_futex_waitv, SYS_mmap, SYS_munmap, SYS_rt_sigprocmask,
+		SYS_rt_sigreturn, SYS_sigaltstack, SYS_prctl, SYS_nanosleep, SYS_clock_nanosleep,
+		SYS_poll, SYS_getppid, SYS_read, SYS_write, SYS_exit_group, SYS_restart_syscall,
+		SYS_sched_yield,
 	};
 	struct sock_filter code[2 * (sizeof(known) / sizeof(known[0])) + 3];
 	struct sock_fprog prog = { .filter = code };
 	size_t i, n = 0;
 
-	code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
+	code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+						 offsetof(struct seccomp_data, nr));
 	for (i = 0; strict && i < sizeof(known) / sizeof(known[0]); i++) {
 		code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, known[i], 0, 1);
 		code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
 	}
-	code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K,
-						  strict ? SECCOMP_RET_KILL_PROCESS : SECCOMP_RET_ALLOW);
+	code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, strict ?
+						 SECCOMP_RET_KILL_PROCESS : SECCOMP_RET_ALLOW);
 	prog.len = n;
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &prog) == 0;
@@ -257,7 +262,9 @@ static void run(enum target_work lead, enum target_kind kind)
 	sigaction(SIGRTMIN, &sa, NULL);
 	if (lead == WORK_READ)
 		feed(getpid());
-	/* Signals go to the main thread: the others' sleeps have a right to end by EINTR otherwise. */
+	/*
+	 * Signals go to the main thread: the others' sleeps have a right to end by EINTR otherwise.
+	 */
 	sigemptyset(&set);
 	sigaddset(&set, SIGRTMIN);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * asking_test.c - many questions at once are answered as one by one, with rings, without, and when a
- * ring fails midway.
+ * asking_test.c - many questions at once are answered as one by one, with rings, without, and when
+ * a ring fails midway.
  */
 #include "workers/net/asking.h"
 
@@ -45,7 +45,8 @@ static void prepare(struct question q[7], struct answers *a)
 static int make(int i)
 {
 	const struct timeval limit = { i + 1, 0 };
-	int fd = socket(i % 2 ? AF_UNIX : AF_INET, SOCK_STREAM, 0), priority = i % 6, on = i % 3 == 0;
+	int fd = socket(i % 2 ? AF_UNIX : AF_INET, SOCK_STREAM, 0), priority = i % 6,
+	    on = i % 3 == 0;
 
 	CHECK(setsockopt(fd, SOL_SOCKET, SO_PRIORITY, &priority, sizeof(priority)) == 0);
 	CHECK(setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) == 0);

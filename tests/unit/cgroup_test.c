@@ -34,20 +34,20 @@ static const struct {
 	  "pids", "pids.max a b" },
 	{ "merge what is there", "\"pids\":\n - \"strategy\": \"merge\"\n"
 	  " - \"properties\": [ \"pids.max\", \"b\" ]", "pids", "pids.max b" },
-	{ "replace", "\"pids\":\n - \"strategy\": \"replace\"\n - \"properties\": [\"c\"]\n", "pids",
-	  "c" },
+	{ "replace", "\"pids\":\n - \"strategy\": \"replace\"\n - \"properties\": [\"c\"]\n",
+	  "pids", "c" },
 	{ "replace by nothing", "\"pids\":\n - \"strategy\": \"replace\"\n - \"properties\": []\n",
 	  "pids", "" },
-	{ "a new controller", "\"new\":\n - \"strategy\": \"merge\"\n - \"properties\": [ \"x\" ]\n",
-	  "new", "x" },
+	{ "a new controller",
+	  "\"new\":\n - \"strategy\": \"merge\"\n - \"properties\": [ \"x\" ]\n", "new", "x" },
 	{ "two, the second indented as in CRIU's manual",
 	  "\"c1\":\n - \"strategy\": \"merge\"\n - \"properties\": [\"a\", \"b\"]\n \"c2\":\n"
 	  " - \"strategy\": \"replace\"\n - \"properties\": [\"c\", \"d\"]", "c2", "c d" },
 	{ "one twice", "\"c\":\n - \"strategy\": \"merge\"\n - \"properties\": [\"a\"]\n"
 	  "\"c\":\n - \"strategy\": \"merge\"\n - \"properties\": [\"b\"]\n", "c", "a b" },
 	{ "many files", "\"c\":-\"strategy\":\"merge\"-\"properties\":[\"01\",\"02\",\"03\",\"04\","
-	  "\"05\",\"06\",\"07\",\"08\",\"09\",\"10\",\"11\",\"12\",\"13\",\"14\",\"15\",\"16\",\"17\"]",
-	  "c", "01 02 03 04 05 06 07 08 09 10 11 12 13 14 15 16 17" },
+	  "\"05\",\"06\",\"07\",\"08\",\"09\",\"10\",\"11\",\"12\",\"13\",\"14\",\"15\","
+	  "\"16\",\"17\"]", "c", "01 02 03 04 05 06 07 08 09 10 11 12 13 14 15 16 17" },
 };
 
 static void descriptions_change_the_table(void)
@@ -61,7 +61,8 @@ static void descriptions_change_the_table(void)
 		AUTO_FREE char *files = files_of(p, good[i].controller);
 
 		if (!CHECK(parsed && files && strcmp(files, good[i].files) == 0))
-			fprintf(stderr, "  %s: %s, %s\n", good[i].what, f.text, files ? files : "-");
+			fprintf(stderr, "  %s: %s, %s\n", good[i].what, f.text,
+				files ? files : "-");
 		cgroup_props_free(p);
 	}
 }
@@ -79,9 +80,11 @@ static const struct {
 	{ "\"pids\":\n - \"strategy\": \"add\"\n", "\"add\" of pids is neither" },
 	{ "\"pids\":\n - \"strategy\": \"merge\"\n", "line 3: '-' is missing" },
 	{ "\"pids\":\n - \"strategy\": \"merge\"\n - \"properties\": \"a\"", "'[' is missing" },
-	{ "\"pids\":\n - \"strategy\": \"merge\"\n - \"properties\": [\"a\" \"b\"]", "']' is missing" },
+	{ "\"pids\":\n - \"strategy\": \"merge\"\n - \"properties\": [\"a\" \"b\"]",
+	  "']' is missing" },
 	{ "\"pids\":\n - \"strategy\": \"merge\"\n - \"properties\": [\"a\",]", "a control file" },
-	{ "\"pids\":\n - \"strategy\": \"merge\"\n - \"properties\": [\"../a\"]", "../a is no name" },
+	{ "\"pids\":\n - \"strategy\": \"merge\"\n - \"properties\": [\"../a\"]",
+	  "../a is no name" },
 	{ "\"pids\":\n - \"strategy\": \"merge\"\n - \"properties\": [\"..\"]", ".. is no name" },
 	{ "\"pids\":\n - \"strategy\": \"merge\"\n - \"properties\": [\"a\"", "']' is missing" },
 };
@@ -122,8 +125,8 @@ static void cut_descriptions_are_safe(void)
 static void paths_are_joined_and_compared_by_components(void)
 {
 	static const struct { const char *a, *b, *joined; } joins[] = {
-		{ "", "", "/" }, { "/", "", "/" }, { "/", "a", "/a" }, { "/a/", "/b//c/", "/a/b/c" },
-		{ "", "/x", "/x" },
+		{ "", "", "/" }, { "/", "", "/" }, { "/", "a", "/a" },
+		{ "/a/", "/b//c/", "/a/b/c" }, { "", "/x", "/x" },
 	};
 	const char *rest = cgroup_path_below("/a/b", "/a");
 	size_t i;
@@ -160,7 +163,8 @@ static void roots_are_chosen_by_controller(void)
 	CHECK(cgroup_root_of(&o, "memory", &root, &f) == 0 && strcmp(root, "/all") == 0);
 	o.cgroup_root = clash;
 	o.n_cgroup_root = 2;
-	CHECK(cgroup_root_of(&o, "cpu,cpuacct", &root, &f) < 0 && strstr(f.text, "share a hierarchy"));
+	CHECK(cgroup_root_of(&o, "cpu,cpuacct", &root, &f) < 0 && strstr(f.text,
+									 "share a hierarchy"));
 	o.n_cgroup_root = 1;
 	o.cgroup_root = wrong;
 	CHECK(cgroup_roots_check(&o, &f) < 0);

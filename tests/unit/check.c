@@ -15,7 +15,8 @@ struct check_state *check_state(void)
 	static struct check_state *state;
 
 	if (!state) {
-		state = mmap(NULL, sizeof(*state), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+		state = mmap(NULL, sizeof(*state), PROT_READ | PROT_WRITE,
+			     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 		if (state == MAP_FAILED) {
 			perror("the counts of the tests");
 			exit(1);

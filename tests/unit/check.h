@@ -16,11 +16,13 @@ struct check_state {
 	int passed;			/* tests */
 	int failed;
 	int skipped;
-	int broken;			/* conditions of the current test, also in its children and threads */
+	int broken;	/* conditions of the current test, also in its children and threads */
 	const char *reason;		/* why the current test is skipped */
 };
 
-/* One for the whole program, for what tests/world checks, and for children: shared memory, check.c. */
+/*
+ * One for the whole program, for what tests/world checks, and for children: shared memory, check.c.
+ */
 struct check_state *check_state(void);
 
 /*

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * check_test.c - a condition that fails in a child, in a child's thread or between tests is counted.
+ * check_test.c - a condition that fails in a child, in a child's thread or between tests is
+ * counted.
  */
 #include "tests/unit/check.h"
 

@@ -35,14 +35,15 @@ static void test_lock_fails(void)
 
 static void test_checkpoint_fails(void)
 {
-	static const char *const scripts[] = { "checkpoint:2:fail", "checkpoint:2:late", "checkpoint:2:die",
-					       "checkpoint:2:hang" };
+	static const char *const scripts[] = { "checkpoint:2:fail", "checkpoint:2:late",
+					       "checkpoint:2:die", "checkpoint:2:hang" };
 	struct scene s;
 	size_t i;
 
 	for (i = 0; i < ARRAY_LEN(scripts); i++) {
 		scene_begin(&s, scripts[i]);
-		CHECK(scene_for_all(&s, cuda_pause) == TASKS && scene_for_all(&s, cuda_checkpoint) == 1);
+		CHECK(scene_for_all(&s, cuda_pause) == TASKS &&
+		      scene_for_all(&s, cuda_checkpoint) == 1);
 		CHECK(scene_says(&s, i == 3 ? "no end after 1 s" : "CUDA's checkpoint"));
 		CHECK(cuda_end(s.cuda, true));
 		CHECK(scene_calls("restore") == (i == 1 ? 2 : 1) && scene_calls("unlock") == TASKS);
@@ -60,7 +61,8 @@ static void test_end_fails(void)
 
 	for (i = 0; i < ARRAY_LEN(scripts); i++) {
 		scene_begin(&s, scripts[i]);
-		CHECK(scene_for_all(&s, cuda_pause) == TASKS && scene_for_all(&s, cuda_checkpoint) == TASKS);
+		CHECK(scene_for_all(&s, cuda_pause) == TASKS &&
+		      scene_for_all(&s, cuda_checkpoint) == TASKS);
 		CHECK(!cuda_end(s.cuda, true));
 		scene_finish(&s, true);
 	}
@@ -85,7 +87,8 @@ static void test_resume_fails(void)
 	struct cuda *dump;
 
 	scene_begin(&s, "restore:2:fail");
-	CHECK(scene_for_all(&s, cuda_pause) == TASKS && scene_for_all(&s, cuda_checkpoint) == TASKS);
+	CHECK(scene_for_all(&s, cuda_pause) == TASKS &&
+	      scene_for_all(&s, cuda_checkpoint) == TASKS);
 	dump = s.cuda;
 	s.cuda = cuda_new(&s.opts);
 	CHECK(cuda_require(s.cuda, &s.f) == 0 && scene_for_all(&s, cuda_resume) == 1);
@@ -125,7 +128,8 @@ static void test_killed_worker(void)
 	pid_t worker;
 
 	for (paused = 1; paused <= TASKS; paused++)
-		for (checkpointed = 0; checkpointed <= (paused == TASKS ? TASKS : 0); checkpointed++) {
+		for (checkpointed = 0; checkpointed <= (paused == TASKS ? TASKS : 0);
+		     checkpointed++) {
 			scene_begin(&s, "");
 			worker = fork();
 			if (worker == 0) {
@@ -137,7 +141,8 @@ static void test_killed_worker(void)
 			}
 			waitpid(worker, NULL, 0);
 			scene_finish(&s, true);
-			CHECK(scene_calls("unlock") == paused && scene_calls("restore") == checkpointed);
+			CHECK(scene_calls("unlock") == paused &&
+			      scene_calls("restore") == checkpointed);
 		}
 }
 

@@ -16,7 +16,9 @@
 #include "tests/world/files_world.h"
 #include "tests/world/subjects.h"
 
-/* Every image of a dump with random bits flipped or its end cut off: prepare fails or not, no more. */
+/*
+ * Every image of a dump with random bits flipped or its end cut off: prepare fails or not, no more.
+ */
 static void damage(const struct tree *t, unsigned int seed)
 {
 	char *images[] = { "files.img", "fdinfo-1.img", "remap-fpath.img", "ghost-file-1.img",

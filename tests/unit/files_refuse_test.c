@@ -25,7 +25,8 @@
 /* What only a driver of the gpu worker could take is none yet, but has its sentence. */
 static const char *first_refusal(const FilesPreflightDone *done)
 {
-	return done->n_obstacle ? done->obstacle[0] : done->n_device ? done->device[0]->refusal : NULL;
+	return done->n_obstacle ? done->obstacle[0] :
+	       done->n_device ? done->device[0]->refusal : NULL;
 }
 
 /* The first obstacle a preflight names. */

@@ -125,15 +125,16 @@ static pid_t start_coordinator(struct gate_herald *h, int told)
 
 static void test_coordinator_killed(void)
 {
-	struct gate_herald *h = mmap(NULL, sizeof(*h), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-				     -1, 0);
+	struct gate_herald *h = mmap(NULL, sizeof(*h), PROT_READ | PROT_WRITE,
+				     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	int sk[SOCKETS], alive[2], told[2], status;
 	struct pollfd gone;
 	pid_t pid, coordinator;
 	char go;
 
 	make_sockets(sk);
-	if (!CHECK(h != MAP_FAILED && pipe(alive) == 0 && socketpair(AF_UNIX, SOCK_STREAM, 0, told) == 0))
+	if (!CHECK(h != MAP_FAILED && pipe(alive) == 0 &&
+		   socketpair(AF_UNIX, SOCK_STREAM, 0, told) == 0))
 		return;
 	coordinator = start_coordinator(h, told[1]);
 	CHECK(read(told[0], &go, 1) == 1);
@@ -147,7 +148,8 @@ static void test_coordinator_killed(void)
 			pause();
 	}
 	close(alive[1]);
-	CHECK(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	CHECK(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) &&
+	      WTERMSIG(status) == SIGKILL);
 	gone = (struct pollfd){ .fd = alive[0], .events = POLLIN };
 	CHECK(poll(&gone, 1, 10000) == 1 && gone.revents & POLLHUP);
 	CHECK(waitpid(coordinator, &status, 0) == coordinator);
@@ -232,8 +234,8 @@ static void test_heralds_end(void)
 /* One has ended: the other is heard all the same. */
 static void hear(int ended)
 {
-	struct gate_herald *h = mmap(NULL, 2 * sizeof(*h), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-				     -1, 0);
+	struct gate_herald *h = mmap(NULL, 2 * sizeof(*h), PROT_READ | PROT_WRITE,
+				     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	int status;
 	pid_t pid;
 
@@ -247,7 +249,8 @@ static void hear(int ended)
 			gate_herald_end(&h[ended]);
 		kill(getpid(), SIGKILL);
 	}
-	CHECK(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	CHECK(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) &&
+	      WTERMSIG(status) == SIGKILL);
 	CHECK(!(h[0].death & FUTEX_OWNER_DIED) == (ended == 0));
 	CHECK(!(h[1].death & FUTEX_OWNER_DIED) == (ended == 1));
 	munmap(h, 2 * sizeof(*h));
@@ -263,7 +266,8 @@ static void test_heralds_heard(void)
 
 int main(void)
 {
-	check_run("what a killed worker changed is undone, but not what it undid itself", test_killed);
+	check_run("what a killed worker changed is undone, but not what it undid itself",
+		  test_killed);
 	check_run("what a worker changed whose coordinator is killed is undone, and it ends",
 		  test_coordinator_killed);
 	check_run("at a bad end what is left is undone, and no process stays", test_undone);

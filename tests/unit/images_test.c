@@ -225,7 +225,8 @@ static void large_image(void)
 		CHECK(write(image_fd(img, &f), big, 199999) == 199999);
 		CHECK(image_write_data(img, big, 1, &f) == 0);
 	}
-	CHECK(image_offset(img) == 8 + 3 * (300000 + 4 + protobuf_c_message_get_packed_size(&e.base)));
+	CHECK(image_offset(img) ==
+	      8 + 3 * (300000 + 4 + protobuf_c_message_get_packed_size(&e.base)));
 	CHECK(image_close(&img, &f) == 0);
 	img = image_open(sample_dir_fd(), IMG_PIPES_DATA, 0, &f);
 	for (i = 0; i < 3; i++) {

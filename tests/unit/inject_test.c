@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * inject_test.c - freeze, inject, eject and thaw a busy task, killed at any moment: it never notices.
+ * inject_test.c - freeze, inject, eject and thaw a busy task, killed at any moment: it never
+ * notices.
  *
  * Usage: inject_test [RANDOM-KILLS]	(default 40 for each kind of target)
  */
@@ -350,8 +351,8 @@ static void try_random(enum target_work lead, bool storm)
 		killed += r == -SIGKILL;
 		CHECK(unharmed(&s, storm ? "storm kill" : "random kill", i));
 	}
-	fprintf(stderr, "lead %d%s: %d of %d killed midway, %lu signals\n", lead, storm ? " in a storm" : "",
-		killed, random_kills, s.sent);
+	fprintf(stderr, "lead %d%s: %d of %d killed midway, %lu signals\n", lead,
+		storm ? " in a storm" : "", killed, random_kills, s.sent);
 	subject_end(&s);
 }
 
@@ -457,6 +458,7 @@ int main(int argc, char **argv)
 	check_run("killed at random moments, nothing is altered", random_moments);
 	check_run("killed in a signal storm, no signal is lost", random_storm);
 	check_run("a stopped task stays stopped, and goes on later", stopped_target);
-	check_run("a stop that comes meanwhile takes effect, and alters nothing", stopped_meanwhile);
+	check_run("a stop that comes meanwhile takes effect, and alters nothing",
+		  stopped_meanwhile);
 	return check_done();
 }

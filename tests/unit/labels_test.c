@@ -26,7 +26,8 @@ static void test_parse(void)
 		{ LSMTYPE__APPARMOR, "/usr/sbin/ntpd (complain)", "/usr/sbin/ntpd", false },
 		{ LSMTYPE__APPARMOR, ":lxd://&:inner (enforce)", NULL, true },
 		{ LSMTYPE__APPARMOR, "a//&b (mixed)", NULL, true },
-		{ LSMTYPE__SELINUX, "system_u:system_r:ntpd_t:s0", "system_u:system_r:ntpd_t:s0", false },
+		{ LSMTYPE__SELINUX, "system_u:system_r:ntpd_t:s0", "system_u:system_r:ntpd_t:s0",
+		  false },
 		{ LSMTYPE__SELINUX, "u:r:t:s0-s0:c0.c1023", "u:r:t:s0-s0:c0.c1023", false },
 		{ LSMTYPE__SELINUX, "kernel", NULL, true },
 	};
@@ -57,7 +58,8 @@ static void test_render(void)
 	size_t i;
 
 	for (i = 0; i < ARRAY_LEN(rows); i++) {
-		AUTO_FREE char *text = labels_render(rows[i].module, rows[i].label, rows[i].option, &f);
+		AUTO_FREE char *text = labels_render(rows[i].module, rows[i].label, rows[i].option,
+						     &f);
 
 		CHECK(!f.code);
 		CHECK(rows[i].written ? text && !strcmp(text, rows[i].written) : !text);

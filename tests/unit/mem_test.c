@@ -330,7 +330,8 @@ static void parses_smaps(void)
 		"Size:                  8 kB\n"
 		"ProtectionKey:         5\n"
 		"VmFlags: rd wr mr mw me gd lo dd hg \n"
-		"ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsyscall]\n"
+		"ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0"
+		"                  [vsyscall]\n"
 		"VmFlags: ex \n"
 		"4000-5000 ---s 00000000 00:00 0 \n"
 		"VmFlags: sh um \n";

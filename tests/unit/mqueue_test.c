@@ -82,8 +82,8 @@ static void test_read(void)
 }
 
 /*
- * The reader reads over and over; its keepers become our children. Either the reader alone is killed
- * or its process group is asked to end, which does not concern the keepers.
+ * The reader reads over and over; its keepers become our children. Either the reader alone is
+ * killed or its process group is asked to end, which does not concern the keepers.
  */
 static void kill_a_reader(mqd_t q, int delay_us, bool group)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * netlock_test.c - the network lock drops what it should and nothing else, and can be lifted; addresses
- * are mapped.
+ * netlock_test.c - the network lock drops what it should and nothing else, and can be lifted;
+ * addresses are mapped.
  */
 #include "workers/net/netlock.h"
 
@@ -151,7 +151,8 @@ static void test_rules(void)
 	struct net net = { 0 };
 	AUTO_FREE char *v4 = NULL, *v6 = NULL;
 
-	c[0].own = c[0].peer = (union inet_addr){ .v4 = { .sin_family = AF_INET, .sin_port = htons(5) } };
+	c[0].own = c[0].peer = (union inet_addr){ .v4 = { .sin_family = AF_INET,
+							  .sin_port = htons(5) } };
 	c[1].own = c[1].peer = (union inet_addr){ .v6 = { .sin6_family = AF_INET6 } };
 	netlock_expect(&net, c, 1);
 	v4 = netlock_rules(&net, false);

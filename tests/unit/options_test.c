@@ -94,7 +94,8 @@ static void test_values(void)
 
 	CHECK(parse(&c, "dump -t 1 -x12,345 -j", &f) == 0);
 	CHECK(c.opts->ext_unix_sk && c.opts->shell_job && c.opts->n_external == 2);
-	CHECK(!strcmp(c.opts->external[0], "unix[12]") && !strcmp(c.opts->external[1], "unix[345]"));
+	CHECK(!strcmp(c.opts->external[0], "unix[12]") && !strcmp(c.opts->external[1],
+								  "unix[345]"));
 	CHECK(parse(&c, "dump -t 1 -xj --no-ext-unix-sk", &f) == 0);
 	CHECK(!c.opts->ext_unix_sk && c.opts->shell_job && !c.opts->n_external);
 	CHECK(parse(&c, "restore --manage-cgroups -D x", &f) == 0);
@@ -116,7 +117,8 @@ static void test_config(void)
 	int fd = mkstemp(path);
 
 	CHECK(fd >= 0);
-	dprintf(fd, "# none\nmanage-cgroups ignore\n\tverbosity=4 # all\nimages-dir = x\nleave-running\n");
+	dprintf(fd, "# none\nmanage-cgroups ignore\n\tverbosity=4 # all\nimages-dir = "
+		"x\nleave-running\n");
 	snprintf(line, sizeof(line), "dump -t 1 --config %s", path);
 	CHECK(parse(&c, line, &f) == 0);
 	CHECK(!strcmp(c.opts->manage_cgroups, "ignore") && c.opts->log_level == 4);

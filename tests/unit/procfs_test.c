@@ -15,15 +15,16 @@
 
 static const char stat_text[] =
 	"4242 (a) b (c) T 1 4242 4240 34816 4242 4194560 112 0 0 0 3 4 50 60 20 0 1 0 270312 "
-	"8916992 900 18446744073709551615 1 2 3 4 5 0 0 0 65538 0 0 0 17 1 0 0 0 0 0 6 7 8 9 10 11 12 "
-	"256\n";
+	"8916992 900 18446744073709551615 1 2 3 4 5 0 0 0 65538 0 0 0 17 1 0 0 0 0 0 6 7 8 9 10 "
+	"11 12 256\n";
 
 static void test_stat(void)
 {
 	static const char *const bad[] = {
 		"", "4242", "4242 (a", "4242 (a) S 1", "x (a) S 1 2 3 4 5 6\n",
 		"4242 (a) S 1 2 3 4 5 6 7 8\n",
-		"4242 (a) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20\n",	/* no exit code */
+		/* no exit code */
+		"4242 (a) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20\n",
 	};
 	struct proc_stat s;
 	size_t i;
@@ -40,7 +41,8 @@ static void test_stat(void)
 
 static const char status_text[] =
 	"Name:\ttwo\\nlines\\\\\n"
-	"Umask:\t0027\nState:\tS (sleeping)\nTgid:\t77\nNgid:\t0\nPid:\t78\nPPid:\t5\nTracerPid:\t9\n"
+	"Umask:\t0027\nState:\tS (sleeping)\nTgid:\t77\nNgid:\t0\nPid:\t78\nPPid:\t5\n"
+	"TracerPid:\t9\n"
 	"Uid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t4294967295\nFDSize:\t64\nGroups:\t10 4294967294 30 \n"
 	"NStgid:\t77\nThreads:\t2\nSigQ:\t1/96365\nSigPnd:\t8000000000000000\n"
 	"ShdPnd:\t0000000000000200\nSigBlk:\tfffffffe7ffbfeff\nSigIgn:\t0000000000001000\n"
@@ -141,7 +143,8 @@ static void test_timers(void)
 	CHECK(parse_timers("", &none, &n) == 0 && n == 0);
 	free(none);
 	CHECK(parse_timers("ID: 1\nsignal: 10/0\n", &none, &n) < 0);
-	CHECK(parse_timers("ID: 1\nsignal: 10/0\nnotify: magic/pid.1\nClockID: 0\n", &none, &n) < 0);
+	CHECK(parse_timers("ID: 1\nsignal: 10/0\nnotify: magic/pid.1\nClockID: 0\n", &none,
+			   &n) < 0);
 }
 
 /* Against the running kernel: our own files are understood. */

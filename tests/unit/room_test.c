@@ -15,7 +15,9 @@
 
 #define FILE_SIZE 0x10000
 
-/* A file whose only segment is code from offset on, mapped into ourselves. NULL: impossible here. */
+/*
+ * A file whose only segment is code from offset on, mapped into ourselves. NULL: impossible here.
+ */
 static void *map_program(uint64_t offset, uint64_t size)
 {
 	AUTO_CLOSE int fd = memfd_create("program", MFD_CLOEXEC);

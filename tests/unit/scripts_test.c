@@ -85,7 +85,8 @@ int main(void)
 	strcpy(dir, DIR);
 	if (!mkdtemp(dir))
 		return 1;
-	check_run("a script knows the action, the root task and the image directory", test_environment);
+	check_run("a script knows the action, the root task and the image directory",
+		  test_environment);
 	check_run("a script that fails is named, and the next one runs", test_failure);
 	check_run("a script that does not exist is named", test_absent);
 	clean = xasprintf("rm -r %s", dir);

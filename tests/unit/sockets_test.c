@@ -103,7 +103,7 @@ static void test_attributes(void)
 	CHECK(!diag_attr(&x.a, sizeof(x), 3, 8, NULL));		/* shorter than it must be */
 	CHECK(!diag_attr(&x.a, sizeof(x) - 1, 4, 4, NULL));	/* cut off */
 	x.a.nla_len = 2;
-	CHECK(!diag_attr(&x.a, sizeof(x), 4, 4, NULL));		/* a length less than the header's */
+	CHECK(!diag_attr(&x.a, sizeof(x), 4, 4, NULL));	/* a length less than the header's */
 	x.a.nla_len = 0xffff;
 	CHECK(!diag_attr(&x.a, sizeof(x), 3, 4, NULL));
 }

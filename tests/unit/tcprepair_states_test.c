@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * tcprepair_states_test.c - connections that are being opened or closed go through save and restore,
- * and end in order.
+ * tcprepair_states_test.c - connections that are being opened or closed go through save and
+ * restore, and end in order.
  */
 #include "workers/net/tcprepair/tcprepair.h"
 

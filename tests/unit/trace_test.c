@@ -61,7 +61,8 @@ static void ask(struct trace *t, const char *worker, uint64_t id)
 	trace_request(t, worker, &req, 1);
 }
 
-static void answer(struct trace *t, const char *worker, uint64_t id, Status status, const char *text)
+static void answer(struct trace *t, const char *worker, uint64_t id, Status status,
+		   const char *text)
 {
 	Reply rep = REPLY__INIT;
 
@@ -341,7 +342,8 @@ static void test_picture(void)
 	timeline_draw(r, out);
 	fclose(out);
 	CHECK(well_formed(svg));
-	CHECK(strstr(svg, ">mem</text>") && strstr(svg, ">files</text>") && !strstr(svg, ">net</text>"));
+	CHECK(strstr(svg, ">mem</text>") && strstr(svg, ">files</text>") && !strstr(svg,
+										    ">net</text>"));
 	CHECK(strstr(svg, ">one&lt;&amp;&quot; "));
 	CHECK(strstr(svg, ">undo one&lt;"));
 	CHECK(strstr(svg, ">two FAILED"));

@@ -203,8 +203,8 @@ static void load(struct fixture *x, struct fault *f, void (*look)(struct job *jo
 		die("mkdtemp");
 	job.image_dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	write_images(job.image_dir, x);
-	if (tree_load(&job, f) == 0 && tree_load_threads(&job, f) == 0 && births_plan(&job, f) == 0 &&
-	    look)
+	if (tree_load(&job, f) == 0 && tree_load_threads(&job, f) == 0 &&
+	    births_plan(&job, f) == 0 && look)
 		look(&job);
 	free_job(&job);
 	empty(job.image_dir);
@@ -217,7 +217,8 @@ static void load(struct fixture *x, struct fault *f, void (*look)(struct job *jo
 static void look_plain(struct job *job)
 {
 	CHECK(job->ntasks == TASKS);
-	CHECK(job->tasks[0]->pid == ROOT && !job->tasks[0]->parent && job->tasks[0]->nchildren == 3);
+	CHECK(job->tasks[0]->pid == ROOT && !job->tasks[0]->parent &&
+	      job->tasks[0]->nchildren == 3);
 	CHECK(job->tasks[1]->nthreads == 2 && job->tasks[1]->threads[1].tid == THREAD);
 	CHECK(births_of(job)->nhelpers == 0 && births_of(job)->nall == TASKS);
 	CHECK(birth_of(job->tasks[3])->maker == job->tasks[0] && !birth_of(job->tasks[3])->early);
@@ -307,7 +308,8 @@ static void dead_leaders(void)
 
 static void look_shared(struct job *job)
 {
-	CHECK(!job->tasks[0]->files_shared && job->tasks[1]->files_shared && !job->tasks[1]->fs_shared);
+	CHECK(!job->tasks[0]->files_shared && job->tasks[1]->files_shared &&
+	      !job->tasks[1]->fs_shared);
 }
 
 static void shared_table(void)
@@ -522,7 +524,8 @@ int main(void)
 {
 	check_run("a tree with threads is read as it was", good_tree);
 	check_run("zombies and stopped tasks are told apart", zombie_and_stopped);
-	check_run("a child born before its parent's setsid is forked before it", child_from_before_setsid);
+	check_run("a child born before its parent's setsid is forked before it",
+		  child_from_before_setsid);
 	check_run("helpers stand in for dead leaders of sessions and groups", dead_leaders);
 	check_run("a shared descriptor table is noticed", shared_table);
 	check_run("every damage is one clear fault", damage_is_told);

@@ -163,7 +163,8 @@ static void test_raw(void)
 	feed(m, "a\003\004\r\n");
 	feed(s, "x\r\n");
 	copy(m, s, &q);
-	CHECK(holds(q.to_slave, q.nslave, "a\003\004\n\n") && holds(q.to_master, q.nmaster, "x\r\r\n"));
+	CHECK(holds(q.to_slave, q.nslave, "a\003\004\n\n") && holds(q.to_master, q.nmaster,
+								    "x\r\r\n"));
 	CHECK(gives(s, "a\003\004\n\n") && gives(m, "x\r\r\n") && is_empty(m) && is_empty(s));
 	tty_queues_free(&q);
 	close(m);
@@ -366,7 +367,8 @@ static void test_modes(void)
 	begin(&w);
 	if (!CHECK(open_pty(&m, &s)))
 		return;
-	CHECK(ioctl(s, TIOCEXCL) == 0 && ioctl(m, TIOCPKT, &on) == 0 && ioctl(m, TIOCSPTLCK, &on) == 0);
+	CHECK(ioctl(s, TIOCEXCL) == 0 && ioctl(m, TIOCPKT, &on) == 0 &&
+	      ioctl(m, TIOCSPTLCK, &on) == 0);
 	feed(s, "x");
 	master = dump_fd(&w, m);
 	slave = dump_fd(&w, s);

@@ -27,7 +27,7 @@
 
 static char base[64] = "/tmp/stasis-cuda-XXXXXX";	/* of this run */
 static char parts[PATH_MAX];				/* build/tests/cuda */
-static const char *kind;				/* what asks the driver: a stand-in's name */
+static const char *kind;			/* what asks the driver: a stand-in's name */
 
 char *scene_tool(void)
 {
@@ -233,7 +233,8 @@ int scene_main(scene_tests *each, scene_tests *once)
 	AUTO_FREE char *rm = NULL;
 
 	if (geteuid() || !make_world()) {
-		printf("skip - all: needs root, and a mount namespace of its own (%s)\n", strerror(errno));
+		printf("skip - all: needs root, and a mount namespace of its own (%s)\n",
+		       strerror(errno));
 		return 77;
 	}
 	by("cuda-checkpoint", each);

@@ -23,12 +23,15 @@ struct scene {
 };
 
 /*
- * main() of such a test: devices, in a mount namespace of our own; some tests for each of what can ask the
- * driver (cuda-checkpoint, libcuda), the others by cuda-checkpoint. The exit status.
+ * main() of such a test: devices, in a mount namespace of our own; some tests for each of what can
+ * ask the driver (cuda-checkpoint, libcuda), the others by cuda-checkpoint. The exit status.
  */
 typedef void scene_tests(void);
 int scene_main(scene_tests *each, scene_tests *once);
-/* The path of what asks the driver; that of another stand-in, "": of their directory. Freed by the caller. */
+/*
+ * The path of what asks the driver; that of another stand-in, "": of their directory. Freed by the
+ * caller.
+ */
 char *scene_tool(void);
 char *scene_part(const char *name);
 /* What becomes of the calls that follow (tests/cuda/standin.h); counts begin anew. */

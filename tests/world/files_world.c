@@ -61,7 +61,7 @@ static void pause_forever(int ready)
 void tree_start(struct tree *t, subject *parent, subject *child)
 {
 	int ready[2], back[2];
-	char c[TASKS + 1];		/* one more: the end of file says that both have closed it */
+	char c[TASKS + 1];	/* one more: the end of file says that both have closed it */
 
 	CHECK(pipe2(ready, O_CLOEXEC) == 0 && pipe2(back, O_CLOEXEC) == 0);
 	t->pid[0] = fork();
@@ -251,7 +251,8 @@ static int keep(struct tree *t)
 	req.files_keep = &msg;
 	if (tree_ask(t, &req, &rep) < 0 || !CHECK(rep.keepers->n <= 8))
 		return -1;
-	r = rep.keepers->n ? fdplane_recv(t->plane[0], files_worker.ticket, fds, rep.keepers->n, &t->f) : 0;
+	r = rep.keepers->n ?
+		    fdplane_recv(t->plane[0], files_worker.ticket, fds, rep.keepers->n, &t->f) : 0;
 	if (r == 0)
 		CHECK(keeper_decide(fds, rep.keepers->n, true));
 	protobuf_c_message_free_unpacked(&rep.keepers->base, NULL);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * files_world.h - for tests of the files worker without coordinator and bus: two tasks of our own, its handlers.
+ * files_world.h - for tests of the files worker without coordinator and bus: two tasks of our own,
+ * its handlers.
  *
- * A tree is a parent and its child which a subject has given descriptors. They are dumped, killed, made again
- * as bare tasks with an agent and the same pids, restored and dumped once more.
+ * A tree is a parent and its child which a subject has given descriptors. They are dumped, killed,
+ * made again as bare tasks with an agent and the same pids, restored and dumped once more.
  */
 #ifndef STASIS_FILES_WORLD_H
 #define STASIS_FILES_WORLD_H
@@ -18,7 +19,9 @@
 
 struct gate;
 
-/* Run in a task, in the tree's directory, before it is dumped: subjects.h has some. NULL: nothing. */
+/*
+ * Run in a task, in the tree's directory, before it is dumped: subjects.h has some. NULL: nothing.
+ */
 typedef void subject(void);
 
 struct tree {
@@ -46,7 +49,9 @@ void tree_agents(struct tree *t);
 int tree_ask(struct tree *t, Request *req, Reply *rep);
 /* Which of t->images[n] the worker reads and writes. */
 void tree_images(struct tree *t, int n);
-/* Whole conversations: 0, or -1 with t->f set. A restore is tree_prepare, tree_gates and the rest. */
+/*
+ * Whole conversations: 0, or -1 with t->f set. A restore is tree_prepare, tree_gates and the rest.
+ */
 int tree_dump(struct tree *t, int n);
 int tree_prepare(struct tree *t);
 int tree_gates(struct tree *t);
@@ -57,7 +62,10 @@ void tree_end_worker(struct tree *t);
 /* The two dumps describe the same files, but for numbers of what was made anew. */
 void tree_compare(struct tree *t);
 
-/* All of it for one subject; weak: the second pair of tasks has no capabilities. Skipped but for root. */
+/*
+ * All of it for one subject; weak: the second pair of tasks has no capabilities. Skipped but for
+ * root.
+ */
 void tree_round_trip(subject *parent, subject *child);
 void tree_round_trip_as(subject *parent, subject *child, bool weak);
 

@@ -40,7 +40,8 @@ static noreturn void become_agent(int memory, size_t size)
 		_exit(99);
 	close_range(3, ~0u, 0);
 	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, 8);
-	__asm__ volatile("jmp *%0" : : "r"(SUBJECT_BASE), "b"(SUBJECT_BASE + GATE_BLOB_SIZE) : "memory");
+	__asm__ volatile("jmp *%0" : : "r"(SUBJECT_BASE), "b"(SUBJECT_BASE + GATE_BLOB_SIZE) :
+			 "memory");
 	__builtin_unreachable();
 }
 

@@ -26,7 +26,10 @@ int sample_clean(void);
 void sample_end(void);
 /* Is an image of this type made of entries behind a magic? */
 bool sample_has_frame(enum img_type type);
-/* How many entries a sample has; the index-th (free as if it was unpacked), and the length of its raw data. */
+/*
+ * How many entries a sample has; the index-th (free as if it was unpacked), and the length of its
+ * raw data.
+ */
 int sample_entries(enum img_type type);
 ProtobufCMessage *sample_entry(enum img_type type, int index, size_t *bytes);
 /* From now on without what CRIU's crit cannot write. */

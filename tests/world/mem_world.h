@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mem_world.h - for tests of the mem worker without coordinator and bus: a subject is dumped, built again in
- * another task and compared.
+ * mem_world.h - for tests of the mem worker without coordinator and bus: a subject is dumped, built
+ * again in another task and compared.
  *
- * A subject is forked and stopped; then it is killed, and an agent task of the same pid is built from the images
- * and dumped in turn.
+ * A subject is forked and stopped; then it is killed, and an agent task of the same pid is built
+ * from the images and dumped in turn.
  */
 #ifndef STASIS_MEM_WORLD_H
 #define STASIS_MEM_WORLD_H
@@ -49,7 +49,9 @@ noreturn void world_report(int fd);
 /* Once, before all others: the worker's options and fd plane. -1 with errno. */
 int world_prepare(void);
 
-/* n tasks of that subject, stopped; 0 or -1. They are killed, and the end removes all that is left. */
+/*
+ * n tasks of that subject, stopped; 0 or -1. They are killed, and the end removes all that is left.
+ */
 int world_start(struct world *w, world_subject *setup, size_t n);
 void world_kill(struct world *w);
 void world_end(struct world *w);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * subjects.h - what the tasks of a files_world have open: run in them, _exit() with a number where it fails.
+ * subjects.h - what the tasks of a files_world have open: run in them, _exit() with a number where
+ * it fails.
  */
 #ifndef STASIS_SUBJECTS_H
 #define STASIS_SUBJECTS_H

@@ -132,8 +132,8 @@ int gate_send_fds(struct gate_channel *c, const int *fds, const int *at, const i
 		  struct fault *f);
 int gate_channel_close(struct gate_channel *c, struct fault *f);
 /* All of it at once, for descriptors that go there in one go. */
-int gate_pass_fds(struct gate *g, int park, const int *fds, const int *at, const int *flags, size_t n,
-		  struct fault *f);
+int gate_pass_fds(struct gate *g, int park, const int *fds, const int *at, const int *flags,
+		  size_t n, struct fault *f);
 
 /*
  * Let the leader's agent notice when the calling thread dies (also by SIGKILL): its death word
@@ -145,9 +145,9 @@ int gate_guard(struct gate *g, struct fault *f);
 void gate_unguard(struct gate *g);
 
 /*
- * A word in shared memory that tells another process of the calling thread's death, before its tracees and the
- * agents of its gates run on; ahead: by 0.1 ms at least. One listens to each. At most GATE_HERALDS_MAX for each
- * thread, until gate_herald_end (NULL or an ended one is fine).
+ * A word in shared memory that tells another process of the calling thread's death, before its
+ * tracees and the agents of its gates run on; ahead: by 0.1 ms at least. One listens to each. At
+ * most GATE_HERALDS_MAX for each thread, until gate_herald_end (NULL or an ended one is fine).
  */
 struct gate_herald {
 	uint32_t death;		/* a robust futex, as in a mailbox */
@@ -159,8 +159,9 @@ struct gate_herald {
 void gate_herald(struct gate_herald *h, bool ahead);
 void gate_herald_end(struct gate_herald *h);
 /*
- * Sleep until one of these threads dies (true), or for no reason (false: call it again). n <= GATE_HERALDS_MAX. True
- * also where the kernel cannot wait for them (futex_waitv is there since Linux 5.16). System calls only.
+ * Sleep until one of these threads dies (true), or for no reason (false: call it again). n <=
+ * GATE_HERALDS_MAX. True also where the kernel cannot wait for them (futex_waitv is there since
+ * Linux 5.16). System calls only.
  */
 bool gate_heralds_await(const struct gate_herald *const *h, size_t n);
 

@@ -310,8 +310,8 @@ int gate_send_fds(struct gate_channel *c, const int *fds, const int *at, const i
 	return 0;
 }
 
-int gate_pass_fds(struct gate *g, int park, const int *fds, const int *at, const int *flags, size_t n,
-		  struct fault *f)
+int gate_pass_fds(struct gate *g, int park, const int *fds, const int *at, const int *flags,
+		  size_t n, struct fault *f)
 {
 	struct gate_channel *c = gate_channel_open(g, park, f);
 	int r;

@@ -6,10 +6,10 @@
  * whose futex word holds that thread's id, sets GATE_DEATH_BIT and wakes one waiter. The word
  * is `death` of the leader's mailbox, the node lies beside it in the shared page.
  *
- * The list is walked early in a thread's exit, its tracees run on at the end of it, and agents in the
- * order of the list. So heralds, which are first, are heard before any task runs. Nodes that only take
- * time come between it and the agents: each has its word in a page that is not there yet, which
- * makes 128 of them last some 0.1 ms.
+ * The list is walked early in a thread's exit, its tracees run on at the end of it, and agents in
+ * the order of the list. So heralds, which are first, are heard before any task runs. Nodes that
+ * only take time come between it and the agents: each has its word in a page that is not there yet,
+ * which makes 128 of them last some 0.1 ms.
  *
  * Rights:   none.
  * Holds:    per thread a list of guarded gates. Where it is, the kernel remembers:
@@ -42,8 +42,9 @@
 #define FUTEX_OFFSET \
 	((long)offsetof(struct gate_mailbox, death) - (long)offsetof(struct gate_mailbox, pad2[1]))
 
-_Static_assert((long)offsetof(struct gate_herald, death) - (long)offsetof(struct gate_herald, node) ==
-	       FUTEX_OFFSET, "a herald's word lies where the kernel looks for it");
+_Static_assert((long)offsetof(struct gate_herald, death) -
+	       (long)offsetof(struct gate_herald, node) == FUTEX_OFFSET,
+	       "a herald's word lies where the kernel looks for it");
 
 /*
  * One thread's list. When it is full, `more` belongs to a helper thread that does nothing
@@ -51,7 +52,7 @@ _Static_assert((long)offsetof(struct gate_herald, death) - (long)offsetof(struct
  */
 struct guard {
 	struct robust_list_head head;
-	struct robust_list *front;	/* gates come after it: the head, a herald or the last delay */
+	struct robust_list *front; /* gates come after it: the head, a herald or the last delay */
 	unsigned heralds;
 	void *delays;
 	struct guard *more;
@@ -209,7 +210,9 @@ static void release(struct guard *l)
 	free(l);
 }
 
-/* Pages in pairs: the word at the end of one that is not there, the node at the start of the next. */
+/*
+ * Pages in pairs: the word at the end of one that is not there, the node at the start of the next.
+ */
 static struct robust_list *delay(const struct guard *l, size_t i)
 {
 	return (struct robust_list *)((char *)l->delays + (2 * i + 1) * PAGE);

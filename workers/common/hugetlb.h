@@ -23,8 +23,8 @@
 uint32_t hugetlb_size_bits(dev_t dev);
 
 /*
- * The number by which images know an object of such a mount. Inode numbers there are another count than
- * those of shared memory, and both go by the same name.
+ * The number by which images know an object of such a mount. Inode numbers there are another count
+ * than those of shared memory, and both go by the same name.
  */
 uint64_t hugetlb_shmid(ino_t ino);
 

@@ -61,7 +61,10 @@ int keeper_start(struct keeper *k, void (*undo)(void *arg), void *arg, int keep_
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
 		return fault(f, errno, "make a channel to a keeper");
-	/* What ends our process group (a terminal that hangs up, timeout(1)) must not end the keeper. */
+	/*
+	 * What ends our process group (a terminal that hangs up, timeout(1)) must not end the
+	 * keeper.
+	 */
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, &old);
 	/* *k may be in shared memory. */

@@ -24,7 +24,8 @@ struct keeper {
  * From now on undo(arg) is run, in a child, when we end before keeper_dismiss.
  * It must not use the bus nor the log. Of our descriptors it has keep_fd only (-1: none).
  */
-int keeper_start(struct keeper *k, void (*undo)(void *arg), void *arg, int keep_fd, struct fault *f);
+int keeper_start(struct keeper *k, void (*undo)(void *arg), void *arg, int keep_fd,
+		 struct fault *f);
 /* Nothing is to be undone any more. -1 with f set when it cannot be told. */
 int keeper_dismiss(struct keeper *k, struct fault *f);
 /*

@@ -14,7 +14,10 @@ struct pool {
 	struct pool_block *block;	/* the newest */
 };
 
-/* Zeroed memory, aligned for anything, and not touched before; it stays until pool_free. For one thread. */
+/*
+ * Zeroed memory, aligned for anything, and not touched before; it stays until pool_free. For one
+ * thread.
+ */
 void *pool_take(struct pool *p, size_t bytes);
 
 /* Free all; the pool is empty again. */

@@ -106,9 +106,9 @@ int parse_stat(const char *text, struct proc_stat *s)
 	if (n >= sizeof(s->comm))
 		n = sizeof(s->comm) - 1;
 	memcpy(s->comm, open + 1, n);
-	if (sscanf(close + 1, " %c %d %d %d %*d %*d %" SCNu32 " %*u %*u %*u %*u %" SCNu64 " %" SCNu64
-		   " %*d %*d %*d %*d %*d %*d %" SCNu64, &s->state, &s->ppid, &s->pgid, &s->sid,
-		   &s->flags, &user, &system, &s->started) != 8)
+	if (sscanf(close + 1, " %c %d %d %d %*d %*d %" SCNu32 " %*u %*u %*u %*u %" SCNu64
+		   " %" SCNu64 " %*d %*d %*d %*d %*d %*d %" SCNu64, &s->state, &s->ppid, &s->pgid,
+		   &s->sid, &s->flags, &user, &system, &s->started) != 8)
 		return -1;
 	s->cpu = user + system;
 	/* The state is field 3, the exit code field 52. */
@@ -174,7 +174,9 @@ static int status_name(const char *v, char *name, size_t size)
 	return 0;
 }
 
-/* What prctl(2) set, in the words of one mitigation or the other; others are for the whole machine. */
+/*
+ * What prctl(2) set, in the words of one mitigation or the other; others are for the whole machine.
+ */
 static uint32_t status_speculation(const char *v)
 {
 	static const struct { const char *words; uint32_t set; } known[] = {
@@ -557,7 +559,8 @@ int procfs_children(pid_t pid, pid_t **ids, size_t *n, struct fault *f)
 	if (!dir)
 		return fault(f, errno, "open %s", path);
 	if (fstat(dirfd(dir), &st) == 0 && st.st_nlink > MANY_THREADS + 2)
-		return children_by_parent(pid, ids, n, &cap) < 0 ? fault(f, errno, "open /proc") : 0;
+		return children_by_parent(pid, ids, n, &cap) < 0 ?
+			       fault(f, errno, "open /proc") : 0;
 	while ((de = readdir(dir)))
 		if (isdigit((unsigned char)de->d_name[0]) &&
 		    thread_children(pid, dirfd(dir), de->d_name, ids, n, &cap, f) < 0)

@@ -14,6 +14,6 @@
 #define SPARE_GPU (2 * SPARE_FDS)	/* all from here on are gpu's: one for each GPU, and two */
 #define SPARE_GPU_USUAL 16		/* gpu rarely needs more */
 #define SPARE_FETCHED 64
-#define SPARE_BESIDES 4			/* with them: its pidfd, two directories, one on its way up */
+#define SPARE_BESIDES 4		/* with them: its pidfd, two directories, one on its way up */
 
 #endif

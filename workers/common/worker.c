@@ -59,7 +59,8 @@ static int on_quit(struct call *c, struct fault *f)
 }
 
 /* NULL: the message is not allowed. Setup and quit are every worker's. */
-static int (*find_handler(const struct worker *w, const Request *req))(struct call *, struct fault *)
+static int (*find_handler(const struct worker *w, const Request *req))(struct call *,
+								       struct fault *)
 {
 	const struct handler *h;
 

@@ -45,7 +45,8 @@ struct setting {
 
 struct worker {
 	const char *name;		/* "mem" */
-	const cap_value_t *caps;	/* capabilities to keep; the rest is dropped before the bus opens */
+	/* Capabilities to keep; the rest is dropped before the bus opens. */
+	const cap_value_t *caps;
 	size_t ncaps;
 	bool hosts; /* it runs code of others, which may start programs and trace */
 	const struct handler *handlers;	/* indexed by Request.body_case */

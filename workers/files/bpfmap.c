@@ -4,9 +4,9 @@
  *
  * Dump:     fdinfo and the kernel's description of the map; all keys, then all values, taken by one
  *           call. A map that several open files share is stored once.
- * Restore:  a new map, filled, then frozen if it was; each further open file, and each that may only
- *           read or only write, is another descriptor of it. Its id is another, and who else has the
- *           old map (a pin in bpffs, a program) goes on with the old one.
+ * Restore:  a new map, filled, then frozen if it was; each further open file, and each that may
+ *           only read or only write, is another descriptor of it. Its id is another, and who else
+ *           has the old map (a pin in bpffs, a program) goes on with the old one.
  *
  * Rights:   CAP_SYS_ADMIN (bpf(2), descriptors by id).
  * Holds:    dump: the ids of maps stored; restore: contents, and a descriptor of every map.
@@ -233,8 +233,9 @@ static int dump(struct files *fs, const struct facts *x, struct fault *f)
 	if (bpf(BPF_OBJ_GET_INFO_BY_FD, &attr) < 0)
 		return fault(f, errno, "%s: ask what map it is", facts_name(x, who, sizeof(who)));
 	if (!is_known(info.type) || info.ifindex)
-		return fault(f, -ENOTSUP, "%s: bpf maps of type %u%s cannot be dumped, only hash, array,"
-			     " lru_hash and lpm_trie: close it", facts_name(x, who, sizeof(who)), info.type,
+		return fault(f, -ENOTSUP, "%s: bpf maps of type %u%s cannot be dumped, only hash, "
+			     "array, lru_hash and lpm_trie: close it",
+			     facts_name(x, who, sizeof(who)), info.type,
 			     info.ifindex ? " that live in a device" : "");
 	if (fill_entry(x, &info, &p, f) < 0)
 		return -1;
@@ -302,16 +303,17 @@ static int check(struct files *fs, struct file *file, struct fault *f)
 	if (!p || p->id != file->id)
 		return fault(f, -EBADMSG, "files.img: file %u is no complete bpf map", file->id);
 	if (!is_known(p->map_type) || p->ifindex)
-		return fault(f, -ENOTSUP, "files.img: bpf map %u is of type %u, which cannot be restored",
-			     file->id, p->map_type);
+		return fault(f, -ENOTSUP, "files.img: bpf map %u is of type %u, which cannot be "
+			     "restored", file->id, p->map_type);
 	if (strlen(p->map_name) >= BPF_OBJ_NAME_LEN || (p->flags & O_ACCMODE) == O_ACCMODE)
-		return fault(f, -EBADMSG, "files.img: bpf map %u: impossible name or flags", file->id);
+		return fault(f, -EBADMSG, "files.img: bpf map %u: impossible name or flags",
+			     file->id);
 	m = find(fs, p->map_id);
 	d = m ? m->data : NULL;
 	if (d && (d->count > p->max_entries || d->keys_bytes != (uint64_t)d->count * p->key_size ||
 		  d->values_bytes != (uint64_t)d->count * p->value_size))
-		return fault(f, -EBADMSG, "bpfmap-data.img: map %u: the sizes are not those of files.img",
-			     p->map_id);
+		return fault(f, -EBADMSG, "bpfmap-data.img: map %u: the sizes are not those of "
+			     "files.img", p->map_id);
 	if (!m)
 		add(fs, p->map_id);
 	return 0;

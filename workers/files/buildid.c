@@ -69,7 +69,8 @@ static bool segment(int fd, const Elf64_Ehdr *h, unsigned int i, Elf64_Phdr *out
 	if (h->e_ident[EI_CLASS] == ELFCLASS64)
 		return i < h->e_phnum &&
 		       pread(fd, out, sizeof(*out), h->e_phoff + i * sizeof(*out)) == sizeof(*out);
-	if (i >= h32->e_phnum || pread(fd, &p, sizeof(p), h32->e_phoff + i * sizeof(p)) != sizeof(p))
+	if (i >= h32->e_phnum ||
+	    pread(fd, &p, sizeof(p), h32->e_phoff + i * sizeof(p)) != sizeof(p))
 		return false;
 	*out = (Elf64_Phdr){ .p_type = p.p_type, .p_offset = p.p_offset, .p_filesz = p.p_filesz };
 	return true;

@@ -56,7 +56,8 @@ static int find_there(const char *mount, const char *path)
 		return -1;
 	}
 	tree = syscall(SYS_open_tree, AT_FDCWD, mount, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-	return tree < 0 ? -1 : (int)syscall(SYS_openat2, tree, *rest ? rest : ".", &how, sizeof(how));
+	return tree < 0 ? -1 :
+			  (int)syscall(SYS_openat2, tree, *rest ? rest : ".", &how, sizeof(how));
 }
 
 static bool is_mount(const char *path, int id)
@@ -79,8 +80,8 @@ int covered_find(const struct facts *x, const char *path, char **mount, struct f
 	if (!where || !below(where, path))
 		return 0;
 	if (!is_mount(where, x->mnt_id))
-		return fault(f, -ENOTSUP, "%s: it is on a mount (%s) that another one covers; unmount that",
-			     facts_name(x, who, sizeof(who)), where);
+		return fault(f, -ENOTSUP, "%s: it is on a mount (%s) that another one covers; "
+			     "unmount that", facts_name(x, who, sizeof(who)), where);
 	fd = find_there(where, path);
 	if (fd < 0 || fstat(fd, &st) < 0 || st.st_ino != x->st.st_ino || st.st_dev != x->st.st_dev)
 		return 0;

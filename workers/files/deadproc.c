@@ -46,8 +46,8 @@ static pid_t pid_of_path(const char *path)
 /* Dump */
 
 /*
- * Does the path lead to the file still? A task's files keep their inodes as long as they are open: with
- * another one it is the file of another task, which has the number now.
+ * Does the path lead to the file still? A task's files keep their inodes as long as they are open:
+ * with another one it is the file of another task, which has the number now.
  */
 static bool leads_there(const struct facts *x, const char *path, bool deleted, bool *taken)
 {
@@ -81,8 +81,8 @@ int deadproc_pid(struct files *fs, const struct facts *x, char *path, struct fau
 		return fault(f, -ENOTSUP, "%s: what it shows is gone; close it in task %d",
 			     facts_name(x, who, sizeof(who)), x->pid);
 	if (fs->collect && facts_task(fs, pid))
-		return fault(f, -ENOTSUP, "%s: belongs to a task that has ended, and its number is now that"
-			     " of another task of the tree; close it in task %d",
+		return fault(f, -ENOTSUP, "%s: belongs to a task that has ended, and its number is "
+			     "now that of another task of the tree; close it in task %d",
 			     facts_name(x, who, sizeof(who)), x->pid);
 	return pid;
 }
@@ -136,8 +136,9 @@ static int make(struct stand_in *s, struct fault *f)
 	if (pid == 0)
 		stand_in(parent);
 	if (pid < 0)
-		return fault(f, errno, "make a task %d, whose files in /proc the tree has open although it"
-			     " had ended%s", s->pid, errno == EEXIST ? ": the number is in use" : "");
+		return fault(f, errno, "make a task %d, whose files in /proc the tree has open "
+			     "although it had ended%s", s->pid,
+			     errno == EEXIST ? ": the number is in use" : "");
 	s->lives = true;
 	return 0;
 }

@@ -41,7 +41,8 @@ void device_name(struct files *fs, const struct file_type *t, const struct facts
 	d->flags = x->flags;
 	d->name = xstrdup(facts_name(x, who, sizeof(who)));
 	d->refusal = xstrdup(why.text);
-	*(DeviceFile **)grow(&fs->devices->list, fs->devices->n++, &fs->devices->cap, sizeof(d)) = d;
+	*(DeviceFile **)grow(&fs->devices->list, fs->devices->n++, &fs->devices->cap,
+			     sizeof(d)) = d;
 }
 
 int device_dump(struct files *fs, const struct file_type *t, const struct facts *x, struct fault *f)
@@ -141,7 +142,8 @@ size_t device_entries(struct files *fs, DeviceEntry ***list)
 	*list = NULL;
 	for (i = 0; i < r->nfiles; i++)
 		if (r->file[i].type == &device_type)
-			*(DeviceEntry **)grow(list, n++, &cap, sizeof(**list)) = describe(r, &r->file[i]);
+			*(DeviceEntry **)grow(list, n++, &cap, sizeof(**list)) =
+				describe(r, &r->file[i]);
 	return n;
 }
 

@@ -380,7 +380,8 @@ static int ctl_op(struct batch *b, const struct adding *a, int op, const Eventpo
 			ga(batch_put(b, &e, sizeof(e))));
 }
 
-static int ctl_failed(const struct adding *a, const EventpollTfdEntry *w, int64_t r, struct fault *f)
+static int ctl_failed(const struct adding *a, const EventpollTfdEntry *w, int64_t r,
+		      struct fault *f)
 {
 	return fault(f, -r, "poll set %u (descriptor %u): watch descriptor %u", a->file->id,
 		     a->by->entry->fd, w->tfd);
@@ -482,8 +483,9 @@ static int fill(struct files *fs, const struct file *file, struct fault *f)
 	for (i = 0; i < e->n_tfd; i++) {
 		by[i] = user_of(file, e->tfd[i]);
 		if (!by[i])
-			return fault(f, -EBADMSG, "files.img: poll set %u watches descriptor %u, which"
-				     " no task that has the set has", file->id, e->tfd[i]->tfd);
+			return fault(f, -EBADMSG, "files.img: poll set %u watches descriptor %u, "
+				     "which no task that has the set has", file->id,
+				     e->tfd[i]->tfd);
 	}
 	for (on = 0; on <= 1; on++) {
 		for (u = 0; u < file->nusers; u++) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * epoll_flying.c - restore: the watches of a poll set that waits in a socket. No task has it, so none
- * can add to it, and the numbers are not ours to use: a child of ours does, in its own table.
+ * epoll_flying.c - restore: the watches of a poll set that waits in a socket. No task has it, so
+ * none can add to it, and the numbers are not ours to use: a child of ours does, in its own table.
  *
  * Rights:   none.
  * Holds:    nothing.
@@ -39,8 +39,8 @@ static int duplicate_of(struct files *fs, uint32_t fd, int above)
 }
 
 /*
- * In a child, whose table is its own to fill. from: room for a number per watch. All files are moved
- * out of the way before any number is taken. Returns an errno value.
+ * In a child, whose table is its own to fill. from: room for a number per watch. All files are
+ * moved out of the way before any number is taken. Returns an errno value.
  */
 static int watch_here(struct files *fs, const struct file *file, int *from)
 {

@@ -37,7 +37,8 @@ int external_inherited(struct files *fs, const char *key)
 	size_t i;
 
 	for (i = 0; i < o->n_inherit_fd; i++)
-		if (strcmp(o->inherit_fd[i]->key, key) == 0 && o->inherit_fd[i]->fd_index < set->nfds)
+		if (strcmp(o->inherit_fd[i]->key, key) == 0 &&
+		    o->inherit_fd[i]->fd_index < set->nfds)
 			return set->fds[o->inherit_fd[i]->fd_index];
 	return -1;
 }

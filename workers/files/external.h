@@ -10,7 +10,10 @@
 /* Dump: is the file named by --external file[MNT:INODE] (hexadecimal)? Writes the key. */
 bool external_file(struct files *fs, const struct facts *x, char *key, size_t size);
 
-/* Restore: the descriptor given by --inherit-fd fd[N]:KEY, still the worker's; -1 when there is none. */
+/*
+ * Restore: the descriptor given by --inherit-fd fd[N]:KEY, still the worker's; -1 when there is
+ * none.
+ */
 int external_inherited(struct files *fs, const char *key);
 
 #endif

@@ -104,8 +104,8 @@ static int by_number(const void *a, const void *b)
 }
 
 /*
- * Listing fdinfo, not fd, of which there are as many: the kernel then has its files ready, which makes
- * opening them 2 us cheaper, at the preflight already.
+ * Listing fdinfo, not fd, of which there are as many: the kernel then has its files ready, which
+ * makes opening them 2 us cheaper, at the preflight already.
  */
 int probe_list(struct probe *p, int **fds, size_t *n, struct fault *f)
 {
@@ -197,7 +197,8 @@ int probe_sock_mnt(struct probe *p)
 	struct statx stx;
 
 	if (!p->sock_mnt)
-		p->sock_mnt = sock >= 0 && statx(sock, "", AT_EMPTY_PATH, STATX_MNT_ID, &stx) == 0 &&
+		p->sock_mnt = sock >= 0 &&
+			      statx(sock, "", AT_EMPTY_PATH, STATX_MNT_ID, &stx) == 0 &&
 			      stx.stx_mask & STATX_MNT_ID ? (int)stx.stx_mnt_id : -1;
 	return p->sock_mnt;
 }
@@ -321,8 +322,8 @@ dev_t probe_sock_dev(struct probe *p)
 }
 
 /*
- * The name of a pipe or a socket follows from its inode: no look at /proc, which costs 3 us. Not so of
- * a FIFO or a socket's name in a file system.
+ * The name of a pipe or a socket follows from its inode: no look at /proc, which costs 3 us. Not so
+ * of a FIFO or a socket's name in a file system.
  */
 static bool name_by_inode(struct probe *p)
 {

@@ -91,8 +91,8 @@ static int inode_mark(struct files *fs, const char *who, const char *text, Fanot
 
 static int mount_mark(const char *who, const char *text, FanotifyMarkEntry *m, struct fault *f)
 {
-	if (sscanf(text, "%x mflags:%x mask:%x ignored_mask:%x", &m->me->mnt_id, &m->mflags, &m->mask,
-		   &m->ignored_mask) != 4)
+	if (sscanf(text, "%x mflags:%x mask:%x ignored_mask:%x", &m->me->mnt_id, &m->mflags,
+		   &m->mask, &m->ignored_mask) != 4)
 		return fault(f, -EPROTO, "%s: its marks have not the form expected", who);
 	m->me->path = watched_mount(m->me->mnt_id, &m->s_dev);
 	if (!m->me->path)
@@ -108,8 +108,8 @@ static int filesystem_mark(const char *who, const char *text, FanotifyMarkEntry 
 		return fault(f, -EPROTO, "%s: its marks have not the form expected", who);
 	m->me->path = watched_filesystem(m->s_dev);
 	if (!m->me->path)
-		return fault(f, -ENOTSUP, "%s: the file system it watches (%u:%u) is not mounted here; let"
-			     " the program take the mark away", who, m->s_dev >> 20,
+		return fault(f, -ENOTSUP, "%s: the file system it watches (%u:%u) is not mounted "
+			     "here; let the program take the mark away", who, m->s_dev >> 20,
 			     m->s_dev & 0xfffff);
 	return 0;
 }
@@ -133,12 +133,13 @@ static int parse_line(struct files *fs, const char *who, const char *line, Fanot
 		m = add_mark(p, MARK_TYPE__FILESYSTEM, cap);
 		r = filesystem_mark(who, line + 5, m, f);
 	} else {
-		return fault(f, -ENOTSUP, "%s: it watches a whole namespace, which has no form in an"
-			     " image; let the program take the mark away", who);
+		return fault(f, -ENOTSUP, "%s: it watches a whole namespace, which has no form in "
+			     "an image; let the program take the mark away", who);
 	}
 	if (m && r == 0 && (m->mask & ASKS))
-		return fault(f, -ENOTSUP, "%s: it is asked for permission to use files, which nobody"
-			     " could while it stands still; let the program take the mark away", who);
+		return fault(f, -ENOTSUP, "%s: it is asked for permission to use files, which "
+			     "nobody could while it stands still; let the program take the mark "
+			     "away", who);
 	return r;
 }
 

@@ -84,8 +84,8 @@ static struct look *survey_look(struct survey *s, int fd, size_t i)
 }
 
 /*
- * The descriptor at place i, into *fd. 0: there are no more, or -1. Where as many as there are have the
- * lowest numbers no list is needed.
+ * The descriptor at place i, into *fd. 0: there are no more, or -1. Where as many as there are have
+ * the lowest numbers no list is needed.
  */
 static int survey_next(struct survey *s, struct probe *p, size_t i, int *fd, struct fault *f)
 {
@@ -111,7 +111,8 @@ static void survey_end(struct survey *s)
 	free(s->fds);
 }
 
-static int glance_at_all(struct files *fs, struct probe *p, FilesPreflightDone *out, struct fault *f)
+static int glance_at_all(struct files *fs, struct probe *p, FilesPreflightDone *out,
+			 struct fault *f)
 {
 	struct survey s;
 	int r = survey_begin(fs, &s, p, AHEAD_LINKS, f), fd, more = r == 0;

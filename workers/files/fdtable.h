@@ -15,8 +15,8 @@ int fdtable_preflight(struct files *fs, pid_t pid, FilesPreflightDone *out, stru
 int fdtable_collect(struct files *fs, const DumpTask *task, struct fault *f);
 
 /*
- * Files in no table: the net worker received them from a socket's queue. Writes the entries of those
- * not seen before; ids receives one id for each.
+ * Files in no table: the net worker received them from a socket's queue. Writes the entries of
+ * those not seen before; ids receives one id for each.
  */
 int fdtable_adopt(struct files *fs, const FilesAdopt *req, uint32_t *ids, struct fault *f);
 

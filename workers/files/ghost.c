@@ -86,7 +86,8 @@ static int copy_range(int from, off_t off, uint64_t len, struct image *img, stru
 		if (n < 0)
 			return fault(f, errno, "copy a deleted file to %s", image_label(img));
 		if (n == 0)
-			return fault(f, EIO, "%s: the deleted file became shorter", image_label(img));
+			return fault(f, EIO, "%s: the deleted file became shorter",
+				     image_label(img));
 		len -= n;
 	}
 	return 0;
@@ -341,8 +342,8 @@ int remap_preflight(struct files *fs, const struct facts *x, struct fault *f)
 	char who[400];
 
 	if (x->st.st_nlink == 0 && S_ISREG(x->st.st_mode) && on_fs(x, HUGETLBFS_MAGIC))
-		return fault(f, -ENOTSUP, "%s: it is a deleted file of a hugetlbfs, which cannot be "
-			     "written again; let the program keep its name, or use memfd_create",
+		return fault(f, -ENOTSUP, "%s: it is a deleted file of a hugetlbfs, which cannot "
+			     "be written again; let the program keep its name, or use memfd_create",
 			     facts_name(x, who, sizeof(who)));
 	if (x->st.st_nlink == 0 && bytes > o->ghost_limit)
 		return fault(f, -EFBIG, "%s: the file was deleted and holds %llu bytes; give"

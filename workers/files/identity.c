@@ -108,8 +108,8 @@ int identity_find(struct files *fs, struct facts *x, struct fault *f)
 		int r = compare(x, m);
 
 		if (r < 0)
-			return fault(f, errno, "compare descriptor %d of task %d with %d of %d (kcmp)",
-				     x->fd, x->pid, m->fd, m->pid);
+			return fault(f, errno, "compare descriptor %d of task %d with %d of %d "
+				     "(kcmp)", x->fd, x->pid, m->fd, m->pid);
 		if (r == 0) {
 			x->id = m->id;
 			return 0;

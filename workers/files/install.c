@@ -138,8 +138,8 @@ int install_begin(struct files *fs, const uint32_t *lend, size_t n, struct fault
 		struct file *file = fs->restore ? files_find(fs, lend[i]) : NULL;
 
 		if (!file)
-			return fault(f, -EBADMSG, "file %u waits in a socket, but files.img does not "
-				     "have it", lend[i]);
+			return fault(f, -EBADMSG, "file %u waits in a socket, but files.img does "
+				     "not have it", lend[i]);
 		file->lent = true;
 	}
 	return create_files(fs, f) < 0 ? -1 : 0;
@@ -173,7 +173,8 @@ static int find_dirs(struct files *fs, struct openings *o, struct delivery *d, s
 	snprintf(who, sizeof(who), "working directory of task %d", t->pid);
 	d->cwd = openings_get(fs, o, t->fs->cwd_id, O_PATH | O_DIRECTORY, who, f);
 	snprintf(who, sizeof(who), "root directory of task %d", t->pid);
-	d->root = d->cwd < 0 ? -1 : openings_get(fs, o, t->fs->root_id, O_PATH | O_DIRECTORY, who, f);
+	d->root = d->cwd < 0 ? -1 :
+			       openings_get(fs, o, t->fs->root_id, O_PATH | O_DIRECTORY, who, f);
 	if (d->root < 0)
 		return -1;
 	if (is_our_root(d->root))

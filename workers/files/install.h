@@ -14,8 +14,8 @@
 int install_begin(struct files *fs, const uint32_t *lend, size_t n, struct fault *f);
 
 /*
- * No task exists: create a few of the files that need none. Returns whether more of them are left. A
- * fault is kept for install_begin.
+ * No task exists: create a few of the files that need none. Returns whether more of them are left.
+ * A fault is kept for install_begin.
  */
 bool install_early(struct files *fs);
 

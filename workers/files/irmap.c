@@ -81,7 +81,8 @@ static const char *next_root(struct files *fs)
 
 	if (i < o->n_irmap_scan_path)
 		return o->irmap_scan_path[i];
-	return i - o->n_irmap_scan_path < ARRAY_LEN(places) ? places[i - o->n_irmap_scan_path] : NULL;
+	return i - o->n_irmap_scan_path < ARRAY_LEN(places) ? places[i - o->n_irmap_scan_path] :
+							      NULL;
 }
 
 static int read_cache_of(struct irmap *m, int dir, struct fault *f)
@@ -111,7 +112,8 @@ static int read_cache(struct files *fs, struct fault *f)
 	m->cache_read = true;
 	if (read_cache_of(m, fs->worker->set.work_dir, f) < 0)
 		return -1;
-	parent = m->n ? -1 : openat(files_image_dir(fs), "parent", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	parent = m->n ? -1 : openat(files_image_dir(fs), "parent",
+				    O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return parent < 0 ? 0 : read_cache_of(m, parent, f);
 }
 
@@ -123,8 +125,8 @@ static char *find_known(const struct irmap *m, uint32_t dev, uint64_t ino, size_
 
 	for (; *from < m->n; (*from)++) {
 		k = &m->known[*from];
-		if (k->dev == dev && k->ino == ino && lstat(k->path, &st) == 0 && st.st_ino == ino &&
-		    (major(st.st_dev) << 20 | minor(st.st_dev)) == dev)
+		if (k->dev == dev && k->ino == ino && lstat(k->path, &st) == 0 &&
+		    st.st_ino == ino && (major(st.st_dev) << 20 | minor(st.st_dev)) == dev)
 			return xstrdup(k->path);
 	}
 	return NULL;

@@ -16,8 +16,8 @@ struct files;
  */
 int *kept_new(struct files *fs, pid_t pid, size_t n, size_t *room);
 /*
- * The same room later, when its n descriptors are duplicated; NULL when there is none. Where the worker
- * may not have so many beside what it keeps, all that is kept is closed.
+ * The same room later, when its n descriptors are duplicated; NULL when there is none. Where the
+ * worker may not have so many beside what it keeps, all that is kept is closed.
  */
 int *kept_of(struct files *fs, pid_t pid, size_t n, size_t *room);
 /* Close what is left. */

@@ -3,9 +3,9 @@
  * late.c - files that can be made only when all threads exist: pidfds of threads, files of /proc of
  * threads.
  *
- * Tables are filled long before, so something else keeps the numbers until then. By then the tasks have
- * their credentials and may no longer take descriptors from us: each table's task opens the file
- * itself, and tables that shared it have one each.
+ * Tables are filled long before, so something else keeps the numbers until then. By then the tasks
+ * have their credentials and may no longer take descriptors from us: each table's task opens the
+ * file itself, and tables that shared it have one each.
  *
  * Rights:   ptrace access to the tasks.
  * Holds:    nothing.

@@ -29,8 +29,8 @@
 #include "workers/files/prepare.h"
 
 #define GATE_TIMEOUT_MS 10000
-#define BREAKING 4			/* in type: another task waits for this lease; the rest is what
-					 * it has to become */
+/* In type: another task waits for this lease; the rest is what it has to become. */
+#define BREAKING 4
 
 enum kind { KIND_POSIX = 1, KIND_FLOCK = 2, KIND_OFD = 4, KIND_LEASE = 8 };
 
@@ -136,7 +136,8 @@ static bool same_lock(const struct lock *a, const struct lock *b)
 	return a->file_id == b->file_id;
 }
 
-static int note_one(struct files *fs, const struct lock *new, const struct facts *x, struct fault *f)
+static int note_one(struct files *fs, const struct lock *new, const struct facts *x,
+		    struct fault *f)
 {
 	char who[400];
 	size_t i;
@@ -210,13 +211,14 @@ static int check_lock(struct files *fs, const FileLockEntry *e, struct fault *f)
 	if (e->type != F_RDLCK && e->type != F_WRLCK &&
 	    (e->flag != KIND_LEASE || (e->type != (BREAKING | F_RDLCK) &&
 				       e->type != (BREAKING | F_UNLCK))))
-		return fault(f, -ENOTSUP, "filelocks.img: lock of type %#x cannot be restored", e->type);
+		return fault(f, -ENOTSUP, "filelocks.img: lock of type %#x cannot be restored",
+			     e->type);
 	if (e->start < 0 || e->len < 0)
 		return fault(f, -EBADMSG, "filelocks.img: lock of %lld bytes from %lld on",
 			     (long long)e->len, (long long)e->start);
 	if (!t)
-		return fault(f, -EBADMSG, "filelocks.img: lock of task %d, which is not in the dump",
-			     e->pid);
+		return fault(f, -EBADMSG, "filelocks.img: lock of task %d, which is not in the "
+			     "dump", e->pid);
 	for (i = 0; i < t->table->n; i++)
 		if (t->table->entry[i]->fd == (uint32_t)e->fd)
 			return 0;
@@ -293,7 +295,8 @@ static int take_locks(struct batch *b, pid_t pid, int count, struct fault *f)
 		return -1;
 	for (i = 0; i < count; i++)
 		if (batch_result(b, 0, i) < 0)
-			return fault(f, -batch_result(b, 0, i), "task %d: take a file lock again", pid);
+			return fault(f, -batch_result(b, 0, i), "task %d: take a file lock again",
+				     pid);
 	batch_reset(b);
 	return 0;
 }
@@ -320,8 +323,8 @@ static int break_again(struct batch *b, const struct task_files *t, const FileLo
 		return -1;
 	fd = files_reopen(own_fd(t, e), flags, &refused);
 	if (fd >= 0 || refused.code != EWOULDBLOCK)
-		return fault(f, -EBADMSG, "task %d: nothing breaks the lease of descriptor %d", t->pid,
-			     e->fd);
+		return fault(f, -EBADMSG, "task %d: nothing breaks the lease of descriptor %d",
+			     t->pid, e->fd);
 	if (!(*pending & sigio)) {
 		batch_op(b, 0, 0, SYS_rt_sigtimedwait, 4, ga(set_at), gc(0), ga(none_at), gc(8));
 		if (batch_run(b, GATE_TIMEOUT_MS, f) < 0)

@@ -319,7 +319,8 @@ static enum created create(struct files *fs, struct file *file, struct fault *f)
 	given = external_inherited(fs, key);
 	if (given >= 0) {
 		file->fd = fcntl(given, F_DUPFD_CLOEXEC, 0);
-		return file->fd < 0 ? fault(f, errno, "duplicate what is given for %s", key) : CREATED;
+		return file->fd < 0 ? fault(f, errno, "duplicate what is given for %s", key) :
+				      CREATED;
 	}
 	if ((flags & (O_ACCMODE | O_PATH)) == O_RDWR && !one->given) {
 		one->given = true;	/* one number for both: many fit */

@@ -3,7 +3,8 @@
  * moment.c - restore: names that exist for a moment only, and do not stay when we are killed in it.
  *
  * A deleted file gets a name to be opened by. Before anything is made it is noted in memory that a
- * keeper shares: the directories that are missing, then the name, which must be free, then the inode.
+ * keeper shares: the directories that are missing, then the name, which must be free, then the
+ * inode.
  *
  * Rights:   write the directories.
  * Holds:    the shared memory.
@@ -26,8 +27,8 @@
 
 struct moment {
 	char path[PATH_MAX + 64];
-	size_t made;			/* so long is the first directory that was missing; 0: none */
-	bool putting;			/* the name was free, and is not ours before its inode is known */
+	size_t made;		/* so long is the first directory that was missing; 0: none */
+	bool putting;		/* the name was free, and is not ours before its inode is known */
 	dev_t dev;
 	ino_t ino;			/* 0: not known */
 };

@@ -19,8 +19,8 @@ void moments_close(struct moments *m);
 void moments_undo(const struct moments *m);
 
 /*
- * The directories of path that are missing are made, and removed again. moment_begin returns -1 with
- * errno when they cannot be; moment_end is called then too. Two at most are nested.
+ * The directories of path that are missing are made, and removed again. moment_begin returns -1
+ * with errno when they cannot be; moment_end is called then too. Two at most are nested.
  */
 int moment_begin(struct moments *m, const char *path);
 void moment_end(struct moments *m);

@@ -5,9 +5,9 @@
  * A queue with a name is an object of the host that outlives its users; only the open files are the
  * tasks'. CRIU knows nothing of them; the entries are of a type of ours, so that it refuses them.
  * Dump:     shape, owner, messages (mqueue_read.c), and which task waits to be told of a message.
- * Restore:  a queue that still has its name keeps its messages: what is missing was read meanwhile. One
- *           that is gone is made again, with the messages of the dump; what was unlinked is unlinked
- *           again. If the restore fails a keeper unlinks what was made.
+ * Restore:  a queue that still has its name keeps its messages: what is missing was read meanwhile.
+ *           One that is gone is made again, with the messages of the dump; what was unlinked is
+ *           unlinked again. If the restore fails a keeper unlinks what was made.
  *           The value that a notification by signal carries cannot be read; it becomes 0.
  *
  * Rights:   CAP_DAC_OVERRIDE, CAP_CHOWN, CAP_FOWNER for queues of other users; gates for mq_notify.
@@ -79,8 +79,9 @@ static bool match(const struct facts *x)
 {
 	struct statfs sfs;
 
-	return x->dup >= 0 && S_ISREG(x->st.st_mode) && x->st.st_size == INFO_SIZE && !x->st.st_blocks &&
-	       !(x->flags & O_PATH) && fstatfs(x->dup, &sfs) == 0 && sfs.f_type == MQUEUE_MAGIC;
+	return x->dup >= 0 && S_ISREG(x->st.st_mode) && x->st.st_size == INFO_SIZE &&
+	       !x->st.st_blocks && !(x->flags & O_PATH) && fstatfs(x->dup, &sfs) == 0 &&
+	       sfs.f_type == MQUEUE_MAGIC;
 }
 
 static void take_messages(MqueueState *s, const struct mq_messages *m)
@@ -116,11 +117,13 @@ static int read_notify(int fd, MqueueNotify *n, struct fault *f)
 	ssize_t len = pread(fd, text, sizeof(text) - 1, 0);
 
 	text[len > 0 ? len : 0] = '\0';
-	if (sscanf(text, "QSIZE:%*u NOTIFY:%d SIGNO:%d NOTIFY_PID:%d", &n->how, &n->signo, &n->pid) != 3)
+	if (sscanf(text, "QSIZE:%*u NOTIFY:%d SIGNO:%d NOTIFY_PID:%d", &n->how, &n->signo,
+		   &n->pid) != 3)
 		return fault(f, -EPROTO, "its file does not tell its state in the form expected");
 	if (n->pid && n->how != SIGEV_NONE && n->how != SIGEV_SIGNAL)
-		return fault(f, -ENOTSUP, "task %d is to be told of a message by a thread (SIGEV_THREAD), which"
-			     " cannot be dumped: have it use a signal, or mq_notify(queue, NULL) first", n->pid);
+		return fault(f, -ENOTSUP, "task %d is to be told of a message by a thread "
+			     "(SIGEV_THREAD), which cannot be dumped: have it use a signal, or "
+			     "mq_notify(queue, NULL) first", n->pid);
 	return 0;
 }
 
@@ -176,11 +179,12 @@ static int dump_first(struct files *fs, const struct facts *x, struct fault *f)
 	if (mq_getattr(fd, &a) < 0)
 		return fault(f, errno, "ask its attributes");
 	if (notify.pid && a.mq_curmsgs)
-		return fault(f, -ENOTSUP, "it has messages while task %d is to be told of the next, so that they"
-			     " cannot be read unnoticed: let the program receive them first", notify.pid);
+		return fault(f, -ENOTSUP, "it has messages while task %d is to be told of the "
+			     "next, so that they cannot be read unnoticed: let the program receive "
+			     "them first", notify.pid);
 	if (notify.pid && notify.how == SIGEV_SIGNAL)
-		log_warnx("queue %s: the value that comes with the signal to task %d becomes 0", x->link,
-			  notify.pid);
+		log_warnx("queue %s: the value that comes with the signal to task %d becomes 0",
+			  x->link, notify.pid);
 	add(fs, x->st.st_ino);
 	r = mq_messages_read(fd, &messages, f);
 	if (r == 0)
@@ -213,11 +217,12 @@ static int check_state(const struct file *file, const MqueueState *s, struct fau
 
 	if (!is_name(s->name) || !s->maxmsg || !s->msgsize || s->maxmsg > INT_MAX ||
 	    s->msgsize > INT_MAX || s->n_message > s->maxmsg)
-		return fault(f, -EBADMSG, "files.img: queue %u: impossible name or sizes", file->id);
+		return fault(f, -EBADMSG, "files.img: queue %u: impossible name or sizes",
+			     file->id);
 	for (i = 0; i < s->n_message; i++)
 		if (s->message[i]->prio >= PRIO_MAX_QUEUE || s->message[i]->text.len > s->msgsize)
-			return fault(f, -EBADMSG, "files.img: queue %u: message %zu does not fit", file->id,
-				     i);
+			return fault(f, -EBADMSG, "files.img: queue %u: message %zu does not fit",
+				     file->id, i);
 	if (s->notify && s->notify->how != SIGEV_NONE &&
 	    (s->notify->how != SIGEV_SIGNAL || s->notify->signo < 1 || s->notify->signo > 64))
 		return fault(f, -EBADMSG, "files.img: queue %u: impossible notification", file->id);
@@ -230,7 +235,8 @@ static int check(struct files *fs, struct file *file, struct fault *f)
 	struct queue *q;
 
 	if (!p || p->id != file->id || (p->flags & O_ACCMODE) == O_ACCMODE)
-		return fault(f, -EBADMSG, "files.img: file %u is no complete message queue", file->id);
+		return fault(f, -EBADMSG, "files.img: file %u is no complete message queue",
+			     file->id);
 	q = find(fs, p->ino);
 	if (!q)
 		q = add(fs, p->ino);
@@ -260,9 +266,9 @@ static int use_existing(struct queue *q, struct fault *f)
 	if (q->fd < 0 || mq_getattr(q->fd, &a) < 0)
 		return fault(f, errno, "open the message queue %s", q->path);
 	if (a.mq_maxmsg != (long)q->state->maxmsg || a.mq_msgsize != (long)q->state->msgsize)
-		return fault(f, -EEXIST, "the message queue %s has room for %ld messages of %ld bytes now, but"
-			     " %u of %u in the images: remove it", q->path, a.mq_maxmsg, a.mq_msgsize,
-			     q->state->maxmsg, q->state->msgsize);
+		return fault(f, -EEXIST, "the message queue %s has room for %ld messages of %ld "
+			     "bytes now, but %u of %u in the images: remove it", q->path,
+			     a.mq_maxmsg, a.mq_msgsize, q->state->maxmsg, q->state->msgsize);
 	return 1;
 }
 
@@ -276,8 +282,10 @@ static int fill(const struct queue *q, struct fault *f)
 		return fault(f, errno, "give the message queue %s owner and mode", q->path);
 	for (i = 0; i < s->n_message; i++) {
 		m = s->message[i];
-		if (mq_send(q->fd, m->text.len ? (char *)m->text.data : "", m->text.len, m->prio) < 0)
-			return fault(f, errno, "put message %zu back into the queue %s", i, q->path);
+		if (mq_send(q->fd, m->text.len ? (char *)m->text.data : "", m->text.len,
+			    m->prio) < 0)
+			return fault(f, errno, "put message %zu back into the queue %s", i,
+				     q->path);
 	}
 	return 0;
 }
@@ -291,8 +299,9 @@ static int make_queue(struct queue *q, struct fault *f)
 		return -1;
 	q->fd = mq_open(q->path, flags, 0600, &a);
 	if (q->fd < 0) {
-		fault(f, errno, "make the message queue %s of %u messages of %u bytes (fs.mqueue.* and"
-		      " RLIMIT_MSGQUEUE limit them)", q->path, q->state->maxmsg, q->state->msgsize);
+		fault(f, errno, "make the message queue %s of %u messages of %u bytes (fs.mqueue.* "
+		      "and RLIMIT_MSGQUEUE limit them)", q->path, q->state->maxmsg,
+		      q->state->msgsize);
 		if (f->code == EEXIST)	/* another program's: leave it */
 			keeper_dismiss(&q->keeper, f);
 		return -1;
@@ -362,8 +371,8 @@ static int register_notify(struct files *fs, const struct file *file, struct fau
 
 	if (!g) {
 		if (n)
-			log_warnx("queue %s: task %d, which was to be told of a message, has it no more", s->name,
-				  n->pid);
+			log_warnx("queue %s: task %d, which was to be told of a message, has it no "
+				  "more", s->name, n->pid);
 		return 0;
 	}
 	b = batch_begin(g);

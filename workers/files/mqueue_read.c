@@ -3,11 +3,11 @@
  * mqueue_read.c - the messages of a POSIX queue.
  *
  * There is no way to look at a message but to receive it. All are received and sent again, in the
- * same order, which is their order. They lie in memory shared with a keeper: when we are killed it goes
- * on where we were. Where that is the queue itself tells: how many messages it has, and how
- * many bytes (its file's QSIZE), so a message that was just received or sent is not lost or doubled.
- * The tasks stand still; a task outside the tree that uses the queue at this very moment may find it
- * short of messages, or them in another order.
+ * same order, which is their order. They lie in memory shared with a keeper: when we are killed it
+ * goes on where we were. Where that is the queue itself tells: how many messages it has, and how
+ * many bytes (its file's QSIZE), so a message that was just received or sent is not lost or
+ * doubled. The tasks stand still; a task outside the tree that uses the queue at this very moment
+ * may find it short of messages, or them in another order.
  *
  * Rights:   a descriptor of the queue for reading and writing.
  * Holds:    nothing.
@@ -90,7 +90,8 @@ static int finish(struct drain *d)
 	if (!d->sending)
 		note_last(d);
 	while (!d->sending && d->taken < d->total) {
-		n = mq_timedreceive(d->fd, text_of(d, d->taken), d->room, &prio_of(d)[d->taken], &past);
+		n = mq_timedreceive(d->fd, text_of(d, d->taken), d->room, &prio_of(d)[d->taken],
+				    &past);
 		if (n < 0)
 			return -1;
 		len_of(d)[d->taken] = n;
@@ -137,12 +138,15 @@ int mq_messages_read(int fd, struct mq_messages *out, struct fault *f)
 	if (!a.mq_curmsgs)
 		return 0;
 	size = sizeof(*d) + a.mq_curmsgs * (2 * sizeof(uint32_t) + a.mq_msgsize);
-	d = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	d = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE,
+		 -1, 0);
 	if (d == MAP_FAILED)
 		return fault(f, errno, "make room for %ld messages", a.mq_curmsgs);
-	*d = (struct drain){ .fd = fd, .total = a.mq_curmsgs, .bytes = bytes, .room = a.mq_msgsize };
-	*out = (struct mq_messages){ .n = d->total, .room = d->room, .prio = prio_of(d), .len = len_of(d),
-				     .text = text_of(d, 0), .memory = d, .size = size };
+	*d = (struct drain){ .fd = fd, .total = a.mq_curmsgs, .bytes = bytes,
+			     .room = a.mq_msgsize };
+	*out = (struct mq_messages){ .n = d->total, .room = d->room, .prio = prio_of(d),
+				     .len = len_of(d), .text = text_of(d, 0), .memory = d,
+				     .size = size };
 	return drain_and_fill(d, f);
 }
 

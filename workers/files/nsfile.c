@@ -95,8 +95,8 @@ static int dump(struct files *fs, const struct facts *x, struct fault *f)
 	kind = kind_of_link(x->link, &ino);
 	n.ns_id = find_id(fs, kind, ino);
 	if (!n.ns_id)
-		return fault(f, -ENOTSUP, "%s is a namespace that no task of the tree is in; let the"
-			     " program close it", facts_name(x, who, sizeof(who)));
+		return fault(f, -ENOTSUP, "%s is a namespace that no task of the tree is in; let "
+			     "the program close it", facts_name(x, who, sizeof(who)));
 	n.id = x->id;
 	n.ns_cflag = kind->cflag;
 	n.flags = x->flags;
@@ -147,16 +147,16 @@ static int check(struct files *fs, struct file *file, struct fault *f)
 		return fault(f, -EBADMSG, "files.img: file %u is no complete namespace", file->id);
 	kind = kind_of_entry(n);
 	if (!kind)
-		return fault(f, -EBADMSG, "files.img: file %u: no kind of namespace has the flag %#x",
-			     file->id, n->ns_cflag);
+		return fault(f, -EBADMSG, "files.img: file %u: no kind of namespace has the flag "
+			     "%#x", file->id, n->ns_cflag);
 	for (i = 0; i < req->n_task && r == 0; i++) {
 		r = req->task[i]->dead ? 0 : task_has(fs, req->task[i]->pid, kind, n->ns_id, f);
 		if (r > 0)
 			file->priv = (void *)(uintptr_t)req->task[i]->pid;
 	}
 	if (r == 0)
-		return fault(f, -EBADMSG, "files.img: file %u: no task was in %s namespace %u", file->id,
-			     kind->name, n->ns_id);
+		return fault(f, -EBADMSG, "files.img: file %u: no task was in %s namespace %u",
+			     file->id, kind->name, n->ns_id);
 	return r < 0 ? -1 : 0;
 }
 

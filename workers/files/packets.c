@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * packets.c - the borders of packets in pipes: what was written with O_DIRECT is read as one packet.
+ * packets.c - the borders of packets in pipes: what was written with O_DIRECT is read as one
+ * packet.
  *
- * A packet is a buffer of the pipe with a mark, which tee(2) copies. Which buffers there are shows in a
- * pipe with room for only one: splice moves exactly one into it. Whether that has the mark shows
- * when it lies twice in a row in another pipe: a read of one byte more than it has stops at a mark.
- * All this is done to a copy; the task's pipe is never read.
+ * A packet is a buffer of the pipe with a mark, which tee(2) copies. Which buffers there are shows
+ * in a pipe with room for only one: splice moves exactly one into it. Whether that has the mark
+ * shows when it lies twice in a row in another pipe: a read of one byte more than it has stops at a
+ * mark. All this is done to a copy; the task's pipe is never read.
  *
- * CRIU refuses such pipes. The borders are in files.img, in an entry of a type that CRIU does not know,
- * so that it does not take the contents for a stream. Their bytes are in pipes-data.img as usual.
+ * CRIU refuses such pipes. The borders are in files.img, in an entry of a type that CRIU does not
+ * know, so that it does not take the contents for a stream. Their bytes are in pipes-data.img as
+ * usual.
  *
  * Rights:   none.
  * Holds:    nothing.
@@ -78,7 +80,8 @@ static void add_piece(struct pipe_copy *c, size_t *cap, uint32_t len, bool packe
 	if (last && !packet && !(*last & 1))
 		*last += len * 2;
 	else
-		*(uint32_t *)grow(&c->piece, c->npieces++, cap, sizeof(*c->piece)) = len * 2 + packet;
+		*(uint32_t *)grow(&c->piece, c->npieces++, cap, sizeof(*c->piece)) =
+			len * 2 + packet;
 }
 
 /* Is the only buffer in `one`, of n bytes, a packet? 1, 0, -1. */
@@ -87,7 +90,8 @@ static int is_packet(const struct ends *one, const struct ends *two, unsigned ch
 {
 	ssize_t got;
 
-	if (copy(one->out, two->in, n, f) != (ssize_t)n || copy(one->out, two->in, n, f) != (ssize_t)n)
+	if (copy(one->out, two->in, n, f) != (ssize_t)n ||
+	    copy(one->out, two->in, n, f) != (ssize_t)n)
 		return f->code ? -1 : fault(f, EIO, "copy one buffer of the pipe");
 	got = read(two->out, buf, n + 1);
 	if (got != (ssize_t)n && got != (ssize_t)n + 1)
@@ -185,12 +189,13 @@ static int check(struct files *fs, struct file *file, struct fault *f)
 	size_t i;
 
 	if (!p || p->id != file->id)
-		return fault(f, -EBADMSG, "files.img: file %u is no complete list of packets", file->id);
+		return fault(f, -EBADMSG, "files.img: file %u is no complete list of packets",
+			     file->id);
 	for (i = 0; i < p->n_piece; i++) {
 		sum += p->piece[i] / 2;
 		if (p->piece[i] < 2 || ((p->piece[i] & 1) && p->piece[i] / 2 > PACKET_MAX))
-			return fault(f, -EBADMSG, "files.img: pipe %u: packet %zu has %u bytes", p->pipe_id,
-				     i, p->piece[i] / 2);
+			return fault(f, -EBADMSG, "files.img: pipe %u: packet %zu has %u bytes",
+				     p->pipe_id, i, p->piece[i] / 2);
 	}
 	return pipe_set_packets(fs, p, sum, f);
 }
@@ -199,19 +204,20 @@ static int check(struct files *fs, struct file *file, struct fault *f)
 static enum created create(struct files *fs, struct file *file, struct fault *f)
 {
 	(void)fs;
-	return fault(f, -EBADMSG, "files.img: file %u is a list of packets and has descriptors", file->id);
+	return fault(f, -EBADMSG, "files.img: file %u is a list of packets and has descriptors",
+		     file->id);
 }
 
 /*
- * Bytes that are no packet, before one. What write(2) puts there the next packet would be appended to
- * and lose its mark; what tee(2) puts there nothing is.
+ * Bytes that are no packet, before one. What write(2) puts there the next packet would be appended
+ * to and lose its mark; what tee(2) puts there nothing is.
  */
 static bool put_closed(int fd, const unsigned char *bytes, ssize_t len, struct fault *f)
 {
 	AUTO_ENDS struct ends tmp = { -1, -1 };
 
-	return make_ends(&tmp, fcntl(fd, F_GETPIPE_SZ), f) == 0 && write(tmp.in, bytes, len) == len &&
-	       tee(tmp.out, fd, len, SPLICE_F_NONBLOCK) == len;
+	return make_ends(&tmp, fcntl(fd, F_GETPIPE_SZ), f) == 0 &&
+	       write(tmp.in, bytes, len) == len && tee(tmp.out, fd, len, SPLICE_F_NONBLOCK) == len;
 }
 
 int packets_refill(int fd, const unsigned char *bytes, const PipePacketsEntry *e, struct fault *f)
@@ -232,8 +238,8 @@ int packets_refill(int fd, const unsigned char *bytes, const PipePacketsEntry *e
 		bytes += len;
 	}
 	if (!done || fcntl(fd, F_SETFL, flags) < 0)
-		return f->code ? -1 : fault(f, errno, "pipe %u: put back its %zu packets", e->pipe_id,
-					    e->n_piece);
+		return f->code ? -1 : fault(f, errno, "pipe %u: put back its %zu packets",
+					    e->pipe_id, e->n_piece);
 	return 0;
 }
 

@@ -62,8 +62,9 @@ static int dump(struct files *fs, const struct facts *x, struct fault *f)
 		return anon_unknown(x, "process", f);
 	p.nspid = atoi(pid);
 	if (p.nspid != GONE && !is_dumped(fs, p.nspid, &p.nspid))
-		return fault(f, -ENOTSUP, "%s: its process (%d) is not one of those that are dumped;"
-			     " dump them together, or let the program close it", who, p.nspid);
+		return fault(f, -ENOTSUP, "%s: its process (%d) is not one of those that are "
+			     "dumped; dump them together, or let the program close it", who,
+			     p.nspid);
 	p.id = x->id;
 	p.ino = x->st.st_ino;
 	p.flags = x->flags & ~O_ACCMODE;
@@ -92,7 +93,8 @@ static pid_t make_ended(struct fault *f)
 
 static int open_pidfd(pid_t pid, const struct file *file, struct fault *f)
 {
-	int fd = syscall(SYS_pidfd_open, pid, file->entry->pidfd->flags & (O_NONBLOCK | OF_A_THREAD));
+	int fd = syscall(SYS_pidfd_open, pid,
+			 file->entry->pidfd->flags & (O_NONBLOCK | OF_A_THREAD));
 
 	return fd < 0 ? fault(f, errno, "pidfd %u: open process %d", file->id, pid) : fd;
 }

@@ -31,7 +31,7 @@ struct pipe {
 	uint32_t next;			/* in its bucket */
 	bool made;
 	int fd[2];			/* -1 when there is none; FIFO: both ends in fd[0] */
-	bool taken[2];			/* the end belongs to a file, or to the user: not ours to close */
+	bool taken[2];		/* the end belongs to a file, or to the user: not ours to close */
 	PipeDataEntry *data;		/* NULL: empty, usual size */
 	unsigned char *bytes;
 	const PipePacketsEntry *packets;	/* how the bytes are divided, NULL: a stream */
@@ -96,7 +96,8 @@ static int dump_contents(struct files *fs, const struct facts *x, bool named, st
 	add_pipe(fs, x->st.st_ino, named);
 	img = &fs->pipes->img[named];
 	if (!*img)
-		*img = image_create(files_image_dir(fs), named ? IMG_FIFO_DATA : IMG_PIPES_DATA, 0, f);
+		*img = image_create(files_image_dir(fs), named ? IMG_FIFO_DATA : IMG_PIPES_DATA, 0,
+				    f);
 	if (!*img)
 		return -1;
 	size = fcntl(x->dup, F_GETPIPE_SZ);
@@ -179,7 +180,8 @@ static int read_contents(struct files *fs, bool named, struct fault *f)
 	struct pipe *p;
 	int r;
 
-	img = image_open_optional(files_image_dir(fs), named ? IMG_FIFO_DATA : IMG_PIPES_DATA, 0, f);
+	img = image_open_optional(files_image_dir(fs), named ? IMG_FIFO_DATA : IMG_PIPES_DATA, 0,
+				  f);
 	if (!img)
 		return f->code ? -1 : 0;
 	while ((r = image_read(img, &msg, f)) > 0) {
@@ -187,7 +189,8 @@ static int read_contents(struct files *fs, bool named, struct fault *f)
 		p = find_pipe(fs, e->pipe_id, named);
 		if (p) {
 			protobuf_c_message_free_unpacked(msg, NULL);
-			return fault(f, -EBADMSG, "%s: pipe %u appears twice", image_label(img), p->id);
+			return fault(f, -EBADMSG, "%s: pipe %u appears twice", image_label(img),
+				     p->id);
 		}
 		p = add_pipe(fs, e->pipe_id, named);
 		p->data = e;
@@ -246,8 +249,8 @@ int pipe_set_packets(struct files *fs, const PipePacketsEntry *e, uint64_t sum, 
 	struct pipe *p = find_pipe(fs, e->pipe_id, e->fifo);
 
 	if (!p || !p->data || p->data->bytes != sum || p->packets)
-		return fault(f, -EBADMSG, "files.img: file %u does not divide the contents of pipe %u",
-			     e->id, e->pipe_id);
+		return fault(f, -EBADMSG, "files.img: file %u does not divide the contents of pipe "
+			     "%u", e->id, e->pipe_id);
 	p->packets = e;
 	return 0;
 }

@@ -107,7 +107,8 @@ static int read_files(struct files *fs, struct fault *f)
 		qsort(r->file, r->nfiles, sizeof(*r->file), by_id);
 	for (i = 1; i < r->nfiles; i++)
 		if (r->file[i].id == r->file[i - 1].id)
-			return fault(f, -EBADMSG, "files.img: two files have the id %u", r->file[i].id);
+			return fault(f, -EBADMSG, "files.img: two files have the id %u",
+				     r->file[i].id);
 	return 0;
 }
 
@@ -139,14 +140,14 @@ static int add_descriptor(struct files *fs, struct table *t, FdinfoEntry *e, con
 	if (e->fd >= FD_LIMIT)
 		return fault(f, -EBADMSG, "%s: descriptor %u is beyond any limit", img, e->fd);
 	if (!file)
-		return fault(f, -EBADMSG, "%s: descriptor %u refers to file %u, which files.img does"
-			     " not have", img, e->fd, e->id);
+		return fault(f, -EBADMSG, "%s: descriptor %u refers to file %u, which files.img "
+			     "does not have", img, e->fd, e->id);
 	if (file->type->type != e->type)
-		return fault(f, -EBADMSG, "%s: descriptor %u is of type %d but file %u is a %s", img,
-			     e->fd, e->type, e->id, file->type->name);
+		return fault(f, -EBADMSG, "%s: descriptor %u is of type %d but file %u is a %s",
+			     img, e->fd, e->type, e->id, file->type->name);
 	if (file->type->refuse)
-		return fault(f, -ENOTSUP, "%s: descriptor %u is a %s, which cannot be restored yet", img,
-			     e->fd, file->type->name);
+		return fault(f, -ENOTSUP, "%s: descriptor %u is a %s, which cannot be restored yet",
+			     img, e->fd, file->type->name);
 	*(FdinfoEntry **)grow(&t->entry, t->n, &t->entry_cap, sizeof(e)) = e;
 	*(struct file **)grow(&t->file, t->n, &t->file_cap, sizeof(file)) = file;
 	t->n++;

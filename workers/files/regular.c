@@ -124,7 +124,8 @@ static int check(struct files *fs, struct file *file, struct fault *f)
 
 	(void)fs;
 	if (!r || r->id != file->id)
-		return fault(f, -EBADMSG, "files.img: file %u is no complete regular file", file->id);
+		return fault(f, -EBADMSG, "files.img: file %u is no complete regular file",
+			     file->id);
 	if (r->name[0] != '/' && !r->ext)
 		return fault(f, -EBADMSG, "files.img: file %u: the path \"%.200s\" is not absolute",
 			     file->id, r->name);
@@ -178,8 +179,8 @@ static int check_build_id(int fd, const RegFileEntry *r, struct fault *f)
 
 	if (!n || (n == r->n_build_id && memcmp(now, r->build_id, n * sizeof(*now)) == 0))
 		return 0;
-	return fault(f, -ESTALE, "%s is another program than at the dump (build id); put the old one"
-		     " back, or restore with --file-validation filesize", r->name);
+	return fault(f, -ESTALE, "%s is another program than at the dump (build id); put the old "
+		     "one back, or restore with --file-validation filesize", r->name);
 }
 
 /* Is it still the file that was dumped? */
@@ -192,13 +193,13 @@ static int validate(struct files *fs, int fd, const RegFileEntry *r, struct faul
 	if (fstat(fd, &st) < 0)
 		return fault(f, errno, "stat %s", r->name);
 	if (r->has_size && (uint64_t)st.st_size != r->size)
-		return fault(f, -ESTALE, "%s has changed since the dump: it was %llu bytes long and is"
-			     " %llu now; put the old file back", r->name,
+		return fault(f, -ESTALE, "%s has changed since the dump: it was %llu bytes long "
+			     "and is %llu now; put the old file back", r->name,
 			     (unsigned long long)r->size, (unsigned long long)st.st_size);
 	if (r->has_mode && (st.st_mode & mask) != (r->mode & mask))
-		return fault(f, -ESTALE, "%s has changed since the dump: its mode was %#o and is %#o"
-			     " now; change it back, or give --skip-file-rwx-check", r->name, r->mode,
-			     st.st_mode);
+		return fault(f, -ESTALE, "%s has changed since the dump: its mode was %#o and is "
+			     "%#o now; change it back, or give --skip-file-rwx-check", r->name,
+			     r->mode, st.st_mode);
 	if (r->n_build_id && strcmp(o->file_validation, "buildid") == 0)
 		return check_build_id(fd, r, f);
 	return 0;
@@ -213,10 +214,12 @@ static int open_inherited(struct files *fs, const RegFileEntry *r, int flags, st
 		return -1;
 	if (r->ext) {
 		given = files_reopen(given, flags, f);
-		return given < 0 || flags & O_PATH || files_set_flags(given, flags, f) == 0 ? given : -1;
+		return given < 0 || flags & O_PATH || files_set_flags(given, flags, f) == 0 ?
+			       given : -1;
 	}
 	given = fcntl(given, F_DUPFD_CLOEXEC, 0);
-	return given < 0 ? fault(f, errno, "duplicate the descriptor given for %s", r->name) : given;
+	return given < 0 ? fault(f, errno, "duplicate the descriptor given for %s", r->name) :
+			   given;
 }
 
 int regular_open(struct files *fs, struct file *file, int flags, struct fault *f)

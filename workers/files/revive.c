@@ -9,8 +9,8 @@
  * directory is gone, a name beside it or a directory for the moment is made.
  *
  * Rights:   write the directories; CAP_CHOWN, CAP_FOWNER, CAP_MKNOD for what ghosts were.
- * Holds:    one descriptor per remapped file and one per ghost until the end; a keeper. It removes the
- *           names that the dump gave when the tasks run, so that a restore that fails can be
+ * Holds:    one descriptor per remapped file and one per ghost until the end; a keeper. It removes
+ *           the names that the dump gave when the tasks run, so that a restore that fails can be
  *           repeated, and those there are for a moment (moment.c) when we are killed.
  */
 #include "workers/files/revive.h"
@@ -90,7 +90,8 @@ static int check_ghost(const GhostFileEntry *e, uint32_t id, struct fault *f)
 
 	if (type != S_IFREG && type != S_IFDIR && type != S_IFIFO && type != S_IFLNK &&
 	    type != S_IFCHR && type != S_IFBLK && type != S_IFSOCK)
-		return fault(f, -EBADMSG, "ghost-file-%x.img: mode %#o is of no known type", id, e->mode);
+		return fault(f, -EBADMSG, "ghost-file-%x.img: mode %#o is of no known type", id,
+			     e->mode);
 	if (e->chunks && !e->has_size)
 		return fault(f, -EBADMSG, "ghost-file-%x.img: has chunks but no size", id);
 	if (type == S_IFLNK && !e->symlnk_target)
@@ -173,7 +174,8 @@ static int add_remap(struct files *fs, const RemapFilePathEntry *e, struct fault
 		return -1;
 	if (r.link && (r.link->id == e->orig_id || !r.link->entry->reg))
 		return fault(f, -EBADMSG, "%s: remapped to itself", who);
-	*(struct revival *)grow(&fs->revivals->list, fs->revivals->n, &fs->revivals->cap, sizeof(r)) = r;
+	*(struct revival *)grow(&fs->revivals->list, fs->revivals->n, &fs->revivals->cap,
+				sizeof(r)) = r;
 	fs->revivals->n++;
 	return 0;
 }
@@ -384,8 +386,8 @@ static int make_ghost(struct files *fs, const struct file *file, struct revival 
 			return -1;
 	}
 	if (g->fd < 0) {
-		g->fd = moment_name(fs->revivals->moments, arg.first, g->id, put_ghost_and_names, &arg,
-				    f);
+		g->fd = moment_name(fs->revivals->moments, arg.first, g->id, put_ghost_and_names,
+				    &arg, f);
 		if (g->fd < 0 || f->code)
 			return -1;
 		if (S_ISREG(g->entry->mode) && fill(fs, g, f) < 0)
@@ -408,7 +410,8 @@ int revive_anchor(struct files *fs, const struct file *file, struct fault *f)
 {
 	struct revival *r = find(fs, file->id);
 
-	return r->ghost ? make_ghost(fs, file, r, f) : make_linked(fs->revivals->moments, file, r, f);
+	return r->ghost ? make_ghost(fs, file, r, f) :
+			  make_linked(fs->revivals->moments, file, r, f);
 }
 
 int revive_by_inode(struct files *fs, uint32_t dev, uint64_t ino, struct fault *f)

@@ -125,7 +125,10 @@ static const FownEntry *socket_fown(struct files *fs, const struct file *file)
 	const FileEntry *e = file->entry;
 
 	(void)fs;
-	return e->usk ? e->usk->fown : e->isk ? e->isk->fown : e->psk ? e->psk->fown : e->nlsk->fown;
+	return e->usk ? e->usk->fown :
+	       e->isk ? e->isk->fown :
+	       e->psk ? e->psk->fown :
+			e->nlsk->fown;
 }
 
 static void end_sockets(struct files *fs)

@@ -8,7 +8,9 @@
 #include "proto/control/control.pb-c.h"
 #include "workers/files/type.h"
 
-/* A finding for every descriptor and directory of a live task; nothing when it has ended meanwhile. */
+/*
+ * A finding for every descriptor and directory of a live task; nothing when it has ended meanwhile.
+ */
 void survey_task(struct files *fs, const DumpTask *task, FilesSurveyed *out);
 
 #endif

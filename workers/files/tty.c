@@ -43,7 +43,7 @@ struct tty {
 	const struct tty_kind *kind;
 	TtyInfoEntry info;
 	TtyPtyEntry pty;
-	uint32_t real;			/* device number of what /dev/tty and /dev/console stand for */
+	uint32_t real;		/* device number of what /dev/tty and /dev/console stand for */
 	bool hung;
 	int fd;				/* a duplicate of a pty's end, else -1 */
 	char *who;			/* for faults: where it was met first */
@@ -86,9 +86,9 @@ static int refuse_kind(const struct facts *x, struct fault *f)
 
 static int refuse_session(const char *who, uint32_t sid, struct fault *f)
 {
-	return fault(f, -ENOTSUP, "%s: the terminal belongs to session %u, whose leader is not in the"
-		     " tree; use --shell-job to leave the terminal behind and take that of the"
-		     " restore", who, sid);
+	return fault(f, -ENOTSUP, "%s: the terminal belongs to session %u, whose leader is not in "
+		     "the tree; use --shell-job to leave the terminal behind and take that of the "
+		     "restore", who, sid);
 }
 
 static int refuse_alone(const char *who, struct fault *f)
@@ -113,7 +113,8 @@ static int preflight(struct files *fs, const struct facts *x, struct fault *f)
 		return 0;
 	if ((kind->type == TTY_TYPE__CTTY ? dev : dev == x->st.st_rdev) && !tty_in_tree(fs, sid))
 		return refuse_session(facts_name(x, who, sizeof(who)), sid, f);
-	if (kind->slave && !link_deleted(x->link, NULL) && pty_is_alone(fs, &get_ttys(fs)->masters, x))
+	if (kind->slave && !link_deleted(x->link, NULL) &&
+	    pty_is_alone(fs, &get_ttys(fs)->masters, x))
 		return refuse_alone(facts_name(x, who, sizeof(who)), f);
 	return 0;
 }
@@ -195,7 +196,8 @@ static int read_session(const struct facts *x, struct tty *t, struct fault *f)
 	int session, group;
 
 	if (t->kind->master) {
-		if (ioctl(x->dup, TIOCGSID, &session) == 0 && ioctl(x->dup, TIOCGPGRP, &group) == 0) {
+		if (ioctl(x->dup, TIOCGSID, &session) == 0 &&
+		    ioctl(x->dup, TIOCGPGRP, &group) == 0) {
 			t->info.sid = session;
 			t->info.pgrp = group_or_leader(group, session);
 		}
@@ -368,9 +370,9 @@ static int verify_ctty(struct files *fs, struct tty *t, struct fault *f)
 		t->info.behind = real->info.id;
 	}
 	if (!real && !files_opts(fs)->shell_job)
-		return fault(f, -ENOTSUP, "%s: the terminal behind it (session %u) is not open in the"
-			     " tree; dump the tree that holds its master, or use --shell-job to take"
-			     " that of the restore", t->who, t->info.sid);
+		return fault(f, -ENOTSUP, "%s: the terminal behind it (session %u) is not open in "
+			     "the tree; dump the tree that holds its master, or use --shell-job to "
+			     "take that of the restore", t->who, t->info.sid);
 	return 0;
 }
 
@@ -396,15 +398,16 @@ static int verify(struct files *fs, struct fault *f)
 		if (!shell_job)
 			return refuse_alone(t->who, f);
 		if (alone)
-			return fault(f, -ENOTSUP, "%s: its master is outside of the tree like that of"
-				     " %.150s; --shell-job can replace one terminal only", t->who,
+			return fault(f, -ENOTSUP, "%s: its master is outside of the tree like that "
+				     "of %.150s; --shell-job can replace one terminal only", t->who,
 				     alone->who);
 		alone = t;
 	}
 	return 0;
 }
 
-static int write_data(struct image *img, uint32_t id, unsigned char *bytes, size_t n, struct fault *f)
+static int write_data(struct image *img, uint32_t id, unsigned char *bytes, size_t n,
+		      struct fault *f)
 {
 	TtyDataEntry e = TTY_DATA_ENTRY__INIT;
 

@@ -108,7 +108,9 @@ static bool has_index(const struct pty_masters *m, uint32_t index)
 	return !m->complete;
 }
 
-/* A duplicate of the slave, which keeps its number from other ptys. -1: it is not there any more. */
+/*
+ * A duplicate of the slave, which keeps its number from other ptys. -1: it is not there any more.
+ */
 static int hold(const struct facts *x)
 {
 	AUTO_CLOSE int pidfd = syscall(SYS_pidfd_open, x->pid, 0);

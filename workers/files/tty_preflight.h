@@ -12,8 +12,8 @@ struct files;
 struct pty_masters;
 
 /*
- * Is the master of this slave outside of the tree? *m is made when it is first asked for. False when in
- * doubt: the tasks run, and FilesCollect asks again.
+ * Is the master of this slave outside of the tree? *m is made when it is first asked for. False
+ * when in doubt: the tasks run, and FilesCollect asks again.
  */
 bool pty_is_alone(struct files *fs, struct pty_masters **m, const struct facts *x);
 void pty_masters_free(struct pty_masters *m);

@@ -29,7 +29,7 @@
 
 #define CHUNK 4096
 #define LIMIT (128 * 1024)		/* more than a pty can hold */
-#define LINE_BUFFER 4095		/* what the line discipline takes; the rest waits before it */
+#define LINE_BUFFER 4095	/* what the line discipline takes; the rest waits before it */
 #define SETTLE_US 50			/* the kernel passes bytes on in the background */
 #define SETTLE_TRIES 4000
 #define LOCK_BYTE 0x7374617369l
@@ -236,7 +236,8 @@ static void put_to_master(int master, int slave, const struct queue *q)
 }
 
 /* Fill both queues of a pty with these modes, and leave it with them. */
-static int put(int master, int slave, const struct termios2 *t, const struct copy *c, struct fault *f)
+static int put(int master, int slave, const struct termios2 *t, const struct copy *c,
+	       struct fault *f)
 {
 	const struct termios2 plain = plain_modes(t, unused_char(&c->to_slave, 256));
 
@@ -284,7 +285,9 @@ static int copy_both(int master, int slave, const struct termios2 *t, struct cop
  */
 static int wait_for_others(int slave, struct fault *f)
 {
-	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = LOCK_BYTE, .l_len = 1 };
+	struct flock lock = {
+		.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = LOCK_BYTE, .l_len = 1
+	};
 	int tries = LOCK_TRIES;
 
 	while (fcntl(slave, F_OFD_SETLK, &lock) < 0) {
@@ -340,9 +343,11 @@ static void hand_over(const struct copy *c, struct tty_queues *q)
 /* Nothing to read and no line begun: the common case, told without touching anything. */
 static bool is_idle(int master, int slave, const struct termios2 *t)
 {
-	struct pollfd p[2] = { { .fd = master, .events = POLLIN }, { .fd = slave, .events = POLLIN } };
+	struct pollfd p[2] = { { .fd = master, .events = POLLIN },
+			       { .fd = slave, .events = POLLIN } };
 
-	return !(t->c_lflag & ICANON) && poll(p, 2, 0) >= 0 && !((p[0].revents | p[1].revents) & POLLIN);
+	return !(t->c_lflag & ICANON) && poll(p, 2, 0) >= 0 &&
+	       !((p[0].revents | p[1].revents) & POLLIN);
 }
 
 int tty_queues_copy(int master, int slave, struct tty_queues *q, struct fault *f)

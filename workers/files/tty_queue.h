@@ -11,8 +11,8 @@
 #include "proto/control/fault.h"
 
 /*
- * Both queues of a pty. In canonical mode the bytes to the slave are lines; one that was ended by an
- * end-of-file character has that character behind it here.
+ * Both queues of a pty. In canonical mode the bytes to the slave are lines; one that was ended by
+ * an end-of-file character has that character behind it here.
  */
 struct tty_queues {
 	unsigned char *to_master, *to_slave;

@@ -74,8 +74,8 @@ static int set_owner(const struct term *t, int fd, struct fault *f)
 	    (st.st_uid == e->uid && st.st_gid == e->gid))
 		return 0;
 	if (fchown(fd, e->uid, e->gid) < 0)
-		return fault(f, errno, "terminal %u: give it to user %u and group %u", e->id, e->uid,
-			     e->gid);
+		return fault(f, errno, "terminal %u: give it to user %u and group %u", e->id,
+			     e->uid, e->gid);
 	return 0;
 }
 
@@ -246,7 +246,8 @@ static enum created create_master(struct files *fs, const struct term *until, st
 }
 
 /* Its master is gone: one is made, and closed again when all slaves are open. */
-static enum created create_hung(struct files *fs, struct term *t, struct file *file, struct fault *f)
+static enum created create_hung(struct files *fs, struct term *t, struct file *file,
+				struct fault *f)
 {
 	const struct term *live = terms_master_of(fs, t);
 	AUTO_CLOSE int master = -1;

@@ -83,8 +83,8 @@ static int take_terminal(struct gate *g, int at, uint32_t sid, uint32_t pgrp, st
 		return fault(f, -(int)batch_result(b, 0, set),
 			     "give task %u its controlling terminal", sid);
 	if (pgrp && batch_result(b, 0, front) < 0)
-		log_warnx("process group %u cannot be in the foreground of session %u: %s", pgrp, sid,
-			  strerror(-(int)batch_result(b, 0, front)));
+		log_warnx("process group %u cannot be in the foreground of session %u: %s", pgrp,
+			  sid, strerror(-(int)batch_result(b, 0, front)));
 	return 0;
 }
 

@@ -83,15 +83,16 @@ int terms_fd(const struct term *t)
 static int check_info(const TtyInfoEntry *e, const struct tty_kind *kind, struct fault *f)
 {
 	if (!kind || kind->type != e->type)
-		return fault(f, -EBADMSG, "tty-info.img: terminal %u: type %d and device %u:%u do not"
-			     " belong together", e->id, e->type, major(e->rdev), minor(e->rdev));
+		return fault(f, -EBADMSG, "tty-info.img: terminal %u: type %d and device %u:%u do "
+			     "not belong together", e->id, e->type, major(e->rdev), minor(e->rdev));
 	if ((e->type == TTY_TYPE__PTY) != (e->pty != NULL))
-		return fault(f, -EBADMSG, "tty-info.img: terminal %u: a pty index where none belongs,"
-			     " or none", e->id);
+		return fault(f, -EBADMSG, "tty-info.img: terminal %u: a pty index where none "
+			     "belongs, or none", e->id);
 	if (e->pty && e->pty->index >= INDEX_LIMIT)
 		return fault(f, -EBADMSG, "tty-info.img: terminal %u: impossible index %u", e->id,
 			     e->pty->index);
-	if (!tty_state_complete(e) && !((kind->slave || kind->type == TTY_TYPE__CTTY) && tty_state_absent(e)))
+	if (!tty_state_complete(e) &&
+	    !((kind->slave || kind->type == TTY_TYPE__CTTY) && tty_state_absent(e)))
 		return fault(f, -EBADMSG, "tty-info.img: terminal %u: modes or window size are not"
 			     " complete", e->id);
 	return 0;
@@ -110,8 +111,8 @@ static int add_term(struct files *fs, TtyInfoEntry *e, struct fault *f)
 	if (e->type == TTY_TYPE__EXT_TTY) {
 		kind = &tty_external;
 		if (given < 0)
-			return fault(f, -ENOENT, "terminal %u (tty[%x:%x]) is external: restore with"
-				     " --inherit-fd 'fd[N]:tty[%x:%x]'", e->id, e->rdev, e->dev,
+			return fault(f, -ENOENT, "terminal %u (tty[%x:%x]) is external: restore "
+				     "with --inherit-fd 'fd[N]:tty[%x:%x]'", e->id, e->rdev, e->dev,
 				     e->rdev, e->dev);
 	}
 	if (check_info(e, kind, f) < 0)
@@ -153,8 +154,8 @@ static int check_behind(struct files *fs, struct fault *f)
 			continue;
 		real = terms_by_id(fs, e->behind);
 		if (!real || real->hung || real->info->type == TTY_TYPE__CTTY)
-			return fault(f, -EBADMSG, "tty-info.img: terminal %u stands for %u, which is no"
-				     " terminal", e->id, e->behind);
+			return fault(f, -EBADMSG, "tty-info.img: terminal %u stands for %u, which "
+				     "is no terminal", e->id, e->behind);
 	}
 	return 0;
 }
@@ -195,8 +196,9 @@ static int find_inheritor(struct files *fs, struct fault *f)
 		if (!t->kind->slave || t->hung || t->given >= 0 || terms_master_of(fs, t))
 			continue;
 		if (!files_opts(fs)->shell_job)
-			return fault(f, -ENOENT, "pty slave %u has no master in the images: restore with"
-				     " --shell-job to give it your terminal", t->info->pty->index);
+			return fault(f, -ENOENT, "pty slave %u has no master in the images: "
+				     "restore with --shell-job to give it your terminal",
+				     t->info->pty->index);
 		if (!files_opts(fs)->has_tty_fd_index)
 			return fault(f, -ENOTTY, "pty slave %u is to become your terminal, but the"
 				     " standard input is none: restore from a terminal",
@@ -255,8 +257,9 @@ int tty_check(struct files *fs, struct file *file, struct fault *f)
 	if (t->given < 0 && (!e->has_regf_id || !regular_find(fs, e->regf_id, who, f)))
 		return fault(f, -EBADMSG, "files.img: terminal file %u has no path", file->id);
 	if (t->kind->master && t->nfiles)
-		return fault(f, -EBADMSG, "files.img: files %u and %u are both the master of pty %u",
-			     t->file[0]->id, file->id, t->info->pty ? t->info->pty->index : 0);
+		return fault(f, -EBADMSG, "files.img: files %u and %u are both the master of pty "
+			     "%u", t->file[0]->id, file->id,
+			     t->info->pty ? t->info->pty->index : 0);
 	*(struct file **)grow(&t->file, t->nfiles, &t->files_cap, sizeof(file)) = file;
 	t->nfiles++;
 	return 0;

@@ -102,7 +102,8 @@ static int check_filter(int fd, struct fault *f)
 	if (ioctl(fd, TUNGETFILTER, &filter) < 0)
 		return fault(f, errno, "ask for its packet filter");
 	if (filter.len)
-		return fault(f, -ENOTSUP, "its packet filter cannot be read back: detach it (TUNDETACHFILTER)");
+		return fault(f, -ENOTSUP, "its packet filter cannot be read back: detach it "
+			     "(TUNDETACHFILTER)");
 	return 0;
 }
 
@@ -190,15 +191,17 @@ static int dump(struct files *fs, const struct facts *x, struct fault *f)
 
 static bool is_name(const char *s)
 {
-	return *s && strlen(s) < IFNAMSIZ && !strpbrk(s, "/%: \t\n") && strcmp(s, ".") && strcmp(s, "..");
+	return *s && strlen(s) < IFNAMSIZ && !strpbrk(s, "/%: \t\n") && strcmp(s, ".") &&
+	       strcmp(s, "..");
 }
 
 static int check_device(struct file *file, const TunDevice *d, struct fault *f)
 {
 	bool tun = d->tun->flags & IFF_TUN, tap = d->tun->flags & IFF_TAP;
 
-	if (strcmp(d->name, file->entry->tunf->netdev) || tun == tap || !d->mtu || d->mtu > INT32_MAX ||
-	    !d->ifindex || d->ifindex > INT32_MAX || (d->tun->flags & ~(uint32_t)(KIND | IFF_PERSIST)) ||
+	if (strcmp(d->name, file->entry->tunf->netdev) || tun == tap || !d->mtu ||
+	    d->mtu > INT32_MAX || !d->ifindex || d->ifindex > INT32_MAX ||
+	    (d->tun->flags & ~(uint32_t)(KIND | IFF_PERSIST)) ||
 	    d->hwaddr.len != sizeof(struct sockaddr))
 		return fault(f, -EBADMSG, "files.img: tun file %u: an impossible device", file->id);
 	return 0;
@@ -209,11 +212,12 @@ static int check(struct files *fs, struct file *file, struct fault *f)
 	const TunfileEntry *p = file->entry->tunf;
 	struct tun *t;
 
-	if (!p || p->id != file->id || (p->netdev && !is_name(p->netdev)) || (p->device && !p->netdev))
+	if (!p || p->id != file->id || (p->netdev && !is_name(p->netdev)) ||
+	    (p->device && !p->netdev))
 		return fault(f, -EBADMSG, "files.img: file %u is no complete tun file", file->id);
 	if (!p->has_flags)
-		return fault(f, -ENOTSUP, "files.img: tun file %u: devices of a network namespace cannot be"
-			     " restored yet", file->id);
+		return fault(f, -ENOTSUP, "files.img: tun file %u: devices of a network namespace "
+			     "cannot be restored yet", file->id);
 	if (!p->netdev)
 		return 0;
 	t = find(fs, p->netdev);
@@ -242,8 +246,8 @@ static int attach(int fd, struct tun *t, struct fault *f)
 			return fault(f, errno, "ask for the device %s under its number", t->name);
 	}
 	if (ioctl(fd, TUNSETIFF, &r) < 0)
-		return fault(f, errno, "attach to the device %s (a persistent one may be of another kind now,"
-			     " or in use)", t->name);
+		return fault(f, errno, "attach to the device %s (a persistent one may be of "
+			     "another kind now, or in use)", t->name);
 	return 0;
 }
 
@@ -271,8 +275,8 @@ static int settle(struct tun *t, int fd, struct fault *f)
 		return fault(f, errno, "give the device %s its owner", t->name);
 	if (ioctl(fd, TUNSETSNDBUF, &sndbuf) < 0 || ioctl(fd, TUNSETVNETHDRSZ, &header) < 0)
 		return fault(f, errno, "give the device %s its buffer and header sizes", t->name);
-	if ((link->flags & IFF_PERSIST) &&
-	    (keeper_start(&t->keeper, drop_device, t, -1, f) < 0 || ioctl(fd, TUNSETPERSIST, 1) < 0))
+	if ((link->flags & IFF_PERSIST) && (keeper_start(&t->keeper, drop_device, t, -1, f) < 0 ||
+					    ioctl(fd, TUNSETPERSIST, 1) < 0))
 		return f->code ? -1 : fault(f, errno, "make the device %s persistent", t->name);
 	return tun_net_apply(t->device, f);
 }

@@ -3,8 +3,8 @@
  * tun_net.c - what the network knows of a tun or tap device: it goes when the device goes.
  *
  * Addresses and routes are kept as the kernel tells them (rtnetlink, ifaddrmsg or rtmsg with
- * attributes) and given back like that; only the device's index is put in anew, so that an image can
- * touch no other device. Routes that the kernel makes itself are left to it.
+ * attributes) and given back like that; only the device's index is put in anew, so that an image
+ * can touch no other device. Routes that the kernel makes itself are left to it.
  *
  * Rights:   CAP_NET_ADMIN.
  * Holds:    nothing.
@@ -63,7 +63,8 @@ static bool is_route_of(void *body, size_t len, int index)
 
 static bool is_address_of(void *body, size_t len, int index)
 {
-	return len >= sizeof(struct ifaddrmsg) && ((struct ifaddrmsg *)body)->ifa_index == (unsigned)index;
+	return len >= sizeof(struct ifaddrmsg) &&
+	       ((struct ifaddrmsg *)body)->ifa_index == (unsigned)index;
 }
 
 static void add_record(ProtobufCBinaryData **list, size_t *n, const void *body, size_t len)
@@ -147,7 +148,8 @@ int tun_net_read(TunDevice *d, struct fault *f)
 	d->mtu = r.ifr_mtu;
 	if (ioctl(sock, SIOCGIFHWADDR, &r) < 0)
 		return fault(f, errno, "ask the address of the device %s", d->name);
-	d->hwaddr.data = memcpy(xcalloc(1, sizeof(r.ifr_hwaddr)), &r.ifr_hwaddr, sizeof(r.ifr_hwaddr));
+	d->hwaddr.data = memcpy(xcalloc(1, sizeof(r.ifr_hwaddr)), &r.ifr_hwaddr,
+				sizeof(r.ifr_hwaddr));
 	d->hwaddr.len = sizeof(r.ifr_hwaddr);
 	return list(d, nl, RTM_GETADDR, f) < 0 || list(d, nl, RTM_GETROUTE, f) < 0 ? -1 : 0;
 }
@@ -203,7 +205,8 @@ static int replay_address(int fd, const TunDevice *d, const ProtobufCBinaryData 
 	struct request q;
 
 	if (!load_record(&q, r, sizeof(struct ifaddrmsg)))
-		return fault(f, -EBADMSG, "files.img: device %s: an address of %zu bytes", d->name, r->len);
+		return fault(f, -EBADMSG, "files.img: device %s: an address of %zu bytes", d->name,
+			     r->len);
 	((struct ifaddrmsg *)NLMSG_DATA(&q.h))->ifa_index = index;
 	return replay(fd, &q, RTM_NEWADDR, d->name, f);
 }
@@ -215,11 +218,13 @@ static int replay_route(int fd, const TunDevice *d, const ProtobufCBinaryData *r
 	struct request q;
 
 	if (!load_record(&q, r, sizeof(struct rtmsg)))
-		return fault(f, -EBADMSG, "files.img: device %s: a route of %zu bytes", d->name, r->len);
+		return fault(f, -EBADMSG, "files.img: device %s: a route of %zu bytes", d->name,
+			     r->len);
 	out = attribute(NLMSG_DATA(&q.h), r->len, sizeof(struct rtmsg), RTA_OIF);
 	if (!out || RTA_PAYLOAD(out) != sizeof(int) ||
 	    attribute(NLMSG_DATA(&q.h), r->len, sizeof(struct rtmsg), RTA_MULTIPATH))
-		return fault(f, -EBADMSG, "files.img: device %s: a route that is not its own", d->name);
+		return fault(f, -EBADMSG, "files.img: device %s: a route that is not its own",
+			     d->name);
 	*(int *)RTA_DATA(out) = index;
 	return replay(fd, &q, RTM_NEWROUTE, d->name, f);
 }

@@ -93,16 +93,16 @@ static const struct file_type io_uring_row = {
 	.name = "ring of io_uring",
 	.match = match_io_uring,
 	.device = true,
-	.refuse = "requests in flight are the kernel's alone and cannot be dumped: let the program do"
-		  " without (most fall back when sysctl kernel.io_uring_disabled is 2)",
+	.refuse = "requests in flight are the kernel's alone and cannot be dumped: let the program "
+		  "do without (most fall back when sysctl kernel.io_uring_disabled is 2)",
 };
 
 static const struct file_type userfaultfd_row = {
 	.name = "userfaultfd",
 	.match = match_userfaultfd,
 	.device = true,
-	.refuse = "page faults that wait for an answer cannot be dumped: dump before the program opens"
-		  " it or after it has closed it",
+	.refuse = "page faults that wait for an answer cannot be dumped: dump before the program "
+		  "opens it or after it has closed it",
 };
 
 static const struct file_type perf_row = {
@@ -116,7 +116,8 @@ static const struct file_type anonymous_row = {
 	.name = "descriptor of a kernel service",
 	.match = match_anonymous,
 	.device = true,
-	.refuse = "descriptors of this service cannot be dumped yet: dump before the program opens it",
+	.refuse = "descriptors of this service cannot be dumped yet: dump before the program opens "
+		  "it",
 };
 
 static const struct file_type memory_row = {
@@ -130,8 +131,8 @@ static const struct file_type memory_row = {
 static const struct file_type secret_row = {
 	.name = "file of secret memory (memfd_secret)",
 	.match = match_secret,
-	.refuse = "the kernel shows its contents to nobody but its tasks: dump before the program opens"
-		  " it or after it has closed it",
+	.refuse = "the kernel shows its contents to nobody but its tasks: dump before the program "
+		  "opens it or after it has closed it",
 };
 
 static const struct file_type device_row = {

@@ -35,7 +35,7 @@ struct table;			/* a descriptor table of a restore: prepare.h */
 struct facts {
 	pid_t pid;		/* the task it was found in, as seen here */
 	int fd;			/* number in that task; < 0: enum facts_place */
-	int dup;		/* our duplicate: ask and read here; do not close, keep or seek it. -1: none */
+	int dup; /* our duplicate: ask and read here; do not close, keep or seek it. -1: none */
 	bool dup_kept;		/* identity.c has it now and closes it */
 	struct stat st;
 	const char *link;	/* text of /proc/PID/fd/N */
@@ -90,9 +90,14 @@ struct file_type {
 	 * (device.h).
 	 */
 	bool device;
-	/* What a dump and a restore do with such a file, for "stasis check PID". NULL: create it again. */
+	/*
+	 * What a dump and a restore do with such a file, for "stasis check PID". NULL: create it
+	 * again.
+	 */
 	const char *deed;
-	/* dump() but for the entry it writes changes nothing: a survey calls it on running tasks. */
+	/*
+	 * dump() but for the entry it writes changes nothing: a survey calls it on running tasks.
+	 */
 	bool harmless;
 	/*
 	 * An obstacle of this file alone, told before the freeze: -1 with f set. In a survey all of
@@ -118,8 +123,8 @@ struct file_type {
 	 */
 	enum created (*create)(struct files *fs, struct file *file, struct fault *f);
 	/*
-	 * Can this file be made before any task exists? Then it is, while the worker has nothing else
-	 * to do. NULL: no.
+	 * Can this file be made before any task exists? Then it is, while the worker has nothing
+	 * else to do. NULL: no.
 	 */
 	bool (*early)(struct files *fs, const struct file *file);
 	/*

@@ -63,8 +63,10 @@ bool watched_parse(const char *text, FhEntry *h)
 	unsigned int i, byte;
 	int at = 0;
 
-	if (!text || sscanf(text, "fhandle-bytes:%x fhandle-type:%x f_handle:%n", &h->bytes,
-			    &h->type, &at) != 2 || !at || h->bytes > HANDLE_WORDS * sizeof(*h->handle))
+	if (!text ||
+	    sscanf(text, "fhandle-bytes:%x fhandle-type:%x f_handle:%n", &h->bytes, &h->type,
+		   &at) != 2 ||
+	    !at || h->bytes > HANDLE_WORDS * sizeof(*h->handle))
 		return false;
 	for (i = 0; i < h->bytes; i++, at += 2) {
 		if (sscanf(text + at, "%2x", &byte) != 1)
@@ -231,8 +233,8 @@ static int find_path(struct files *fs, const char *who, uint32_t dev, uint64_t i
 	h->path = irmap_find(fs, dev, ino, f);
 	if (h->path || f->code)
 		return h->path ? 0 : -1;
-	return fault(f, -ENOENT, "%s: it watches inode %llu of device %u:%u, which neither its handle nor"
-		     " a search leads to; name its directory with --irmap-scan-path", who,
+	return fault(f, -ENOENT, "%s: it watches inode %llu of device %u:%u, which neither its "
+		     "handle nor a search leads to; name its directory with --irmap-scan-path", who,
 		     (unsigned long long)ino, dev >> 20, dev & 0xfffff);
 }
 
@@ -261,9 +263,10 @@ int watched_dump_done(struct files *fs, struct fault *f)
 
 	for (i = 0; w && i < w->n; i++)
 		if (!ghost_has(fs, w->gone[i].dev, w->gone[i].ino))
-			return fault(f, -ENOTSUP, "%s: it watches a deleted file (inode %llu) that no"
-				     " descriptor of the tasks keeps; let the program take the watch"
-				     " away", w->gone[i].who, (unsigned long long)w->gone[i].ino);
+			return fault(f, -ENOTSUP, "%s: it watches a deleted file (inode %llu) that "
+				     "no descriptor of the tasks keeps; let the program take the "
+				     "watch away", w->gone[i].who,
+				     (unsigned long long)w->gone[i].ino);
 	return 0;
 }
 

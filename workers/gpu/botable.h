@@ -16,7 +16,9 @@
 
 #define BO_NO_OWNER UINT32_MAX
 
-/* Who should own a buffer: KFD, then a node that made it, then one that has it from another device. */
+/*
+ * Who should own a buffer: KFD, then a node that made it, then one that has it from another device.
+ */
 enum bo_rank { BO_RANK_KFD, BO_RANK_OWN, BO_RANK_IMPORT };
 
 enum bo_state {

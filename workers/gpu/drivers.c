@@ -3,7 +3,8 @@
  * drivers.c - the chain of drivers.
  *
  * A driver of ours is needed at a restore when something of it is in the images (driver.used), a
- * plugin when it says so itself (add_inventory_plugin). Ours may add a name that is none: driver.mark.
+ * plugin when it says so itself (add_inventory_plugin). Ours may add a name that is none:
+ * driver.mark.
  *
  * Rights:   none.
  * Holds:    the chain and the plugins, from drivers_begin to drivers_end.

@@ -2,8 +2,9 @@
 /*
  * gpu.c - the gpu worker: its handlers, its rights, and the services for drivers.
  *
- *	dump		preflight -> pause -> helpers, checkpoint -> collect -> traced, write -> late -> end
- *	restore		prepare -> gates -> forked -> create (again while RETRY) -> map -> helpers, resume (or end)
+ *	dump		preflight -> pause -> helpers, checkpoint -> collect -> traced, write ->
+ *	late -> end restore		prepare -> gates -> forked -> create (again while RETRY) ->
+ *	map -> helpers, resume (or end)
  *
  * Rights:   see gpu_caps; it hosts code of others, which may start programs and trace.
  * Holds:    struct gpu, from the first message to the end.

@@ -68,11 +68,11 @@ static void describe_legacy(struct plugin *p, const char *path)
 const char *host_check_desc(const struct plugin_desc *d)
 {
 	if (d->version > PLUGIN_VERSION)
-		return "it is of a newer version of the plugin interface than 0.2: a newer Stasis is needed, or the "
-		       "plugin of an older release";
+		return "it is of a newer version of the plugin interface than 0.2: a newer Stasis "
+		       "is needed, or the plugin of an older release";
 	if (d->max_hooks > PLUGIN_HOOKS)
-		return "it has more hooks than the 15 that are known here: a newer Stasis is needed, or "
-		       "the plugin of an older release";
+		return "it has more hooks than the 15 that are known here: a newer Stasis is "
+		       "needed, or the plugin of an older release";
 	if (d->version < PLUGIN_VERSION_OLD || !d->name)
 		return "its descriptor (CR_PLUGIN_DESC) is damaged";
 	return NULL;
@@ -100,11 +100,8 @@ static bool cannot_load(const struct host *h, const char *path, struct fault *f)
 		fault(f, -ELIBBAD, "load plugin %s: %s", path, why ? why : "no reason is given");
 		return false;
 	}
-	snprintf(
-		text, sizeof(text),
-		"plugin %.200s needs %.60s, which is CRIU's own and not part of its plugin interface: it "
-		"runs in CRIU only",
-		path, symbol);
+	snprintf(text, sizeof(text), "plugin %.200s needs %.60s, which is CRIU's own and not part "
+		 "of its plugin interface: it runs in CRIU only", path, symbol);
 	if (!plugin_dir_asked(gpu_opts(h->gpu))) {
 		log_warnx("%s; left out", text);
 		return true;
@@ -213,7 +210,8 @@ void host_inventory_add(struct host *h, const char *name)
 	for (i = 0; i < h->ninventory; i++)
 		if (!strcmp(h->inventory[i], name))
 			return;
-	*(char **)grow(&h->inventory, h->ninventory++, &h->inventory_cap, sizeof(char *)) = xstrdup(name);
+	*(char **)grow(&h->inventory, h->ninventory++, &h->inventory_cap, sizeof(char *)) =
+		xstrdup(name);
 }
 
 bool host_inventory_take(struct host *h, const char *name, size_t n)

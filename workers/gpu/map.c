@@ -3,8 +3,9 @@
  * map.c - restore: memory of devices is mapped into the tasks.
  *
  * mem has kept the places. The file comes from a driver, or is opened by the task itself, which is
- * then the device's owner; either way it stands at a spare number for a moment. What follows each other in one task and
- * is of one file goes in one series, because a visit to the task costs more than a mapping.
+ * then the device's owner; either way it stands at a spare number for a moment. What follows each
+ * other in one task and is of one file goes in one series, because a visit to the task costs more
+ * than a mapping.
  *
  * Rights:   the tasks' gates.
  * Holds:    nothing.
@@ -78,14 +79,17 @@ static int advise(struct batch *b, const DeviceMap *m)
 	return 0;
 }
 
-/* Over the place that mem kept. -1: no room for it in this batch, whatever of it is there does no harm. */
+/*
+ * Over the place that mem kept. -1: no room for it in this batch, whatever of it is there does no
+ * harm.
+ */
 static int add_map(struct batch *b, struct place *p, int spare)
 {
 	const DeviceMap *m = p->map;
 	const uint64_t flags = (m->flags & (MAP_SHARED | MAP_PRIVATE | MAP_NORESERVE)) | MAP_FIXED;
 
-	p->op = batch_op(b, 0, 0, SYS_mmap, 6, gc(m->start), gc(m->end - m->start), gc(m->prot), gc(flags),
-			 gc(spare), gc(p->offset));
+	p->op = batch_op(b, 0, 0, SYS_mmap, 6, gc(m->start), gc(m->end - m->start), gc(m->prot),
+			 gc(flags), gc(spare), gc(p->offset));
 	return p->op < 0 ? -1 : advise(b, m);
 }
 
@@ -106,8 +110,9 @@ static int run_maps(struct batch *b, const struct place *p, size_t n, struct fau
 
 		if (at == (int64_t)m->start)
 			continue;
-		fault(f, at < 0 && at > -4096 ? (int)-at : EEXIST, "map %llu bytes from offset %llx of %.200s",
-		      (unsigned long long)(m->end - m->start), (unsigned long long)p[i].offset, m->path);
+		fault(f, at < 0 && at > -4096 ? (int)-at : EEXIST, "map %llu bytes from offset "
+		      "%llx of %.200s", (unsigned long long)(m->end - m->start),
+		      (unsigned long long)p[i].offset, m->path);
 		return in_mapping(f, m);
 	}
 	return 0;
@@ -123,7 +128,8 @@ static int map_there(struct gate *g, struct series *s, int spare, struct fault *
 		if (add_map(b, &s->place[i], spare) == 0)
 			continue;
 		if (i == from)
-			return fault(f, -ENOSPC, "task %u: its agent's arena is too small", s->place[i].map->pid);
+			return fault(f, -ENOSPC, "task %u: its agent's arena is too small",
+				     s->place[i].map->pid);
 		if (run_maps(b, s->place + from, i - from, f) < 0)
 			return -1;
 		batch_reset(b);
@@ -176,7 +182,8 @@ static int add_place(struct gpu *g, struct series *s, const DeviceMap *m, struct
 
 	if (drivers_first(g, ask_update, &p, f) == HOOK_FAILED)
 		return in_mapping(f, m);
-	if (s->n && (s->n == SERIES_MAX || s->place->map->pid != m->pid || !of_one_file(s->place, &p))) {
+	if (s->n &&
+	    (s->n == SERIES_MAX || s->place->map->pid != m->pid || !of_one_file(s->place, &p))) {
 		r = map_series(g, s, f);
 		forget(s);
 	}

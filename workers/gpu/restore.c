@@ -68,11 +68,9 @@ static int check_required(struct gpu *g, struct fault *f)
 
 	if (!name)
 		return 0;
-	return fault(
-		f, -ENOENT,
-		"inventory.img: the dump needs the plugin %.100s for its restore, and no plugin here "
-		"answers to that name: give its folder with --libdir",
-		name);
+	return fault(f, -ENOENT, "inventory.img: the dump needs the plugin %.100s for its restore, "
+		     "and no plugin here answers to that name: give its folder with --libdir",
+		     name);
 }
 
 int on_gpu_prepare(struct call *c, struct fault *f)
@@ -140,11 +138,9 @@ static int create(struct gpu *g, uint32_t id, MadeFiles *made, Reply *rep, struc
 		rep->waits_for[rep->n_waits_for++] = id;
 		return 0;
 	case HOOK_NOT_MINE:
-		return fault(
-			f, -ENOTSUP,
-			"files.img: file %u is one of a device, and no driver or plugin here makes it: "
-			"give the folder of its plugin with --libdir",
-			id);
+		return fault(f, -ENOTSUP, "files.img: file %u is one of a device, and no driver or "
+			     "plugin here makes it: give the folder of its plugin with --libdir",
+			     id);
 	case HOOK_FAILED:
 		break;
 	}
@@ -188,11 +184,8 @@ int on_gpu_unix_restore(struct call *c, struct fault *f)
 	int r;
 
 	if (a == HOOK_NOT_MINE)
-		return fault(
-			f, -ENOTSUP,
-			"files.img: unix socket %u is one of a plugin, and no plugin here makes it: "
-			"give its folder with --libdir",
-			q.id);
+		return fault(f, -ENOTSUP, "files.img: unix socket %u is one of a plugin, and no "
+			     "plugin here makes it: give its folder with --libdir", q.id);
 	if (a == HOOK_FAILED)
 		return fault_prefix(f, "unix socket %u", q.id);
 	r = worker_send_fds(c->worker, &q.fd, 1, f);

@@ -5,8 +5,8 @@
  * A context is named by the address of its ring, which holds the events not fetched yet. Its pages
  * are among the task's pages. What else the kernel knows of it, the position where it puts the next
  * event, cannot be written: as many requests are completed (reads of nothing) as it takes.
- * Requests in flight cannot be seen. One that ends while the pages are read makes the dump fail; one
- * that is still pending after it is lost, as with CRIU.
+ * Requests in flight cannot be seen. One that ends while the pages are read makes the dump fail;
+ * one that is still pending after it is lost, as with CRIU.
  *
  * Rights:   CAP_SYS_PTRACE over the task; its gate.
  * Holds:    nothing.
@@ -45,8 +45,8 @@ static int read_head(pid_t pid, uint64_t at, struct head *h, struct fault *f)
 	struct iovec local = { h, sizeof(*h) }, remote = { (void *)at, sizeof(*h) };
 
 	if (process_vm_readv(pid, &local, 1, &remote, 1, 0) != sizeof(*h))
-		return fault(f, errno, "task %d: read the ring of asynchronous I/O at %" PRIx64, pid,
-			     at);
+		return fault(f, errno, "task %d: read the ring of asynchronous I/O at %" PRIx64,
+			     pid, at);
 	return 0;
 }
 
@@ -61,8 +61,8 @@ static int read_ring(const struct space *s, const VmaEntry *e, struct aio_rings 
 	if (h.magic != MAGIC || h.incompat || h.header_length != sizeof(h) || h.head >= h.nr ||
 	    h.tail >= h.nr || h.nr != events_in(e->end - e->start))
 		return fault(f, -ENOTSUP, "task %d: the ring of asynchronous I/O at %" PRIx64
-			     " is damaged or not of the form known: destroy the context first", s->pid,
-			     e->start);
+			     " is damaged or not of the form known: destroy the context first",
+			     s->pid, e->start);
 	aio_ring_entry__init(ring);
 	ring->id = e->start;
 	ring->ring_len = e->end - e->start;
@@ -98,8 +98,8 @@ int aio_unchanged(const struct space *s, const struct aio_rings *rings, struct f
 		if (read_head(s->pid, rings->list[i]->id, &h, f) < 0)
 			return -1;
 		if (h.tail != rings->tail[i])
-			return fault(f, -EAGAIN, "task %d: asynchronous I/O was going on while it was"
-				     " dumped: try again when its requests are done", s->pid);
+			return fault(f, -EAGAIN, "task %d: asynchronous I/O was going on while it "
+				     "was dumped: try again when its requests are done", s->pid);
 	}
 	return 0;
 }
@@ -129,10 +129,11 @@ static int check_ring(const struct target *t, const AioRingEntry *ring, struct f
 	const struct head *h = stored_head(t, ring->id);
 
 	if (!h)
-		return fault(f, -EBADMSG, "mm-%d.img: aio %" PRIx64 " has no pages", t->pid, ring->id);
+		return fault(f, -EBADMSG, "mm-%d.img: aio %" PRIx64 " has no pages", t->pid,
+			     ring->id);
 	if (h->nr != events_in(ring->ring_len) || h->head >= h->nr || h->tail >= h->nr)
-		return fault(f, -EBADMSG, "mm-%d.img: aio %" PRIx64 ": its pages are no ring of its size",
-			     t->pid, ring->id);
+		return fault(f, -EBADMSG, "mm-%d.img: aio %" PRIx64 ": its pages are no ring of "
+			     "its size", t->pid, ring->id);
 	return 0;
 }
 
@@ -148,8 +149,8 @@ int aio_check(const struct target *t, struct fault *f)
 			continue;
 		if (k == mm->n_aios || mm->aios[k]->id != e->start ||
 		    mm->aios[k]->ring_len != e->end - e->start)
-			return fault(f, -EBADMSG, "mm-%d.img: mapping %" PRIx64 ": aios does not have this"
-				     " ring, or not in order", t->pid, e->start);
+			return fault(f, -EBADMSG, "mm-%d.img: mapping %" PRIx64 ": aios does not "
+				     "have this ring, or not in order", t->pid, e->start);
 		if (check_ring(t, mm->aios[k++], f) < 0)
 			return -1;
 	}
@@ -184,8 +185,8 @@ static int make_context(struct making *m, struct fault *f)
 		return -1;
 	ret = batch_result(m->b, 0, 0);
 	if (ret < 0)
-		return fault(f, -ret, "task %d: make its context of asynchronous I/O for %u requests"
-			     " (fs.aio-max-nr limits them)", m->t->pid, r->nr_req);
+		return fault(f, -ret, "task %d: make its context of asynchronous I/O for %u "
+			     "requests (fs.aio-max-nr limits them)", m->t->pid, r->nr_req);
 	ret = batch_result(m->b, 0, 1);
 	if (ret < 0)
 		return fault(f, -ret, "task %d: place its ring of asynchronous I/O at %" PRIx64,
@@ -225,8 +226,9 @@ static int complete(struct making *m, uint32_t n, bool fetch, struct fault *f)
 		if (batch_run(m->b, BATCH_MS, f) < 0)
 			return -1;
 		if (batch_result(m->b, 0, 0) != now || (fetch && batch_result(m->b, 0, 1) != now))
-			return fault(f, -EIO, "task %d: the kernel does not bring the ring of asynchronous"
-				     " I/O at %" PRIx64 " to its position", m->t->pid, m->ring->id);
+			return fault(f, -EIO, "task %d: the kernel does not bring the ring of "
+				     "asynchronous I/O at %" PRIx64 " to its position", m->t->pid,
+				     m->ring->id);
 	}
 	return 0;
 }
@@ -265,9 +267,9 @@ int aio_make(const struct target *t, uint32_t *ids, struct fault *f)
 			return -1;
 		ids[i] = h.id;
 		if (h.nr != events_in(ring->ring_len))
-			return fault(f, -ENOTSUP, "task %d: this kernel makes a ring of %u events where"
-				     " there were %" PRIu64 ": the machine has more processors", t->pid,
-				     h.nr, events_in(ring->ring_len));
+			return fault(f, -ENOTSUP, "task %d: this kernel makes a ring of %u events "
+				     "where there were %" PRIu64 ": the machine has more "
+				     "processors", t->pid, h.nr, events_in(ring->ring_len));
 	}
 	return 0;
 }
@@ -281,7 +283,8 @@ int aio_number(const struct target *t, const uint32_t *ids, struct fault *f)
 		struct iovec remote = { (void *)t->mm->aios[i]->id, sizeof(*ids) };
 
 		if (process_vm_writev(t->pid, &local, 1, &remote, 1, 0) != sizeof(*ids))
-			return fault(f, errno, "task %d: number its ring of asynchronous I/O", t->pid);
+			return fault(f, errno, "task %d: number its ring of asynchronous I/O",
+				     t->pid);
 	}
 	return 0;
 }

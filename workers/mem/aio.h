@@ -24,8 +24,8 @@ void aio_free(struct aio_rings *rings);
 /* Restore: check the rings of a target, whose pages are assigned. */
 int aio_check(const struct target *t, struct fault *f);
 /*
- * Make the contexts, at their addresses, where placeholders lie; ids[i] receives the number the kernel
- * gave number i. When the pages are filled aio_number puts it back.
+ * Make the contexts, at their addresses, where placeholders lie; ids[i] receives the number the
+ * kernel gave number i. When the pages are filled aio_number puts it back.
  */
 int aio_make(const struct target *t, uint32_t *ids, struct fault *f);
 int aio_number(const struct target *t, const uint32_t *ids, struct fault *f);

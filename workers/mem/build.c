@@ -166,8 +166,9 @@ static bool is_mapped_here(const struct build *b, size_t i)
 static void plan_map(struct build *b, size_t i, uint64_t start, uint64_t end)
 {
 	const VmaEntry *e = vma_of(b, i);
-	uint64_t flags = e->flags & (MAP_SHARED | MAP_PRIVATE | MAP_DROPPABLE | MAP_ANONYMOUS |
-				     MAP_GROWSDOWN | MAP_NORESERVE | MAP_HUGETLB | HUGETLB_SIZE_BITS);
+	uint64_t flags = e->flags &
+			 (MAP_SHARED | MAP_PRIVATE | MAP_DROPPABLE | MAP_ANONYMOUS | MAP_GROWSDOWN |
+			  MAP_NORESERVE | MAP_HUGETLB | HUGETLB_SIZE_BITS);
 	uint32_t prot = settle_first_prot(b->t, i);
 	bool code = vma_is(e, VMA_FILE_PRIVATE) && (e->prot & PROT_EXEC) && prot != e->prot;
 	int fd = -1;

@@ -209,8 +209,9 @@ static int judge_file(const struct view *v, const struct map *m, const char *lin
 static int check_name(const struct view *v, const struct map *m, struct fault *f)
 {
 	if (starts_with(m->name, "anon_inode:[io_uring]"))
-		return refuse(v, m, f, "a ring of io_uring, whose requests in flight are the kernel's "
-			      "alone; let the program do without (kernel.io_uring_disabled=2)");
+		return refuse(v, m, f, "a ring of io_uring, whose requests in flight are the "
+			      "kernel's alone; let the program do without "
+			      "(kernel.io_uring_disabled=2)");
 	if (starts_with(m->name, "anon_inode:[perf_event]"))
 		return refuse(v, m, f, "the ring of a performance counter (perf_event_open), which "
 			      "cannot be dumped; end the measurement");
@@ -342,8 +343,8 @@ static int classify_huge(struct view *v, const struct map *m, VmaEntry *e, struc
 }
 
 /*
- * The kernel tells nobody of mlockall(MCL_FUTURE), but locks what is mapped since: the agent's region.
- * It brings all its pages in, unless they are to be locked on a fault.
+ * The kernel tells nobody of mlockall(MCL_FUTURE), but locks what is mapped since: the agent's
+ * region. It brings all its pages in, unless they are to be locked on a fault.
  */
 static void look_at_region(struct space *s, const struct map *m)
 {

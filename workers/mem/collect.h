@@ -42,13 +42,15 @@ struct collection {
 	bool sockets;			/* some are mapped */
 	DeviceMap **device;		/* memory of devices: device_maps.h */
 	size_t ndevices, devices_cap;
-	dev_t shmem_dev;		/* where all shared memory without a name lives; 0: not known */
+	dev_t shmem_dev;	/* where all shared memory without a name lives; 0: not known */
 };
 
 /* Fill *s (pid, vpid, region are set). What cannot be dumped is a fault that names the mapping. */
 int collect_space(struct space *s, struct collection *all, struct fault *f);
 
-/* Of a running task: a mapping whose name tells that it cannot be dumped is a fault that names it. */
+/*
+ * Of a running task: a mapping whose name tells that it cannot be dumped is a fault that names it.
+ */
 int collect_preflight(pid_t pid, struct collection *all, struct fault *f);
 
 /* Append an entry with everything but the address range zero. */

@@ -430,7 +430,8 @@ static int write_space(struct space *s, const MemTaskState *state, struct page_w
 		w->written += runs_bytes(&runs) / STASIS_PAGE;
 		log_debug("task %d: %zu mappings, %zu runs, %" PRIu64 " pages", s->pid, s->n,
 			  runs.n, runs_bytes(&runs) / STASIS_PAGE);
-		r = write_mm(s, state, &rings, w->image_dir, f) < 0 ? -1 : write_pages(s, &runs, w, f);
+		r = write_mm(s, state, &rings, w->image_dir, f) < 0 ? -1 :
+								      write_pages(s, &runs, w, f);
 	}
 	if (r == 0)
 		r = aio_unchanged(s, &rings, f);

@@ -80,7 +80,8 @@ static int read_entries(struct image *img, struct stored_list *out, struct pages
 	return r;
 }
 
-static int read_pages(int fd, uint64_t size, const char *name, struct pages_image *p, struct fault *f)
+static int read_pages(int fd, uint64_t size, const char *name, struct pages_image *p,
+		      struct fault *f)
 {
 	AUTO_FREE char *data = xcalloc(1, size);
 	ssize_t n = read(fd, data, size);

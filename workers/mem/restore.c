@@ -99,7 +99,8 @@ static int load_target(struct restore *r, const RestoreTask *task, int image_dir
 	    sysv_need(&r->segments, t, image_dir, f) < 0)
 		return -1;
 	if (t->redirect)
-		log_warnx("task %d: its vDSO differs from this kernel's: calls are redirected", t->pid);
+		log_warnx("task %d: its vDSO differs from this kernel's: calls are redirected",
+			  t->pid);
 	return 0;
 }
 

@@ -2,9 +2,10 @@
 /*
  * semaphores.c - System V semaphores that tasks use.
  *
- * Sets are objects of the host and stay when their users end, with their values. But what a task did
- * with SEM_UNDO the kernel takes back when it ends, so also when a dump ends it, and no interface
- * tells what that is. So a set that a task of the tree was the last to operate on is worth a warning.
+ * Sets are objects of the host and stay when their users end, with their values. But what a task
+ * did with SEM_UNDO the kernel takes back when it ends, so also when a dump ends it, and no
+ * interface tells what that is. So a set that a task of the tree was the last to operate on is
+ * worth a warning.
  *
  * Rights:   CAP_IPC_OWNER: sets of other users.
  * Holds:    nothing.
@@ -45,8 +46,9 @@ static void look_at_set(int id, unsigned long nsems, const pid_t *pid, size_t n,
 		who = semctl(id, i, GETPID);
 		if (who <= 0 || !is_one_of(pid, n, who))
 			continue;
-		log_warnx("task %d operates on the System V semaphores %d, which stay as they are: what it did"
-			  " with SEM_UNDO is undone when it ends, and not done again by a restore", who, id);
+		log_warnx("task %d operates on the System V semaphores %d, which stay as they are: "
+			  "what it did with SEM_UNDO is undone when it ends, and not done again by "
+			  "a restore", who, id);
 		return;
 	}
 }

@@ -67,8 +67,8 @@ static int set_huge(struct shmem *s, const MemfdInodeEntry *e, struct fault *f)
 	if (!e->has_hugetlb_flag)
 		return 0;
 	if ((e->hugetlb_flag & ~HUGETLB_SIZE_BITS) != MFD_HUGETLB || !page || e->size % page)
-		return fault(f, -EBADMSG, "memfd.img: file %" PRIu64 ": size or page size is out of range",
-			     e->inode_id);
+		return fault(f, -EBADMSG, "memfd.img: file %" PRIu64 ": size or page size is out "
+			     "of range", e->inode_id);
 	s->huge = MAP_HUGETLB | (e->hugetlb_flag & HUGETLB_SIZE_BITS);
 	return 0;
 }
@@ -135,7 +135,8 @@ int shmem_pool_add(struct shmem_pool *pool, const struct target *t, int image_di
 		}
 		if (s->huge != (e->flags & (MAP_HUGETLB | HUGETLB_SIZE_BITS)))
 			return fault(f, -EBADMSG, "mm-%d.img: mapping %" PRIx64 "-%" PRIx64
-				     ": another page size than its object's", t->pid, e->start, e->end);
+				     ": another page size than its object's", t->pid, e->start,
+				     e->end);
 		end = e->pgoff + e->end - e->start;
 		if (end > USER_END)
 			return fault(f, -EBADMSG, "mm-%d.img: mapping %" PRIx64 "-%" PRIx64
@@ -173,8 +174,8 @@ static int copy_huge(const struct shmem *s, char *map, struct fault *f)
 	for (i = 0; i < s->stored.n; i++) {
 		r = &s->stored.run[i];
 		if (fallocate(s->fd, 0, r->start, r->end - r->start) < 0)
-			return fault(f, errno, "allocate huge pages for shared memory %" PRIu64 " (raise "
-				     "/proc/sys/vm/nr_hugepages?)", s->id);
+			return fault(f, errno, "allocate huge pages for shared memory %" PRIu64
+				     " (raise /proc/sys/vm/nr_hugepages?)", s->id);
 		memcpy(map + r->start, s->pages.data + r->offset, r->end - r->start);
 	}
 	return 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sockets.c - mappings of sockets (rings of packet sockets): net maps them, here they have a place and
- * a name.
+ * sockets.c - mappings of sockets (rings of packet sockets): net maps them, here they have a place
+ * and a name.
  *
  * Rights:   none.
  * Holds:    nothing.
@@ -37,9 +37,9 @@ static int name_one(const struct space *s, VmaEntry *e, const MemWrite *m, struc
 			e->shmid = m->socket->id[i];
 			return 0;
 		}
-	return fault(f, -ENOTSUP, "task %d: the socket mapped at %" PRIx64 " is open nowhere any more, so "
-		     "that it cannot be looked at: let the program keep a descriptor of it", s->pid,
-		     e->start);
+	return fault(f, -ENOTSUP, "task %d: the socket mapped at %" PRIx64 " is open nowhere any "
+		     "more, so that it cannot be looked at: let the program keep a descriptor of "
+		     "it", s->pid, e->start);
 }
 
 int sockets_name(struct space *s, const MemWrite *m, struct fault *f)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * survey.c - look at the memory of running tasks: before a dump, for what their mappings' names tell;
- * for "stasis check PID", as a dump would.
+ * survey.c - look at the memory of running tasks: before a dump, for what their mappings' names
+ * tell; for "stasis check PID", as a dump would.
  *
  * Both are the dump's own looks (collect.c), which change nothing.
  *
@@ -63,7 +63,8 @@ static const struct sort {
 	{ 0, "other mappings", "mapped again" },
 };
 
-static void add(Surveyed *out, pid_t pid, const char *object, const char *deed, const struct fault *why)
+static void add(Surveyed *out, pid_t pid, const char *object, const char *deed,
+		const struct fault *why)
 {
 	out->finding = xrealloc(out->finding, out->n_finding + 1, sizeof(*out->finding));
 	out->finding[out->n_finding++] = finding_new(pid, object, deed, why);
@@ -87,8 +88,8 @@ static void add_sorts(const struct space *s, Surveyed *out)
 	for (k = 0; k < ARRAY_LEN(sorts); k++) {
 		if (!count[k])
 			continue;
-		snprintf(object, sizeof(object), "%s (%zu mapping%s, %llu KiB)", sorts[k].name, count[k],
-			 count[k] == 1 ? "" : "s", (unsigned long long)bytes[k] / 1024);
+		snprintf(object, sizeof(object), "%s (%zu mapping%s, %llu KiB)", sorts[k].name,
+			 count[k], count[k] == 1 ? "" : "s", (unsigned long long)bytes[k] / 1024);
 		add(out, s->pid, object, sorts[k].deed, &none);
 	}
 }

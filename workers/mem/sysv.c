@@ -61,8 +61,8 @@ static int write_segment(struct image *img, const struct shmem_seen *seen, struc
 	struct shmid_ds ds;
 
 	if (!look_at(id, &ds))
-		return fault(f, -ENOENT, "task %d: its System V segment %d is not in our IPC namespace",
-			     seen->pid, id);
+		return fault(f, -ENOENT, "task %d: its System V segment %d is not in our IPC "
+			     "namespace", seen->pid, id);
 	desc.key = ds.shm_perm.__key;
 	desc.uid = ds.shm_perm.uid;
 	desc.gid = ds.shm_perm.gid;
@@ -92,9 +92,9 @@ int sysv_write(const struct shmems *segments, const struct shmems *others, int i
 
 		for (k = 0; k < others->n; k++)
 			if (others->seen[k].id == s->id)
-				return fault(f, -ENOTSUP, "task %d: its System V segment %" PRIu64 " has the"
-					     " same number as other shared memory in the images", s->pid,
-					     s->id);
+				return fault(f, -ENOTSUP, "task %d: its System V segment %" PRIu64
+					     " has the same number as other shared memory in the "
+					     "images", s->pid, s->id);
 		if (write_segment(img, s, f) < 0)
 			return -1;
 	}
@@ -147,10 +147,10 @@ static int load(struct segments *s, int image_dir, struct fault *f)
 		twice = find(s, e->desc->id);
 		*(struct segment *)grow(&s->segment, s->n++, &s->cap, sizeof(struct segment)) =
 			(struct segment){ .e = e };
-		if (twice || !e->in_pagemaps || !is_flag_known(e) || !e->size || e->size > USER_END ||
-		    e->desc->id > INT32_MAX)
-			return fault(f, -EBADMSG, "%s: segment %u is there twice or not of a form that can be"
-				     " restored", image_label(img), e->desc->id);
+		if (twice || !e->in_pagemaps || !is_flag_known(e) || !e->size ||
+		    e->size > USER_END || e->desc->id > INT32_MAX)
+			return fault(f, -EBADMSG, "%s: segment %u is there twice or not of a form "
+				     "that can be restored", image_label(img), e->desc->id);
 	}
 	return r;
 }
@@ -165,12 +165,14 @@ static int examine(struct segment *s, int image_dir, struct fault *f)
 	if (pagemap_load(image_dir, IMG_SHMEM_PAGEMAP, d->id, &s->stored, &s->pages, f) < 0)
 		return -1;
 	if (s->stored.n && s->stored.run[s->stored.n - 1].end > room_of(s))
-		return fault(f, -EBADMSG, "pagemap-shmem-%u.img: pages beyond the end of the segment", d->id);
+		return fault(f, -EBADMSG, "pagemap-shmem-%u.img: pages beyond the end of the "
+			     "segment", d->id);
 	s->exists = look_at(d->id, &ds);
 	if (s->exists && ((uint32_t)ds.shm_perm.__key != d->key || ds.shm_segsz != s->e->size))
-		return fault(f, -EEXIST, "the System V segment %u has key %#x and %" PRIu64 " bytes in the"
-			     " images, but key %#x and %zu bytes now: remove it (ipcrm -m %u)", d->id, d->key,
-			     s->e->size, ds.shm_perm.__key, ds.shm_segsz, d->id);
+		return fault(f, -EEXIST, "the System V segment %u has key %#x and %" PRIu64
+			     " bytes in the images, but key %#x and %zu bytes now: remove it "
+			     "(ipcrm -m %u)", d->id, d->key, s->e->size, ds.shm_perm.__key,
+			     ds.shm_segsz, d->id);
 	return 0;
 }
 
@@ -189,8 +191,9 @@ int sysv_need(struct segments *s, const struct target *t, int image_dir, struct 
 		seg = find(s, e->shmid);
 		if (!seg || e->pgoff + (e->end - e->start) > room_of(seg) ||
 		    e->start < e->pgoff + STASIS_PAGE)
-			return fault(f, -EBADMSG, "mm-%d.img: mapping %" PRIx64 "-%" PRIx64 " is no part of a"
-				     " System V segment of the images", t->pid, e->start, e->end);
+			return fault(f, -EBADMSG, "mm-%d.img: mapping %" PRIx64 "-%" PRIx64
+				     " is no part of a System V segment of the images", t->pid,
+				     e->start, e->end);
 		if (!seg->needed && examine(seg, image_dir, f) < 0)
 			return -1;
 	}
@@ -227,7 +230,8 @@ static int ask_for_id(uint32_t id, struct fault *f)
 	AUTO_CLOSE int fd = open("/proc/sys/kernel/shm_next_id", O_WRONLY | O_CLOEXEC);
 
 	if (fd < 0 || dprintf(fd, "%u", id) < 0)
-		return fault(f, errno, "ask for the System V segment %u (/proc/sys/kernel/shm_next_id)", id);
+		return fault(f, errno, "ask for the System V segment %u "
+			     "(/proc/sys/kernel/shm_next_id)", id);
 	return 0;
 }
 
@@ -242,8 +246,8 @@ static int make_segment(const struct segment *s, struct fault *f)
 		id = shmget(d->key, s->e->size, IPC_CREAT | IPC_EXCL | (d->mode & 0777) |
 			    (s->e->has_hugetlb_flag ? s->e->hugetlb_flag : 0));
 		if (id < 0 && errno == EEXIST)
-			return fault(f, EEXIST, "make the System V segment %u: another has its key %#x: remove"
-				     " that (ipcrm -M %#x)", d->id, d->key, d->key);
+			return fault(f, EEXIST, "make the System V segment %u: another has its key "
+				     "%#x: remove that (ipcrm -M %#x)", d->id, d->key, d->key);
 		if (id < 0)
 			return fault(f, errno, "make the System V segment %u of %" PRIu64 " bytes"
 				     " (kernel.shmmax and shmall limit them%s)", d->id, s->e->size,
@@ -253,7 +257,8 @@ static int make_segment(const struct segment *s, struct fault *f)
 			return 0;
 		shmctl(id, IPC_RMID, NULL);
 	}
-	return fault(f, -EEXIST, "make the System V segment %u: the kernel gives another id", d->id);
+	return fault(f, -EEXIST, "make the System V segment %u: the kernel gives another id",
+		     d->id);
 }
 
 /* Where there are too few huge pages, an access would be a SIGBUS. */
@@ -294,9 +299,9 @@ static int check_room(const struct segment *s, const char *p, struct fault *f)
 	snprintf(path, sizeof(path), "/proc/self/map_files/%" PRIx64 "-%" PRIx64, start,
 		 start + room_of(s));
 	if (lstat(path, &st) < 0)
-		return fault(f, errno == ENOENT ? EEXIST : errno, "the System V segment %u has pages of"
-			     " another size than in the images: remove it (ipcrm -m %u)", s->e->desc->id,
-			     s->e->desc->id);
+		return fault(f, errno == ENOENT ? EEXIST : errno, "the System V segment %u has "
+			     "pages of another size than in the images: remove it (ipcrm -m %u)",
+			     s->e->desc->id, s->e->desc->id);
 	return 0;
 }
 
@@ -333,8 +338,8 @@ static int dress(const struct segment *s, struct fault *f)
 	ds.shm_perm.gid = d->gid;
 	ds.shm_perm.mode = d->mode & 0777;
 	if (shmctl(d->id, IPC_SET, &ds) < 0)
-		return fault(f, errno, "give the System V segment %u to uid %u, gid %u", d->id, d->uid,
-			     d->gid);
+		return fault(f, errno, "give the System V segment %u to uid %u, gid %u", d->id,
+			     d->uid, d->gid);
 	if ((d->mode & SHM_LOCKED) && shmctl(d->id, SHM_LOCK, NULL) < 0)
 		log_warnx("the System V segment %u is not locked in memory again: %s", d->id,
 			  strerror(errno));
@@ -352,7 +357,8 @@ static int make_one(struct segment *s, struct fault *f)
 			     s->e->desc->id);
 	if (ds.shm_nattch == 0)
 		return fill(s, f);
-	log_info("the System V segment %u is attached by others: its contents stay", s->e->desc->id);
+	log_info("the System V segment %u is attached by others: its contents stay",
+		 s->e->desc->id);
 	return 0;
 }
 

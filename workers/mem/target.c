@@ -105,7 +105,8 @@ static int check_vma(const struct target *t, const VmaEntry *e, struct fault *f)
 		return -1;
 	if (e->flags & ~KNOWN_FLAGS)
 		return bad(t, e, f, "unknown flags");
-	if ((e->flags & HUGETLB_SIZE_BITS) && (!(e->flags & MAP_HUGETLB) || !hugetlb_page(e->flags)))
+	if ((e->flags & HUGETLB_SIZE_BITS) &&
+	    (!(e->flags & MAP_HUGETLB) || !hugetlb_page(e->flags)))
 		return bad(t, e, f, "unknown size of huge pages");
 	if (e->madv & ~KNOWN_MADV)
 		return bad(t, e, f, "unknown madv bits");
@@ -118,9 +119,11 @@ static int check_vma(const struct target *t, const VmaEntry *e, struct fault *f)
 	if (e->fdflags & ~O_ACCMODE)
 		return bad(t, e, f, "unknown fdflags");
 	if (e->status == (VMA_REGULAR | VMA_SOCKET))
-		return e->shmid && e->shmid <= UINT32_MAX ? 0 : bad(t, e, f, "shmid is out of range");
+		return e->shmid && e->shmid <= UINT32_MAX ? 0 : bad(t, e, f, "shmid is out of "
+								    "range");
 	if (vma_is_ring(e))
-		return e->flags & MAP_SHARED ? 0 : bad(t, e, f, "a private ring of asynchronous I/O");
+		return e->flags & MAP_SHARED ? 0 : bad(t, e, f, "a private ring of asynchronous "
+						       "I/O");
 	return check_kind(t, e, f);
 }
 
@@ -282,7 +285,8 @@ int target_load(struct target *t, int image_dir, struct adoption *adoption, stru
 	img = image_open(image_dir, IMG_MM, t->pid, f);
 	if (!img || image_read_one(img, (ProtobufCMessage **)&t->mm, f) < 0)
 		return -1;
-	if (check_vmas(t, image_dir, adoption, f) < 0 || check_fields(t, f) < 0 || last_check(t, f) < 0)
+	if (check_vmas(t, image_dir, adoption, f) < 0 || check_fields(t, f) < 0 ||
+	    last_check(t, f) < 0)
 		return -1;
 	r = pagemap_load(image_dir, IMG_PAGEMAP, t->pid, &all, &t->pages, f);
 	if (r == 0)

@@ -3,8 +3,8 @@
  * uprobes.c - dump: code with breakpoints of uprobes in it.
  *
  * The kernel writes a breakpoint into a copy of the page. Such a page must not be stored: where the
- * probe is active at the restore, the kernel writes it again when the file is mapped, but only into a
- * mapping that cannot be written to, as no mapping with stored pages begins; where it is
+ * probe is active at the restore, the kernel writes it again when the file is mapped, but only into
+ * a mapping that cannot be written to, as no mapping with stored pages begins; where it is
  * not, the breakpoint would kill the task.
  *
  * Rights:   CAP_SYS_PTRACE over the task; CAP_CHECKPOINT_RESTORE (map_files).
@@ -54,7 +54,8 @@ static int open_file(const struct space *s, const VmaEntry *e, struct fault *f)
 	char path[80];
 	int fd;
 
-	snprintf(path, sizeof(path), "/proc/%d/map_files/%" PRIx64 "-%" PRIx64, s->pid, e->start, e->end);
+	snprintf(path, sizeof(path), "/proc/%d/map_files/%" PRIx64 "-%" PRIx64, s->pid, e->start,
+		 e->end);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	return fd < 0 ? fault(f, errno, "open %s", path) : fd;
 }

@@ -29,7 +29,7 @@ enum vma_status {
 	VMA_GUARD = 1u << 16,		/* not a mapping: MADV_GUARD_INSTALL over this range */
 	VMA_UPROBES = 1u << 17,
 	VMA_PLUGIN = 1u << 27,
-	VMA_UNSUPPORTED = 1u << 31,	/* CRIU's note to itself; images have it beside VMA_PLUGIN */
+	VMA_UNSUPPORTED = 1u << 31, /* CRIU's note to itself; images have it beside VMA_PLUGIN */
 };
 
 enum page_flags {
@@ -95,7 +95,10 @@ static inline bool vma_is_ring(const VmaEntry *e)
 	return e->status == VMA_AIORING;
 }
 
-/* The rings of a packet socket, which net maps. Its shmid is the socket's id; during a dump, its inode. */
+/*
+ * The rings of a packet socket, which net maps. Its shmid is the socket's id; during a dump, its
+ * inode.
+ */
 static inline bool vma_is_socket(const VmaEntry *e)
 {
 	return vma_is(e, VMA_REGULAR | VMA_SOCKET);

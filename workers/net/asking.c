@@ -122,8 +122,9 @@ static void put_questions(struct ring *r, int fd, const struct question *q, size
 		const uint32_t at = (tail + i) & r->mask;
 
 		r->requests[at] = (struct request){
-			.opcode = OP_URING_CMD, .fd = fd, .command = CMD_GETSOCKOPT, .level = q[i].level,
-			.name = q[i].name, .user_data = i, .room = q[i].room, .value = (uintptr_t)q[i].value,
+			.opcode = OP_URING_CMD, .fd = fd, .command = CMD_GETSOCKOPT,
+			.level = q[i].level, .name = q[i].name, .user_data = i,
+			.room = q[i].room, .value = (uintptr_t)q[i].value,
 		};
 		r->order[at] = at;
 	}
@@ -150,8 +151,8 @@ static size_t take_answers(struct ring *r, struct question *q, size_t n)
 static bool ask_ring(struct ring *r, int fd, struct question *q, size_t n)
 {
 	put_questions(r, fd, q, n);
-	return syscall(SYS_io_uring_enter, r->fd, n, n, IORING_ENTER_GETEVENTS, NULL, 0) == (long)n &&
-	       take_answers(r, q, n) == n;
+	return syscall(SYS_io_uring_enter, r->fd, n, n, IORING_ENTER_GETEVENTS, NULL,
+		       0) == (long)n && take_answers(r, q, n) == n;
 }
 
 int ask_number(int fd, int level, int name, int *value)
@@ -169,7 +170,8 @@ static void ask_each(int fd, struct question *q, size_t n)
 
 	for (i = 0; i < n; i++) {
 		len = q[i].room;
-		q[i].got = getsockopt(fd, q[i].level, q[i].name, q[i].value, &len) < 0 ? -errno : (int)len;
+		q[i].got = getsockopt(fd, q[i].level, q[i].name, q[i].value, &len) < 0 ?
+				   -errno : (int)len;
 	}
 }
 

@@ -25,8 +25,8 @@ struct question {
 struct asking;
 
 /*
- * For thousands of sockets: by rings of io_uring where this kernel has them for that (Linux 6.7, allowed),
- * one for each thread that asks. The caller frees.
+ * For thousands of sockets: by rings of io_uring where this kernel has them for that (Linux 6.7,
+ * allowed), one for each thread that asks. The caller frees.
  */
 struct asking *asking_new(void);
 void asking_free(struct asking *a);

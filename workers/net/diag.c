@@ -58,7 +58,8 @@ int diag_dump(const void *request, size_t size, size_t msg_size, diag_note *note
 			if (h->nlmsg_type == NLMSG_DONE)
 				return 0;
 			if (h->nlmsg_type == NLMSG_ERROR)
-				return is_unknown(h) ? 1 : fault(f, -EIO, "a list of sockets ended early");
+				return is_unknown(h) ? 1 : fault(f, -EIO, "a list of sockets ended "
+								 "early");
 			if (h->nlmsg_len >= NLMSG_LENGTH(msg_size))
 				note(ctx, NLMSG_DATA(h), (struct nlattr *)((char *)h + head),
 				     h->nlmsg_len > head ? h->nlmsg_len - head : 0);
@@ -76,7 +77,8 @@ const void *diag_attr(const struct nlattr *attr, size_t attr_bytes, int type, si
 
 		if (a->nla_len < NLA_HDRLEN || a->nla_len > end - at)
 			break;
-		if ((a->nla_type & NLA_TYPE_MASK) == type && a->nla_len - NLA_HDRLEN >= (int)at_least) {
+		if ((a->nla_type & NLA_TYPE_MASK) == type &&
+		    a->nla_len - NLA_HDRLEN >= (int)at_least) {
 			if (bytes)
 				*bytes = a->nla_len - NLA_HDRLEN;
 			return at + NLA_HDRLEN;

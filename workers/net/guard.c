@@ -4,8 +4,8 @@
  *
  * The guard is a clone with CLONE_FILES: it keeps the descriptors open when we die, waits for that,
  * walks the list in shared memory and exits. It has a session of its own and no signal but SIGKILL
- * reaches it, so what is aimed at a process group passes it by. The coordinator's death it learns by a
- * herald, before the tasks run on: it kills us and undoes what would hurt them first.
+ * reaches it, so what is aimed at a process group passes it by. The coordinator's death it learns
+ * by a herald, before the tasks run on: it kills us and undoes what would hurt them first.
  *
  * Rights:   those of the worker.
  * Holds:    the process and the list, from the first action to the end.
@@ -31,7 +31,7 @@ struct action {
 	guard_undo *undo;		/* NULL: dropped. Written last, release */
 	uint64_t arg;
 	int fd;
-	bool dead;			/* to be done when the tasks are dead, else when they live */
+	bool dead;		/* to be done when the tasks are dead, else when they live */
 	bool hot;			/* the change lasts at this moment */
 };
 
@@ -39,7 +39,7 @@ struct action {
 struct guard_list {
 	struct gate_herald worker;	/* of this worker's main thread */
 	uint32_t n;
-	int root;			/* pidfd of a task that is to be killed, plus 1; 0: none is */
+	int root;		/* pidfd of a task that is to be killed, plus 1; 0: none is */
 	struct action action[MAX_ACTIONS];
 };
 
@@ -79,7 +79,8 @@ static void run_all(struct guard_list *list, bool dead)
 /* A task that has been killed may take long to end; only of one that has can memory be reaped. */
 static bool are_dead(const struct guard_list *list)
 {
-	struct pollfd p = { .fd = __atomic_load_n(&list->root, __ATOMIC_ACQUIRE) - 1, .events = POLLIN };
+	struct pollfd p = { .fd = __atomic_load_n(&list->root, __ATOMIC_ACQUIRE) - 1,
+			    .events = POLLIN };
 
 	return p.fd >= 0 && (poll(&p, 1, 0) == 1 || syscall(SYS_process_mrelease, p.fd, 0) == 0 ||
 			     (errno != EINVAL && errno != ENOSYS));
@@ -179,7 +180,8 @@ int guard_add(struct net *net, int fd, guard_undo *undo, uint64_t arg, struct fa
 
 int guard_add_dead(struct net *net, int fd, guard_undo *act, uint64_t arg, struct fault *f)
 {
-	return add(net, (struct action){ .undo = act, .arg = arg, .fd = fd, .dead = true }, f) < 0 ? -1 : 0;
+	return add(net, (struct action){ .undo = act, .arg = arg, .fd = fd, .dead = true }, f) < 0 ?
+		       -1 : 0;
 }
 
 void guard_hot(struct net *net, int action, bool hot)

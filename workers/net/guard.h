@@ -22,26 +22,27 @@ struct net;
 typedef void guard_undo(int fd, uint64_t arg);
 
 /*
- * Start the process, if there is none yet. It has a copy of our memory as it is now, each page of which is
- * copied when we write to it: where much is to come, it is started before. -1 with f set.
+ * Start the process, if there is none yet. It has a copy of our memory as it is now, each page of
+ * which is copied when we write to it: where much is to come, it is started before. -1 with f set.
  */
 int guard_begin(struct net *net, struct fault *f);
 
 /*
- * Call before the change. fd, which must stay open until the action is dropped, and arg are for undo.
- * The first one starts the process, as guard_begin. Returns the action's number, or -1 with f set.
+ * Call before the change. fd, which must stay open until the action is dropped, and arg are for
+ * undo. The first one starts the process, as guard_begin. Returns the action's number, or -1 with f
+ * set.
  */
 int guard_add(struct net *net, int fd, guard_undo *undo, uint64_t arg, struct fault *f);
 
 /*
- * The change lasts now, or does no longer: what is hot is undone first, before the tasks run on. May be called
- * by any thread of this worker.
+ * The change lasts now, or does no longer: what is hot is undone first, before the tasks run on.
+ * May be called by any thread of this worker.
  */
 void guard_hot(struct net *net, int action, bool hot);
 
 /*
- * What is done instead of undoing when the tasks are dead: guard_doom says that they are to be killed, pid
- * being the first. It is for the process only; guard_end does not do it.
+ * What is done instead of undoing when the tasks are dead: guard_doom says that they are to be
+ * killed, pid being the first. It is for the process only; guard_end does not do it.
  */
 int guard_add_dead(struct net *net, int fd, guard_undo *act, uint64_t arg, struct fault *f);
 int guard_doom(struct net *net, pid_t pid, struct fault *f);

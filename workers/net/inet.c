@@ -5,7 +5,8 @@
  * Every socket is bound with SO_REUSEADDR on, which is taken back when all are: a program may have
  * had it on for a moment only.
  *
- * Rights:   CAP_NET_BIND_SERVICE, CAP_NET_ADMIN (mark, transparent), CAP_NET_RAW (device), CAP_CHOWN.
+ * Rights:   CAP_NET_BIND_SERVICE, CAP_NET_ADMIN (mark, transparent), CAP_NET_RAW (device),
+ *           CAP_CHOWN.
  * Holds:    net->inet: what fresh sockets have, groups of the host, shutdowns told by sock_diag.
  */
 #include "workers/net/inet.h"
@@ -84,8 +85,8 @@ const char *inet_text(const union inet_addr *a, char text[INET_ADDR_TEXT])
 }
 
 /*
- * SO_PEERNAME tells the peer of a connection that was reset or not answered yet, which getpeername()
- * does not; it wants the exact length.
+ * SO_PEERNAME tells the peer of a connection that was reset or not answered yet, which
+ * getpeername() does not; it wants the exact length.
  */
 int inet_names(int fd, int family, union inet_addr *own, union inet_addr *peer, struct fault *f)
 {
@@ -177,7 +178,8 @@ static int read_ip(int fd, int family, IpOptsEntry *ip, InetSkEntry *e, struct f
 	bool v4 = family == AF_INET;
 	int freebind, info, tos = 0, ttl = 0, v6only = 0;
 
-	if (get_int(fd, v4 ? SOL_IP : SOL_IPV6, v4 ? IP_FREEBIND : IPV6_FREEBIND, &freebind, f) < 0 ||
+	if (get_int(fd, v4 ? SOL_IP : SOL_IPV6, v4 ? IP_FREEBIND : IPV6_FREEBIND, &freebind,
+		    f) < 0 ||
 	    get_int(fd, v4 ? SOL_IP : SOL_IPV6, v4 ? IP_PKTINFO : IPV6_RECVPKTINFO, &info, f) < 0)
 		return -1;
 	if (v4 && (get_int(fd, SOL_IP, IP_TOS, &tos, f) < 0 ||
@@ -283,8 +285,8 @@ int inet_check(struct net *net, struct sock *s, struct fault *f)
 
 	(void)net;
 	if (!e || e->id != s->id)
-		return fault(f, -EBADMSG, "files.img: file %u has no internet socket entry of its own",
-			     s->id);
+		return fault(f, -EBADMSG, "files.img: file %u has no internet socket entry of its "
+			     "own", s->id);
 	if (e->family != AF_INET && e->family != AF_INET6)
 		return fault(f, -EBADMSG, "files.img: internet socket %u is of family %u", s->id,
 			     e->family);
@@ -295,10 +297,11 @@ int inet_check(struct net *net, struct sock *s, struct fault *f)
 	if (e->src_port > 65535 || e->dst_port > 65535 || e->backlog > INT32_MAX ||
 	    (uint32_t)e->shutdown > BOTH_WAYS)
 		return fault(f, -EBADMSG, "files.img: socket %u has ports %u and %u, backlog %u, "
-			     "shutdown %u", s->id, e->src_port, e->dst_port, e->backlog, e->shutdown);
+			     "shutdown %u", s->id, e->src_port, e->dst_port, e->backlog,
+			     e->shutdown);
 	if (e->ifname && !if_nametoindex(e->ifname))
-		return fault(f, -ENODEV, "files.img: socket %u has an address of device %.16s, which is "
-			     "not here: create the device first", s->id, e->ifname);
+		return fault(f, -ENODEV, "files.img: socket %u has an address of device %.16s, "
+			     "which is not here: create the device first", s->id, e->ifname);
 	s->family = e->family;
 	s->type = e->type;
 	s->protocol = e->proto;
@@ -325,8 +328,9 @@ static int apply_early(int fd, const InetSkEntry *e, struct fault *f)
 	if (e->has_v6only && e->type != SOCK_RAW &&
 	    set_int(fd, SOL_IPV6, IPV6_V6ONLY, e->v6only, "IPV6_V6ONLY", f) < 0)
 		return -1;
-	if (ip && ip->freebind && set_int(fd, v4 ? SOL_IP : SOL_IPV6, v4 ? IP_FREEBIND : IPV6_FREEBIND,
-					  1, "IP_FREEBIND", f) < 0)
+	if (ip && ip->freebind && set_int(fd, v4 ? SOL_IP : SOL_IPV6,
+					  v4 ? IP_FREEBIND : IPV6_FREEBIND, 1, "IP_FREEBIND",
+					  f) < 0)
 		return -1;
 	if (o->so_mark && set_int(fd, SOL_SOCKET, SO_MARK, o->so_mark, "SO_MARK", f) < 0)
 		return -1;
@@ -376,8 +380,8 @@ int inet_socket(struct net *net, struct sock *s, struct fault *f)
 
 	s->fd = sock_open(e->family, e->type, e->proto);
 	if (s->fd < 0)
-		return fault(f, errno, "create it, family %u, type %u, protocol %u", e->family, e->type,
-			     e->proto);
+		return fault(f, errno, "create it, family %u, type %u, protocol %u", e->family,
+			     e->type, e->proto);
 	return apply_early(s->fd, e, f) < 0 ? -1 : share(net, s, f);
 }
 
@@ -388,14 +392,15 @@ int inet_options(struct net *net, struct sock *s, struct fault *f)
 	bool v4 = e->family == AF_INET;
 
 	if (ip && ip->pktinfo && set_int(s->fd, v4 ? SOL_IP : SOL_IPV6,
-					 v4 ? IP_PKTINFO : IPV6_RECVPKTINFO, 1, "IP_PKTINFO", f) < 0)
+					 v4 ? IP_PKTINFO : IPV6_RECVPKTINFO, 1, "IP_PKTINFO",
+					 f) < 0)
 		return -1;
 	if (ip && ip->has_tos && v4 && set_int(s->fd, SOL_IP, IP_TOS, ip->tos, "IP_TOS", f) < 0)
 		return -1;
 	if (ip && ip->has_ttl && v4 && set_int(s->fd, SOL_IP, IP_TTL, ip->ttl, "IP_TTL", f) < 0)
 		return -1;
-	if (sock_opts_apply(s->fd, e->opts, f) < 0 || numbers_apply(s->fd, e->number, e->n_number, f) < 0 ||
-	    multicast_join(s->fd, e, f) < 0)
+	if (sock_opts_apply(s->fd, e->opts, f) < 0 ||
+	    numbers_apply(s->fd, e->number, e->n_number, f) < 0 || multicast_join(s->fd, e, f) < 0)
 		return -1;
 	return share(net, s, f);
 }
@@ -455,7 +460,8 @@ int inet_connect(struct sock *s, const union inet_addr *peer, struct fault *f)
 int inet_finish(struct sock *s, struct fault *f)
 {
 	static const int how[] = {
-		[SK_SHUTDOWN__READ] = SHUT_RD, [SK_SHUTDOWN__WRITE] = SHUT_WR, [BOTH_WAYS] = SHUT_RDWR,
+		[SK_SHUTDOWN__READ] = SHUT_RD, [SK_SHUTDOWN__WRITE] = SHUT_WR,
+		[BOTH_WAYS] = SHUT_RDWR,
 	};
 	const InetSkEntry *e = s->entry->isk;
 

@@ -2,10 +2,10 @@
 /*
  * inet.h - what all internet sockets have in common: addresses, options, the entry of files.img.
  *
- * A kind's write():	inet_read, fill in what is its own (state, shutdown, backlog, raw), inet_write.
- * A kind's check():	inet_check, then its own.
- * A kind's create():	inet_socket, inet_options, inet_bind, inet_connect as far as the entry says, inet_finish.
- * A kind's fill():	net_each_sock(..., inet_settle).
+ * A kind's write():	inet_read, fill in what is its own (state, shutdown, backlog, raw),
+ * inet_write. A kind's check():	inet_check, then its own.
+ * A kind's create():	inet_socket, inet_options, inet_bind, inet_connect as far as the entry says,
+ * inet_finish. A kind's fill():	net_each_sock(..., inet_settle).
  * A kind's end():	nothing of this.
  */
 #ifndef STASIS_NET_INET_H
@@ -39,8 +39,8 @@ struct inet_entry {
 bool inet_family(const struct sock *s);		/* AF_INET or AF_INET6 */
 
 /*
- * Fill in *x: addresses, owner, options. Its state is CLOSE, or ESTABLISHED with a peer. Release with
- * inet_free, also after a fault.
+ * Fill in *x: addresses, owner, options. Its state is CLOSE, or ESTABLISHED with a peer. Release
+ * with inet_free, also after a fault.
  */
 int inet_read(struct net *net, struct sock *s, struct inet_entry *x, struct fault *f);
 /* Learn what inet_read will need: after it, several threads may read sockets like s at once. */

@@ -64,7 +64,7 @@ const char *sock_name(const struct sock *s, char *buf, size_t size)
 	if (s->entry)
 		snprintf(buf, size, "%s %u of files.img", s->kind->name, s->id);
 	else
-		snprintf(buf, size, "task %d, descriptor %d (%s %lu)", s->pid, s->pfd, s->kind->name,
-			 (unsigned long)s->ino);
+		snprintf(buf, size, "task %d, descriptor %d (%s %lu)", s->pid, s->pfd,
+			 s->kind->name, (unsigned long)s->ino);
 	return buf;
 }

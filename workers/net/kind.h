@@ -26,14 +26,17 @@ struct gate;
 struct sock {
 	uint32_t id;			/* of its entry in files.img; 0 before the freeze */
 	const struct sock_kind *kind;
-	int fd;				/* ours: a duplicate (dump), the socket itself (restore); -1: none,
-					   as in preflight() of what knows() told */
+	/*
+	 * Ours: a duplicate (dump), the socket itself (restore); -1: none, as in preflight() of
+	 * what knows() told.
+	 */
+	int fd;
 	void *priv;			/* the kind's own, released by its end() */
 	struct sock *next_by_id, *next_by_ino;	/* sock.c's */
 
 	/* dump */
 	uint64_t ino;
-	pid_t pid;			/* the task and the descriptor it was found at, for faults */
+	pid_t pid;		/* the task and the descriptor it was found at, for faults */
 	int pfd;
 	int family, type, protocol;
 	uint32_t flags;			/* as F_GETFL, without O_CLOEXEC */
@@ -67,7 +70,10 @@ struct sock_kind {
 	bool (*match)(const struct sock *s);
 	/* Why such a socket cannot be dumped and what to do about it. NULL: it can. */
 	const char *refuse;
-	/* An obstacle of this socket, told before the freeze; the tasks run, all are known. -1 with f set. */
+	/*
+	 * An obstacle of this socket, told before the freeze; the tasks run, all are known. -1 with
+	 * f set.
+	 */
 	int (*preflight)(struct net *net, struct sock *s, struct fault *f);
 	/*
 	 * The tasks stand. Learn all that is needed of one socket; others may not be known yet.
@@ -86,8 +92,8 @@ struct sock_kind {
 	int (*written)(struct net *net, struct fault *f);
 
 	/*
-	 * The images are complete, the tasks are to be killed: what is to be done to the sockets, should
-	 * we be killed when the tasks are dead, is told to guard.h (guard_add_dead).
+	 * The images are complete, the tasks are to be killed: what is to be done to the sockets,
+	 * should we be killed when the tasks are dead, is told to guard.h (guard_add_dead).
 	 */
 	int (*doom)(struct net *net, struct fault *f);
 
@@ -98,8 +104,8 @@ struct sock_kind {
 	/* Read images of the kind's own: all entries of files.img are known. Once. */
 	int (*prepare)(struct net *net, struct fault *f);
 	/*
-	 * Make it: s->fd here in the worker, with all its options and status flags (net_set_flags; the
-	 * owner is set by files). All tasks exist and their gates are open (net_gate).
+	 * Make it: s->fd here in the worker, with all its options and status flags (net_set_flags;
+	 * the owner is set by files). All tasks exist and their gates are open (net_gate).
 	 * SOCK_LATER when something it needs (another socket) is not there yet: called again.
 	 */
 	enum sock_created (*create)(struct net *net, struct sock *s, struct fault *f);
@@ -107,9 +113,9 @@ struct sock_kind {
 	int (*fill)(struct net *net, struct fault *f);
 
 	/*
-	 * End of a dump or a restore, good or bad. run_on: the tasks run (again): connections resume. Else
-	 * (tasks dead after a good dump, failed restore) they stay as they are. Must release what the
-	 * kind holds in struct net and s->priv.
+	 * End of a dump or a restore, good or bad. run_on: the tasks run (again): connections
+	 * resume. Else (tasks dead after a good dump, failed restore) they stay as they are. Must
+	 * release what the kind holds in struct net and s->priv.
 	 */
 	void (*end)(struct net *net, bool run_on);
 };
@@ -120,7 +126,9 @@ const struct sock_kind *kind_of_known(struct net *net, struct sock *s);	/* NULL:
 const struct sock_kind *kind_of_socket(const struct sock *s);	/* never NULL */
 const struct sock_kind *kind_of_entry(const FileEntry *e);	/* NULL: not a socket we know */
 
-/* "task 12, descriptor 3 (unix socket 4711)": how every fault about a socket begins. Returns buf. */
+/*
+ * "task 12, descriptor 3 (unix socket 4711)": how every fault about a socket begins. Returns buf.
+ */
 const char *sock_name(const struct sock *s, char *buf, size_t size);
 #define SOCK_NAME_MAX 120
 

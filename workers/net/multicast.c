@@ -54,7 +54,10 @@ static void add_v6(struct groups *g, unsigned device, const char *hex)
 		sscanf(hex + 2 * i, "%2hhx", &a->sin6_addr.s6_addr[i]);
 }
 
-/* "1 lo : 1 V3", then a line "010000E0 1 0:00000000 0" for each group; devices without IP have none. */
+/*
+ * "1 lo : 1 V3", then a line "010000E0 1 0:00000000 0" for each group; devices without IP have
+ * none.
+ */
 static void list_v4(struct groups *g)
 {
 	AUTO_FCLOSE FILE *file = fopen("/proc/net/igmp", "re");
@@ -109,7 +112,8 @@ static void get_address(const ProtobufCBinaryData *from, struct sockaddr_storage
 	memset(a, 0, sizeof(*a));
 	a->ss_family = from->len == 4 ? AF_INET : AF_INET6;
 	memcpy(from->len == 4 ? (void *)&((struct sockaddr_in *)a)->sin_addr :
-				(void *)&((struct sockaddr_in6 *)a)->sin6_addr, from->data, from->len);
+				(void *)&((struct sockaddr_in6 *)a)->sin6_addr, from->data,
+	       from->len);
 }
 
 static MulticastMember *member(const struct group *g, const struct group_filter *filter,
@@ -172,12 +176,12 @@ int multicast_check(const InetSkEntry *e, struct fault *f)
 		const MulticastMember *m = e->member[i];
 
 		if ((m->group.len != 4 && m->group.len != 16) || m->n_source > MAX_SOURCES)
-			return fault(f, -EBADMSG, "files.img: socket %u has a multicast group of %zu "
-				     "bytes and %zu sources", e->id, m->group.len, m->n_source);
+			return fault(f, -EBADMSG, "files.img: socket %u has a multicast group of "
+				     "%zu bytes and %zu sources", e->id, m->group.len, m->n_source);
 		for (k = 0; k < m->n_source; k++)
 			if (m->source[k].len != m->group.len)
-				return fault(f, -EBADMSG, "files.img: socket %u has a multicast source "
-					     "of %zu bytes", e->id, m->source[k].len);
+				return fault(f, -EBADMSG, "files.img: socket %u has a multicast "
+					     "source of %zu bytes", e->id, m->source[k].len);
 	}
 	return 0;
 }
@@ -191,8 +195,8 @@ static int join_one(int fd, const MulticastMember *m, struct fault *f)
 	size_t i;
 
 	if (!req.gr_interface)
-		return fault(f, -ENODEV, "its multicast group is on device %.16s, which is not here",
-			     m->device);
+		return fault(f, -ENODEV, "its multicast group is on device %.16s, which is not "
+			     "here", m->device);
 	get_address(&m->group, &req.gr_group);
 	if (setsockopt(fd, level, MCAST_JOIN_GROUP, &req, sizeof(req)) < 0)
 		return fault(f, errno, "join a multicast group on device %.16s", m->device);

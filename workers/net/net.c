@@ -2,8 +2,8 @@
 /*
  * net.c - the net worker: its handlers, its rights, and services for kinds of sockets.
  *
- *	dump		preflight -> collect (again while something is in flight) -> write -> seal (or rollback)
- *	restore		prepare -> gates -> create -> fill -> keep -> release
+ *	dump		preflight -> collect (again while something is in flight) -> write -> seal
+ *	(or rollback) restore		prepare -> gates -> create -> fill -> keep -> release
  *
  * Rights:   see net_caps.
  * Holds:    struct net, from the first message to the end.
@@ -284,7 +284,8 @@ static int on_net_collect(struct call *c, struct fault *f)
 	if (!net->run_id)
 		net->run_id = xstrdup(req->run_id);
 	/* Before memory grows by what is collected. */
-	if ((socket_list_count(req->socket) > MANY && guard_begin(net, f) < 0) || collect_all(net, req, f) < 0)
+	if ((socket_list_count(req->socket) > MANY && guard_begin(net, f) < 0) ||
+	    collect_all(net, req, f) < 0)
 		return -1;
 	done = xcalloc(1, sizeof(*done));
 	net_collected__init(done);
@@ -480,7 +481,8 @@ static int create_all(struct net *net, struct fault *f)
 		made = 0;
 		left = create_round(net, &made, f);
 		if (left > 0 && !made)
-			return fault(f, -EDEADLK, "%ld sockets of files.img wait for each other", left);
+			return fault(f, -EDEADLK, "%ld sockets of files.img wait for each other",
+				     left);
 	} while (left > 0);
 	return left;
 }
@@ -494,8 +496,8 @@ static int on_net_create(struct call *c, struct fault *f)
 	size_t i;
 
 	if (!net->tasks || net->plugin || req->nplugin != net->nplugin)
-		return fault(f, -EPROTO,
-			     "nothing is prepared to be restored, or sockets of plugins are missing");
+		return fault(f, -EPROTO, "nothing is prepared to be restored, or sockets of "
+			     "plugins are missing");
 	fds = xcalloc(net->nplugin, sizeof(*fds));
 	if (net->nplugin && worker_recv_fds(c->worker, fds, net->nplugin, f) < 0)
 		return -1;

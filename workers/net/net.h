@@ -49,7 +49,7 @@ struct net {
 	uint32_t root_pid;		/* of the tree */
 
 	/* restore */
-	int lock_method;		/* what locked the network (enum netlock_method); -1: nothing */
+	int lock_method;	/* what locked the network (enum netlock_method); -1: nothing */
 	int *plugin; /* made by plugins, in the order of unix_of_plugins; NULL: not here yet */
 	size_t nplugin;
 	struct tasks *tasks;		/* workers/common/tasks.h */

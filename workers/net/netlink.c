@@ -2,8 +2,8 @@
 /*
  * netlink.c - netlink sockets, both directions.
  *
- * A port that is taken by now is replaced by one of the kernel's choice, as CRIU does: most programs
- * let the kernel choose in the first place.
+ * A port that is taken by now is replaced by one of the kernel's choice, as CRIU does: most
+ * programs let the kernel choose in the first place.
  *
  * Rights:   CAP_NET_ADMIN for some groups.
  * Holds:    net->netlinks: what sock_diag told of all netlink sockets, until the end of a dump.
@@ -48,8 +48,8 @@ static int check_queue(const struct sock *s, struct fault *f)
 
 	if (recv(s->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN)
 		return 0;
-	return fault(f, -EAGAIN, "%s: messages wait in its queue, which cannot be restored: dump again "
-		     "when the program has read them", sock_name(s, who, sizeof(who)));
+	return fault(f, -EAGAIN, "%s: messages wait in its queue, which cannot be restored: dump "
+		     "again when the program has read them", sock_name(s, who, sizeof(who)));
 }
 
 static int read_groups(const struct sock *s, NetlinkSkEntry *e, struct fault *f)
@@ -127,8 +127,8 @@ static int read_names(struct net *net, const struct sock *s, NetlinkSkEntry *e, 
 		return 0;
 	e->state = t->m.ndiag_state;
 	if (t->flags & NDIAG_FLAG_CB_RUNNING)
-		return fault(f, -EAGAIN, "%s: a list it asked for is not read to the end: dump again when it "
-			     "is", sock_name(s, who, sizeof(who)));
+		return fault(f, -EAGAIN, "%s: a list it asked for is not read to the end: dump "
+			     "again when it is", sock_name(s, who, sizeof(who)));
 	return 0;
 }
 
@@ -151,8 +151,8 @@ static int write_netlink(struct net *net, struct sock *s, struct fault *f)
 	file.type = FD_TYPES__NETLINKSK;
 	file.id = s->id;
 	file.nlsk = &e;
-	if (check_queue(s, f) == 0 && read_names(net, s, &e, f) == 0 && read_groups(s, &e, f) == 0 &&
-	    sock_opts_read(s->fd, &opts, f) == 0 &&
+	if (check_queue(s, f) == 0 && read_names(net, s, &e, f) == 0 &&
+	    read_groups(s, &e, f) == 0 && sock_opts_read(s->fd, &opts, f) == 0 &&
 	    numbers_read(net, s, opts.n_so_filter ? SOCK_FILTERED : 0, NUMBERS(&e), f) == 0)
 		r = net_write_entry(net, &file, f);
 	sock_opts_free(&opts);
@@ -167,10 +167,12 @@ static int check_netlink(struct net *net, struct sock *s, struct fault *f)
 
 	(void)net;
 	if (!e || e->id != s->id)
-		return fault(f, -EBADMSG, "files.img: file %u has no netlink entry of its own", s->id);
+		return fault(f, -EBADMSG, "files.img: file %u has no netlink entry of its own",
+			     s->id);
 	if (e->n_groups > MAX_GROUPS / 32 || e->protocol >= MAX_LINKS || e->dst_group > 32)
-		return fault(f, -EBADMSG, "files.img: netlink socket %u has protocol %u, %zu words of "
-			     "groups, peer group %u", s->id, e->protocol, e->n_groups, e->dst_group);
+		return fault(f, -EBADMSG, "files.img: netlink socket %u has protocol %u, %zu words "
+			     "of groups, peer group %u", s->id, e->protocol, e->n_groups,
+			     e->dst_group);
 	return numbers_check(s->id, e->number, e->n_number, f);
 }
 
@@ -200,7 +202,8 @@ static int bind_port(const struct sock *s, const NetlinkSkEntry *e, struct fault
 	own.nl_pid = 0;
 	if (errno != EADDRINUSE || bind(s->fd, (const struct sockaddr *)&own, sizeof(own)) < 0)
 		return fault(f, errno, "bind it to port %u", e->portid);
-	log_warnx("%s: port %u is taken: it has another", sock_name(s, who, sizeof(who)), e->portid);
+	log_warnx("%s: port %u is taken: it has another", sock_name(s, who, sizeof(who)),
+		  e->portid);
 	return 0;
 }
 
@@ -213,7 +216,8 @@ static int connect_peer(int fd, const NetlinkSkEntry *e, struct fault *f)
 
 	if (e->state == NETLINK_CONNECTED_STATE &&
 	    connect(fd, (const struct sockaddr *)&peer, sizeof(peer)) < 0)
-		return fault(f, errno, "connect it to port %u, group %u", e->dst_portid, e->dst_group);
+		return fault(f, errno, "connect it to port %u, group %u", e->dst_portid,
+			     e->dst_group);
 	return 0;
 }
 

@@ -8,7 +8,8 @@
  *
  * Rights:   CAP_NET_ADMIN.
  * Holds:    a memory file with the batch that removes the table, for the guard; the socket to
- *           nf_tables, to the end of the process: closing it takes long (nft.h), and nobody waits then.
+ *           nf_tables, to the end of the process: closing it takes long (nft.h), and nobody waits
+ *           then.
  */
 #include "workers/net/netlock.h"
 
@@ -154,7 +155,8 @@ static int choose_method(const struct net *net, struct fault *f)
 		return NETLOCK_NFTABLES;
 	if (!strcmp(name, "skip"))
 		return NETLOCK_SKIP;
-	return fault(f, -EOPNOTSUPP, "--network-lock %s: nftables, iptables (the same) or skip", name);
+	return fault(f, -EOPNOTSUPP, "--network-lock %s: nftables, iptables (the same) or skip",
+		     name);
 }
 
 static int lock_failed(const struct fault *why, struct fault *f)
@@ -163,7 +165,8 @@ static int lock_failed(const struct fault *why, struct fault *f)
 
 	if (why->code == EOPNOTSUPP || why->code == EPROTONOSUPPORT)
 		remedy = " (--network-lock skip does without, at the connections' risk)";
-	return fault(f, -why->code, "lock the network for TCP connections: %s%s", why->text, remedy);
+	return fault(f, -why->code, "lock the network for TCP connections: %s%s", why->text,
+		     remedy);
 }
 
 int netlock_block(struct net *net, const struct netlock_connection *c, size_t n, struct fault *f)

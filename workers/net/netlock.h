@@ -24,7 +24,10 @@ int netlock_used(const struct net *net);
 
 /* Restore: these connections were locked by CRIU through iptables, rule by rule. */
 void netlock_expect(struct net *net, const struct netlock_connection *c, size_t n);
-/* The input of iptables-restore (ip6tables-restore) that removes those rules; handed over. NULL: none. */
+/*
+ * The input of iptables-restore (ip6tables-restore) that removes those rules; handed over. NULL:
+ * none.
+ */
 char *netlock_rules(struct net *net, bool v6);
 
 /* Remove the table of this dump, or of the dump that is restored. There may be none. */

@@ -2,8 +2,8 @@
 /*
  * nft.c - batches for nf_tables, as far as a network lock needs them.
  *
- * Spoken directly: libnftables would cost every run its start and parse a line for each connection, and
- * what undoes a lock must be one system call (netlock.c).
+ * Spoken directly: libnftables would cost every run its start and parse a line for each connection,
+ * and what undoes a lock must be one system call (netlock.c).
  *
  * Rights:   CAP_NET_ADMIN, in nft_commit.
  * Holds:    a batch.
@@ -48,7 +48,8 @@ static void *room(struct nft *b, size_t size)
 	return p;
 }
 
-static void message(struct nft *b, uint16_t type, uint16_t flags, uint8_t family, uint16_t subsystem)
+static void message(struct nft *b, uint16_t type, uint16_t flags, uint8_t family,
+		    uint16_t subsystem)
 {
 	struct nlmsghdr *h;
 	struct nfgenmsg *g;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * nft.h - batches for nf_tables, as far as a network lock needs them: all of a batch is done or nothing.
+ * nft.h - batches for nf_tables, as far as a network lock needs them: all of a batch is done or
+ * nothing.
  *
  * A library: knows the kernel's netlink protocol, nothing of sockets or workers.
  */
@@ -45,8 +46,8 @@ void nft_elements(struct nft *b, const char *table, const char *set, uint32_t id
 		  const unsigned char *keys, size_t n, size_t bytes);
 
 /*
- * A socket to nf_tables. To close one after a table was deleted takes the kernel 10 ms: it waits for
- * those who use the table.
+ * A socket to nf_tables. To close one after a table was deleted takes the kernel 10 ms: it waits
+ * for those who use the table.
  */
 int nft_open(struct fault *f);
 /* Do it, through that socket. f->code is ENOENT, EEXIST, ... as the kernel says. */

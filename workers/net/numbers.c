@@ -46,7 +46,7 @@ struct row {
 	enum {
 		ALWAYS,
 		IDLE_STREAM,		/* has a meaning for streams without a connection only */
-		UNUSUAL,		/* used with one above it, or with a filter: else not asked for */
+		UNUSUAL,	/* used with one above it, or with a filter: else not asked for */
 	} when;
 	bool pair;			/* two ints */
 };
@@ -56,7 +56,10 @@ struct row {
 #define RARE(LEVEL, NAME) { LEVEL, NAME, #NAME, UNUSUAL, false }
 #define PAIR(LEVEL, NAME) { LEVEL, NAME, #NAME, ALWAYS, true }
 
-/* A question costs 0.7 us, times options, times sockets: what is seldom set comes last, see UNUSUAL. */
+/*
+ * A question costs 0.7 us, times options, times sockets: what is seldom set comes last, see
+ * UNUSUAL.
+ */
 static const struct row rows[] = {
 	ROW(SOL_SOCKET, SO_TIMESTAMP_OLD),
 	ROW(SOL_SOCKET, SO_TIMESTAMPNS_OLD),
@@ -160,7 +163,8 @@ struct value {
 
 struct numbers {
 	int family, type, protocol;
-	struct { struct value value; bool known; } of[ARRAY_LEN(rows)];	/* known: such sockets have it */
+	/* Known: such sockets have it. */
+	struct { struct value value; bool known; } of[ARRAY_LEN(rows)];
 	struct numbers *next;
 };
 
@@ -182,11 +186,15 @@ static bool same(const struct value *a, const struct value *b)
 	return a->word[0] == b->word[0] && a->word[1] == b->word[1];
 }
 
-/* Those that CRIU has a field for are in it. Of unix sockets there are many, and few options matter. */
+/*
+ * Those that CRIU has a field for are in it. Of unix sockets there are many, and few options
+ * matter.
+ */
 static bool left_out(const struct row *r, int family)
 {
 	if (family == AF_UNIX)
-		return r->when != UNUSUAL && r->name != SO_TIMESTAMP_OLD && r->name != SO_TIMESTAMPNS_OLD;
+		return r->when != UNUSUAL && r->name != SO_TIMESTAMP_OLD &&
+		       r->name != SO_TIMESTAMPNS_OLD;
 	return family == AF_INET && r->level == SOL_IP &&
 	       (r->name == IP_TOS || r->name == IP_TTL || r->name == IP_PKTINFO);
 }
@@ -282,8 +290,8 @@ int numbers_check(uint32_t id, SocketNumber *const *list, size_t n, struct fault
 
 	for (i = 0; i < n; i++)
 		if (!find(list[i]))
-			return fault(f, -EBADMSG, "files.img: socket %u has the unknown option %u of "
-				     "level %u", id, list[i]->name, list[i]->level);
+			return fault(f, -EBADMSG, "files.img: socket %u has the unknown option %u "
+				     "of level %u", id, list[i]->name, list[i]->level);
 	return 0;
 }
 

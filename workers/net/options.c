@@ -33,9 +33,11 @@ struct option {
 };
 
 #define TRUTH(NAME, FIELD) \
-	{ NAME, #NAME, offsetof(SkOptsEntry, FIELD), offsetof(SkOptsEntry, has_##FIELD), true, false, NAME }
+	{ NAME, #NAME, offsetof(SkOptsEntry, FIELD), offsetof(SkOptsEntry, has_##FIELD), true, \
+	  false, NAME }
 #define NUMBER(NAME, FIELD) \
-	{ NAME, #NAME, offsetof(SkOptsEntry, FIELD), offsetof(SkOptsEntry, has_##FIELD), false, false, NAME }
+	{ NAME, #NAME, offsetof(SkOptsEntry, FIELD), offsetof(SkOptsEntry, has_##FIELD), false, \
+	  false, NAME }
 #define BUFFER(NAME, FIELD) \
 	{ NAME, #NAME, offsetof(SkOptsEntry, FIELD), 0, false, true, NAME##FORCE }
 
@@ -69,7 +71,8 @@ static bool is_foreign(int err)
 /* Is the value known without asking? */
 static bool is_known(const struct sock_hints *hints, int name, int *value)
 {
-	*value = !hints ? 0 : name == SO_SNDBUF ? hints->sndbuf : name == SO_RCVBUF ? hints->rcvbuf : 0;
+	*value = !hints ? 0 : name == SO_SNDBUF ? hints->sndbuf :
+		 name == SO_RCVBUF ? hints->rcvbuf : 0;
 	return *value || (hints && hints->no_reuseport && name == SO_REUSEPORT);
 }
 
@@ -154,8 +157,8 @@ static int filter_length(int fd, socklen_t *n, struct fault *f)
 	if (getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, NULL, n) == 0)
 		return 0;
 	if (errno == EACCES)
-		return fault(f, EACCES, "the socket's filter is an eBPF program, which cannot be read: "
-			     "detach it before the dump");
+		return fault(f, EACCES, "the socket's filter is an eBPF program, which cannot be "
+			     "read: detach it before the dump");
 	return is_foreign(errno) ? 0 : fault(f, errno, "read a socket's filter");
 }
 

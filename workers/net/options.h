@@ -40,11 +40,11 @@ struct sock_questions {
 /* Prepare what is to be asked (ask_all); hints may be NULL. */
 void sock_opts_ask(struct sock_questions *s, const struct sock_hints *hints);
 /*
- * Take the answers, and read what depends on them. hints as before. *e is initialised here; release with
- * sock_opts_free.
+ * Take the answers, and read what depends on them. hints as before. *e is initialised here; release
+ * with sock_opts_free.
  */
-int sock_opts_take(const struct sock_questions *s, int fd, const struct sock_hints *hints, SkOptsEntry *e,
-		   struct fault *f);
+int sock_opts_take(const struct sock_questions *s, int fd, const struct sock_hints *hints,
+		   SkOptsEntry *e, struct fault *f);
 
 /* All of it for one socket alone. */
 int sock_opts_read(int fd, SkOptsEntry *e, struct fault *f);

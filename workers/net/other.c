@@ -2,8 +2,8 @@
 /*
  * other.c - sockets that cannot be dumped, each by its name.
  *
- * What a socket of these families is connected to, keyed or configured with lies in the kernel or in a
- * device, and no interface gives it out.
+ * What a socket of these families is connected to, keyed or configured with lies in the kernel or
+ * in a device, and no interface gives it out.
  *
  * Rights:   none.
  * Holds:    nothing.
@@ -44,8 +44,8 @@ static const struct other {
 } others[] = {
 	{ 0, IPPROTO_MPTCP, {
 		.name = "MPTCP socket",
-		.refuse = "the state of multipath TCP cannot be read: make the program use TCP (Go: "
-			  "GODEBUG=multipathtcp=0), or close it before the dump" } },
+		.refuse = "the state of multipath TCP cannot be read: make the program use TCP "
+			  "(Go: GODEBUG=multipathtcp=0), or close it before the dump" } },
 	{ 0, IPPROTO_SCTP, {
 		.name = "SCTP socket",
 		.refuse = "the state of SCTP cannot be read: " CLOSE_IT } },
@@ -57,20 +57,21 @@ static const struct other {
 		.refuse = "the sessions of L2TP cannot be read: " CLOSE_IT } },
 	{ AF_SMC, 0, {
 		.name = "AF_SMC socket",
-		.refuse = "the state of SMC cannot be read: make the program use TCP, or close it before "
-			  "the dump" } },
+		.refuse = "the state of SMC cannot be read: make the program use TCP, or close it "
+			  "before the dump" } },
 	{ AF_XDP, 0, {
 		.name = "AF_XDP socket",
-		.refuse = "its memory is used by a network device and a program in it: let the program "
-			  "close it before the dump (DPDK, Suricata: use AF_PACKET)" } },
+		.refuse = "its memory is used by a network device and a program in it: let the "
+			  "program close it before the dump (DPDK, Suricata: use AF_PACKET)" } },
 	{ AF_ALG, 0, {
 		.name = "AF_ALG socket",
-		.refuse = "the kernel does not give out the key and state of an algorithm: let the program "
-			  "compute by itself (OpenSSL: no afalg engine), or close it before the dump" } },
+		.refuse = "the kernel does not give out the key and state of an algorithm: let the "
+			  "program compute by itself (OpenSSL: no afalg engine), or close it "
+			  "before the dump" } },
 	{ AF_VSOCK, 0, {
 		.name = "AF_VSOCK socket",
-		.refuse = "the other end is in a hypervisor or a guest, which cannot be stopped with it: "
-			  CLOSE_IT } },
+		.refuse = "the other end is in a hypervisor or a guest, which cannot be stopped "
+			  "with it: " CLOSE_IT } },
 	{ AF_BLUETOOTH, 0, {
 		.name = "AF_BLUETOOTH socket",
 		.refuse = "its state is in the radio: disconnect the device and " CLOSE_IT } },
@@ -85,8 +86,8 @@ static const struct other {
 		.refuse = "the state of TIPC cannot be read: " CLOSE_IT } },
 	{ AF_KEY, 0, {
 		.name = "AF_KEY socket",
-		.refuse = "what it has registered for cannot be read: let the program use XFRM netlink, or "
-			  CLOSE_IT } },
+		.refuse = "what it has registered for cannot be read: let the program use XFRM "
+			  "netlink, or " CLOSE_IT } },
 	{ AF_PPPOX, 0, {
 		.name = "AF_PPPOX socket",
 		.refuse = "the session of PPP cannot be read: " CLOSE_IT } },

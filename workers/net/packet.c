@@ -52,8 +52,8 @@ static int check_fanout(struct net *net, struct sock *s, struct fault *f)
 		return 0;
 	if (FANOUT_TYPE(fanout) != PACKET_FANOUT_CBPF && FANOUT_TYPE(fanout) != PACKET_FANOUT_EBPF)
 		return 0;
-	return fault(f, -ENOTSUP, "%s: its group (PACKET_FANOUT) is steered by a program, which cannot "
-		     "be read: close it before the dump", sock_name(s, who, sizeof(who)));
+	return fault(f, -ENOTSUP, "%s: its group (PACKET_FANOUT) is steered by a program, which "
+		     "cannot be read: close it before the dump", sock_name(s, who, sizeof(who)));
 }
 
 /* Indices change when devices are made again; that of lo does not. */
@@ -66,14 +66,16 @@ static char *name_device(uint32_t index)
 
 static void add_member(PacketSockEntry *e, const struct packet_diag_mclist *from)
 {
-	bool has_address = from->pdmc_type == PACKET_MR_MULTICAST || from->pdmc_type == PACKET_MR_UNICAST;
+	bool has_address = from->pdmc_type == PACKET_MR_MULTICAST ||
+			   from->pdmc_type == PACKET_MR_UNICAST;
 	PacketMclist *m = xcalloc(1, sizeof(*m));
 
 	packet_mclist__init(m);
 	m->index = from->pdmc_index;
 	m->ifname = name_device(from->pdmc_index);
 	m->type = from->pdmc_type;
-	m->addr.len = has_address && from->pdmc_alen <= sizeof(from->pdmc_addr) ? from->pdmc_alen : 0;
+	m->addr.len = has_address && from->pdmc_alen <= sizeof(from->pdmc_addr) ? from->pdmc_alen :
+										  0;
 	m->addr.data = xcalloc(1, sizeof(from->pdmc_addr));
 	memcpy(m->addr.data, from->pdmc_addr, m->addr.len);
 	m->has_count = from->pdmc_count != 1;
@@ -141,7 +143,8 @@ static int read_all(struct net *net, struct sock *s, PacketSockEntry *e, struct 
 		return -1;
 	read_vnet_size(s->fd, e);
 	if (e->ifindex > INT32_MAX) {
-		log_warnx("%s: its device is gone: it will receive nothing", sock_name(s, who, sizeof(who)));
+		log_warnx("%s: its device is gone: it will receive nothing",
+			  sock_name(s, who, sizeof(who)));
 		e->ifindex = e->protocol = 0;
 	}
 	packet_ring_describe(t, e);
@@ -176,8 +179,8 @@ static int write_packet(struct net *net, struct sock *s, struct fault *f)
 static int check_device(uint32_t id, const char *name, struct fault *f)
 {
 	if (name && !if_nametoindex(name))
-		return fault(f, -ENODEV, "files.img: packet socket %u is of device %.16s, which is not "
-			     "here: create the device first", id, name);
+		return fault(f, -ENODEV, "files.img: packet socket %u is of device %.16s, which is "
+			     "not here: create the device first", id, name);
 	return 0;
 }
 
@@ -188,23 +191,25 @@ static int check_packet(struct net *net, struct sock *s, struct fault *f)
 
 	(void)net;
 	if (!e || e->id != s->id)
-		return fault(f, -EBADMSG, "files.img: file %u has no packet socket entry of its own", s->id);
+		return fault(f, -EBADMSG, "files.img: file %u has no packet socket entry of its "
+			     "own", s->id);
 	if ((e->type != SOCK_RAW && e->type != SOCK_DGRAM && e->type != SOCK_PACKET) ||
 	    e->protocol > 0xffff || e->ifindex > INT32_MAX)
-		return fault(f, -EBADMSG, "files.img: packet socket %u has type %u, protocol %#x, device %u",
-			     s->id, e->type, e->protocol, e->ifindex);
+		return fault(f, -EBADMSG, "files.img: packet socket %u has type %u, protocol %#x, "
+			     "device %u", s->id, e->type, e->protocol, e->ifindex);
 	if (e->type == SOCK_PACKET && (e->rx_ring || e->tx_ring || e->n_mclist || e->has_fanout))
-		return fault(f, -EBADMSG, "files.img: packet socket %u is of the old kind, which has no "
-			     "rings, members or group", s->id);
+		return fault(f, -EBADMSG, "files.img: packet socket %u is of the old kind, which "
+			     "has no rings, members or group", s->id);
 	for (i = 0; i < e->n_mclist; i++)
 		if (e->mclist[i]->addr.len > ADDR_MAX || e->mclist[i]->count > UINT16_MAX)
-			return fault(f, -EBADMSG, "files.img: packet socket %u has a member with an address "
-				     "of %zu bytes, %u times", s->id, e->mclist[i]->addr.len,
-				     e->mclist[i]->count);
+			return fault(f, -EBADMSG, "files.img: packet socket %u has a member with "
+				     "an address of %zu bytes, %u times", s->id,
+				     e->mclist[i]->addr.len, e->mclist[i]->count);
 		else if (check_device(s->id, e->mclist[i]->ifname, f) < 0)
 			return -1;
 	s->type = e->type;
-	if (check_device(s->id, e->ifname, f) < 0 || numbers_check(s->id, e->number, e->n_number, f) < 0)
+	if (check_device(s->id, e->ifname, f) < 0 ||
+	    numbers_check(s->id, e->number, e->n_number, f) < 0)
 		return -1;
 	return packet_ring_check(e, f);
 }
@@ -285,7 +290,8 @@ static int bind_new(int fd, const PacketSockEntry *e, struct fault *f)
 		.sll_ifindex = index_of(e->ifindex, e->ifname),
 	};
 
-	if ((e->protocol || e->ifindex || e->rx_ring) && bind(fd, (const struct sockaddr *)&a, sizeof(a)) < 0)
+	if ((e->protocol || e->ifindex || e->rx_ring) &&
+	    bind(fd, (const struct sockaddr *)&a, sizeof(a)) < 0)
 		return fault(f, errno, "bind it to device %u, protocol %#x", e->ifindex,
 			     __builtin_bswap16(e->protocol));
 	if (e->has_fanout && e->fanout != UINT32_MAX &&
@@ -307,7 +313,9 @@ static int open_packet(struct net *net, struct sock *s, struct fault *f)
 	return old ? numbers_apply(s->fd, e->number, e->n_number, f) : apply(s->fd, e, f);
 }
 
-/* What fills rings (packet_fill.h) is sent before any socket of ours hears: all are opened first. */
+/*
+ * What fills rings (packet_fill.h) is sent before any socket of ours hears: all are opened first.
+ */
 static enum sock_created create_packet(struct net *net, struct sock *s, struct fault *f)
 {
 	const PacketSockEntry *e = s->entry->psk;

@@ -20,7 +20,8 @@ struct packets {
 	size_t n, cap;
 };
 
-static bool take_ring(const struct nlattr *attr, size_t bytes, int type, struct packet_diag_ring *out)
+static bool take_ring(const struct nlattr *attr, size_t bytes, int type,
+		      struct packet_diag_ring *out)
 {
 	const void *ring = diag_attr(attr, bytes, type, sizeof(*out), NULL);
 
@@ -33,7 +34,8 @@ static void note(void *ctx, const void *msg, const struct nlattr *attr, size_t b
 {
 	struct packets *all = ctx;
 	const struct packet_diag_msg *m = msg;
-	const void *info = diag_attr(attr, bytes, PACKET_DIAG_INFO, sizeof(struct packet_diag_info), NULL);
+	const void *info = diag_attr(attr, bytes, PACKET_DIAG_INFO, sizeof(struct packet_diag_info),
+				     NULL);
 	const uint32_t *fanout = diag_attr(attr, bytes, PACKET_DIAG_FANOUT, sizeof(*fanout), NULL);
 	struct packet_told *t;
 	const void *members;
@@ -42,7 +44,8 @@ static void note(void *ctx, const void *msg, const struct nlattr *attr, size_t b
 	if (!info)
 		return;
 	t = grow(&all->list, all->n++, &all->cap, sizeof(*t));
-	*t = (struct packet_told){ .ino = m->pdiag_ino, .protocol = __builtin_bswap16(m->pdiag_num) };
+	*t = (struct packet_told){ .ino = m->pdiag_ino,
+				   .protocol = __builtin_bswap16(m->pdiag_num) };
 	memcpy(&t->info, info, sizeof(t->info));
 	t->has_fanout = fanout;
 	t->fanout = fanout ? *fanout : 0;
@@ -65,8 +68,8 @@ static int learn(struct packets *all, struct fault *f)
 	int r = diag_dump(&req, sizeof(req), sizeof(struct packet_diag_msg), note, all, f);
 
 	if (r == 1)
-		return fault(f, -ENOTSUP, "this kernel does not tell of packet sockets: load its module "
-			     "packet_diag");
+		return fault(f, -ENOTSUP, "this kernel does not tell of packet sockets: load its "
+			     "module packet_diag");
 	return r;
 }
 

@@ -2,10 +2,10 @@
 /*
  * packet_fill.c - how far the kernel and the program have come in a ring that receives.
  *
- * Both go round the ring without telling each other where they are: a program would wait for a frame
- * while the kernel fills another. The kernel's place can be seen by ages and states of frames, but not
- * set: as many packets of our own are sent through lo as bring it there. What the program has
- * not read is written back then.
+ * Both go round the ring without telling each other where they are: a program would wait for a
+ * frame while the kernel fills another. The kernel's place can be seen by ages and states of
+ * frames, but not set: as many packets of our own are sent through lo as bring it there. What the
+ * program has not read is written back then.
  *
  * A "unit" is a frame, of TPACKET_V3 a block.
  *
@@ -33,7 +33,7 @@
 #define LOOKS 4
 
 struct view {
-	char *map;			/* all rings of the socket; the one that receives is first */
+	char *map;		/* all rings of the socket; the one that receives is first */
 	size_t map_size;
 	const PacketRing *ring;
 	uint32_t version, n;		/* units */
@@ -58,7 +58,8 @@ static char *unit(const struct view *v, uint32_t i)
 {
 	uint32_t per_block = by_block(v) ? 1 : v->ring->block_size / v->ring->frame_size;
 
-	return v->map + (size_t)(i / per_block) * v->ring->block_size + i % per_block * unit_size(v);
+	return v->map + (size_t)(i / per_block) * v->ring->block_size +
+	       i % per_block * unit_size(v);
 }
 
 /* The word that says whose the unit is; 0 (TP_STATUS_KERNEL): the kernel's. */
@@ -66,7 +67,8 @@ static uint32_t *status(const struct view *v, uint32_t i)
 {
 	char *at = unit(v, i);
 
-	return by_block(v) ? &((struct tpacket_block_desc *)at)->hdr.bh1.block_status : (uint32_t *)at;
+	return by_block(v) ? &((struct tpacket_block_desc *)at)->hdr.bh1.block_status :
+			     (uint32_t *)at;
 }
 
 static bool is_unread(const struct view *v, uint32_t i)
@@ -162,8 +164,8 @@ static void warn_of_sending(const struct view *v, const PacketSockEntry *e)
 		 e->version == TPACKET_V2 ? ((const struct tpacket2_hdr *)first)->tp_len :
 					    ((const struct tpacket3_hdr *)first)->tp_len;
 	if (length)
-		log_warnx("packet socket %u has sent by its ring: the kernel begins at the first frame "
-			  "again", e->id);
+		log_warnx("packet socket %u has sent by its ring: the kernel begins at the first "
+			  "frame again", e->id);
 }
 
 int packet_fill_read(int fd, PacketSockEntry *e, struct fault *f)
@@ -234,7 +236,10 @@ static int feed_frames(int sender, uint32_t n)
 	return 0;
 }
 
-/* Delivery may lag behind: wait until the socket has counted as many packets; that clears the count. */
+/*
+ * Delivery may lag behind: wait until the socket has counted as many packets; that clears the
+ * count.
+ */
 static bool have_come(int fd, uint64_t n)
 {
 	const int64_t end = monotonic_ms() + PATIENCE_MS;
@@ -252,8 +257,8 @@ static bool have_come(int fd, uint64_t n)
 }
 
 /*
- * Large packets until the last block but one is closed, by the next packet or by time. Then the last
- * one must have a packet, for time to close it; while it has none it stays open.
+ * Large packets until the last block but one is closed, by the next packet or by time. Then the
+ * last one must have a packet, for time to close it; while it has none it stays open.
  */
 static int feed_blocks(const struct view *v, int fd, int sender, uint32_t n)
 {
@@ -330,13 +335,14 @@ static int check_unread(const struct view *v, uint32_t id, struct fault *f)
 	size_t i;
 
 	if (v->ring->head >= v->n)
-		return fault(f, -EBADMSG, "files.img: packet socket %u has a ring of %u with its head "
-			     "at %u", id, v->n, v->ring->head);
+		return fault(f, -EBADMSG, "files.img: packet socket %u has a ring of %u with its "
+			     "head at %u", id, v->n, v->ring->head);
 	for (i = 0; i < v->ring->n_unread; i++)
-		if (v->ring->unread[i]->index >= v->n || v->ring->unread[i]->data.len != unit_size(v))
-			return fault(f, -EBADMSG, "files.img: packet socket %u has %zu bytes unread at %u of "
-				     "a ring of %u", id, v->ring->unread[i]->data.len,
-				     v->ring->unread[i]->index, v->n);
+		if (v->ring->unread[i]->index >= v->n ||
+		    v->ring->unread[i]->data.len != unit_size(v))
+			return fault(f, -EBADMSG, "files.img: packet socket %u has %zu bytes "
+				     "unread at %u of a ring of %u", id,
+				     v->ring->unread[i]->data.len, v->ring->unread[i]->index, v->n);
 	return 0;
 }
 
@@ -358,8 +364,8 @@ int packet_fill_apply(int fd, const PacketSockEntry *e, struct fault *f)
 	if (r->head)
 		done = bring_there(&v, fd, r->head);
 	if (done < 0)
-		log_warnx("packet socket %u: the kernel begins at the first unit of its ring again, what was "
-			  "unread is lost (is lo up?)", e->id);
+		log_warnx("packet socket %u: the kernel begins at the first unit of its ring "
+			  "again, what was unread is lost (is lo up?)", e->id);
 	forget(&v, r->head, r->n_unread && done == 0);
 	for (i = 0; done == 0 && i < r->n_unread; i++)
 		put_back(&v, r->unread[i], r->head);

@@ -13,8 +13,8 @@ int packet_fill_read(int fd, PacketSockEntry *e, struct fault *f);
 void packet_fill_free(PacketRing *r);
 
 /*
- * Restore: fd has its rings and is bound to nothing, without filter. Bring the kernel to where it was, put
- * back what is unread. It may be bound to lo and a protocol that no packet has then.
+ * Restore: fd has its rings and is bound to nothing, without filter. Bring the kernel to where it
+ * was, put back what is unread. It may be bound to lo and a protocol that no packet has then.
  */
 int packet_fill_apply(int fd, const PacketSockEntry *e, struct fault *f);
 

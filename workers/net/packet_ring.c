@@ -59,9 +59,9 @@ int packet_ring_mapped(struct net *net, const uint64_t *ino, size_t n, struct fa
 		const struct sock *s = net_sock_by_ino(net, ino[i]);
 
 		if (s && s->family != AF_PACKET)
-			return fault(f, -ENOTSUP, "%s: it is mapped (TCP_ZEROCOPY_RECEIVE), and what it "
-				     "received there cannot be dumped: let the program read it in the usual "
-				     "way", sock_name(s, who, sizeof(who)));
+			return fault(f, -ENOTSUP, "%s: it is mapped (TCP_ZEROCOPY_RECEIVE), and "
+				     "what it received there cannot be dumped: let the program "
+				     "read it in the usual way", sock_name(s, who, sizeof(who)));
 	}
 	return 0;
 }
@@ -77,8 +77,8 @@ static uint64_t ring_bytes(const PacketRing *r)
 int packet_ring_check(const PacketSockEntry *e, struct fault *f)
 {
 	if (ring_bytes(e->rx_ring) > INT64_MAX / 2 || ring_bytes(e->tx_ring) > INT64_MAX / 2)
-		return fault(f, -EBADMSG, "files.img: the rings of packet socket %u have %u and %u blocks",
-			     e->id, e->rx_ring ? e->rx_ring->block_nr : 0,
+		return fault(f, -EBADMSG, "files.img: the rings of packet socket %u have %u and %u "
+			     "blocks", e->id, e->rx_ring ? e->rx_ring->block_nr : 0,
 			     e->tx_ring ? e->tx_ring->block_nr : 0);
 	return 0;
 }
@@ -88,13 +88,14 @@ static int make(int fd, int name, const PacketRing *r, const char *what, struct 
 	const struct tpacket_req3 req = {
 		.tp_block_size = r ? r->block_size : 0, .tp_block_nr = r ? r->block_nr : 0,
 		.tp_frame_size = r ? r->frame_size : 0, .tp_frame_nr = r ? r->frame_nr : 0,
-		.tp_retire_blk_tov = r ? r->retire_tmo : 0, .tp_sizeof_priv = r ? r->sizeof_priv : 0,
+		.tp_retire_blk_tov = r ? r->retire_tmo : 0,
+		.tp_sizeof_priv = r ? r->sizeof_priv : 0,
 		.tp_feature_req_word = r ? r->features : 0,
 	};
 
 	if (r && setsockopt(fd, SOL_PACKET, name, &req, sizeof(req)) < 0)
-		return fault(f, errno, "make its ring to %s, %u blocks of %u bytes", what, r->block_nr,
-			     r->block_size);
+		return fault(f, errno, "make its ring to %s, %u blocks of %u bytes", what,
+			     r->block_nr, r->block_size);
 	return 0;
 }
 
@@ -120,16 +121,16 @@ int packet_ring_places(struct net *net, SocketMap *const *map, size_t n, struct 
 		const struct sock *s = net_sock(net, p->list[i].id);
 
 		if (!s || !s->entry->psk)
-			return fault(f, -EBADMSG, "mm-%u.img: the mapping %llx is of socket %u, which is no "
-				     "packet socket of files.img", p->list[i].pid,
+			return fault(f, -EBADMSG, "mm-%u.img: the mapping %llx is of socket %u, "
+				     "which is no packet socket of files.img", p->list[i].pid,
 				     (unsigned long long)p->list[i].start, p->list[i].id);
 	}
 	return 0;
 }
 
 /*
- * A socket is mapped as a whole only. What the task has of it, perhaps a part, is moved to its place;
- * the rest goes.
+ * A socket is mapped as a whole only. What the task has of it, perhaps a part, is moved to its
+ * place; the rest goes.
  */
 static int map_place(struct gate *g, const SocketMap *m, uint64_t whole, int spare, struct fault *f)
 {
@@ -138,7 +139,8 @@ static int map_place(struct gate *g, const SocketMap *m, uint64_t whole, int spa
 	int64_t at;
 	int map, move;
 
-	map = batch_op(b, 0, 0, SYS_mmap, 6, gc(0), gc(whole), gc(m->prot), gc(flags), gc(spare), gc(0));
+	map = batch_op(b, 0, 0, SYS_mmap, 6, gc(0), gc(whole), gc(m->prot), gc(flags), gc(spare),
+		       gc(0));
 	batch_op(b, 0, 0, SYS_close, 1, gc(spare));
 	if (batch_run(b, MAP_TIMEOUT_MS, f) < 0)
 		return -1;
@@ -151,12 +153,13 @@ static int map_place(struct gate *g, const SocketMap *m, uint64_t whole, int spa
 	if (m->offset)
 		batch_op(b, 0, 0, SYS_munmap, 2, gc(at), gc(m->offset));
 	if (m->offset + size < whole)
-		batch_op(b, 0, 0, SYS_munmap, 2, gc(at + m->offset + size), gc(whole - m->offset - size));
+		batch_op(b, 0, 0, SYS_munmap, 2, gc(at + m->offset + size),
+			 gc(whole - m->offset - size));
 	if (batch_run(b, MAP_TIMEOUT_MS, f) < 0)
 		return -1;
 	if (batch_result(b, 0, move) != (int64_t)m->start)
-		return fault(f, (int)-batch_result(b, 0, move), "task %u: map rings at %llx", m->pid,
-			     (unsigned long long)m->start);
+		return fault(f, (int)-batch_result(b, 0, move), "task %u: map rings at %llx",
+			     m->pid, (unsigned long long)m->start);
 	return 0;
 }
 
@@ -172,8 +175,8 @@ static int restore_place(struct net *net, const SocketMap *m, struct fault *f)
 	if (!g)
 		return fault(f, -EPROTO, "task %u is not in the tree", m->pid);
 	if (m->end - m->start > whole || m->offset > whole - (m->end - m->start))
-		return fault(f, -EBADMSG, "mm-%u.img: the mapping %llx is not inside the rings of packet "
-			     "socket %u", m->pid, (unsigned long long)m->start, m->id);
+		return fault(f, -EBADMSG, "mm-%u.img: the mapping %llx is not inside the rings of "
+			     "packet socket %u", m->pid, (unsigned long long)m->start, m->id);
 	spare = net_spare_fd(net, m->pid);
 	/* The socket stands at the first spare number for a moment, its channel at the second. */
 	if (gate_pass_fds(g, spare + 1, &s->fd, &spare, &flags, 1, f) < 0 ||

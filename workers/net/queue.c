@@ -193,14 +193,16 @@ static int check_whole(const struct sock *s, const struct msghdr *h, struct faul
 
 	if (!(h->msg_flags & MSG_CTRUNC))
 		return 0;
-	return fault(f, -EMFILE, "%s: more descriptors wait in it than this process may have: raise the "
-		     "limit (ulimit -n), or dump again when they have been read",
+	return fault(f, -EMFILE, "%s: more descriptors wait in it than this process may have: "
+		     "raise the limit (ulimit -n), or dump again when they have been read",
 		     sock_name(s, who, sizeof(who)));
 }
 
 static struct message new_message(const struct sock *s, const void *data, size_t length)
 {
-	struct message m = { .id = s->id, .length = length, .data = xcalloc(length ? length : 1, 1) };
+	struct message m = { .id = s->id,
+			     .length = length,
+			     .data = xcalloc(length ? length : 1, 1) };
 
 	memcpy(m.data, data, length);
 	return m;

@@ -16,7 +16,7 @@
 /* What is known of a queue before it is looked at. */
 struct waiting {
 	size_t bytes;			/* of a stream; for others 0 may mean an empty message */
-	bool ended;			/* nothing more can come: the end reads like an empty message */
+	bool ended;		/* nothing more can come: the end reads like an empty message */
 	int peek_off;			/* SO_PEEK_OFF, which is put back; -1: off */
 };
 

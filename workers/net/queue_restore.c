@@ -31,7 +31,8 @@ struct queue_restore {
 
 static int damaged(const struct queued *q, const char *what, struct fault *f)
 {
-	return fault(f, -EBADMSG, "sk-queues.img: a message for socket %u %s", q->entry->id_for, what);
+	return fault(f, -EBADMSG, "sk-queues.img: a message for socket %u %s", q->entry->id_for,
+		     what);
 }
 
 /* Check an entry and name what it sends. */
@@ -93,7 +94,8 @@ int queue_prepare(struct net *net, struct fault *f)
 		m->entry = (SkPacketEntry *)msg;
 		m->offset = image_offset(q->img);
 		add_message(q, m);
-		if (check_message(net, m, image_left(q->img), f) < 0 || read_short(q->img, m, f) < 0)
+		if (check_message(net, m, image_left(q->img), f) < 0 ||
+		    read_short(q->img, m, f) < 0)
 			return -1;
 	}
 	return r;
@@ -194,7 +196,8 @@ static char *fetch(struct image *img, const struct queued *q, struct fault *f)
 	AUTO_FREE char *data = xcalloc(1, q->entry->length);
 	int fd = image_fd(img, f);
 
-	if (fd >= 0 && pread_full(fd, data, q->entry->length, q->offset) == (ssize_t)q->entry->length)
+	if (fd >= 0 &&
+	    pread_full(fd, data, q->entry->length, q->offset) == (ssize_t)q->entry->length)
 		return take_ptr(&data);
 	if (fd >= 0)
 		damaged(q, "cannot be read any more", f);

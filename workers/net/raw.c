@@ -79,7 +79,8 @@ static int get(int fd, int level, int name, bool *value, struct fault *f)
 	int v, r = ask_number(fd, level, name, &v);
 
 	*value = v != 0;
-	return r < 0 ? fault(f, errno, "read option %d of level %d of a raw socket", name, level) : 0;
+	return r < 0 ? fault(f, errno, "read option %d of level %d of a raw socket", name, level) :
+		       0;
 }
 
 static int read_raw(const struct sock *s, IpOptsRawEntry *raw, uint32_t filter[FILTER_WORDS_V6],
@@ -95,7 +96,8 @@ static int read_raw(const struct sock *s, IpOptsRawEntry *raw, uint32_t filter[F
 	raw->has_nodefrag = raw->nodefrag = nodefrag;
 	raw->n_icmpv_filter = len / sizeof(*filter);
 	raw->icmpv_filter = len ? filter : NULL;
-	if (len && getsockopt(s->fd, filter_level(s->family), filter_name(s->family), filter, &len) < 0)
+	if (len &&
+	    getsockopt(s->fd, filter_level(s->family), filter_name(s->family), filter, &len) < 0)
 		return fault(f, errno, "read the filter of an ICMP socket");
 	return 0;
 }
@@ -145,8 +147,8 @@ static int check_raw(struct net *net, struct sock *s, struct fault *f)
 	if (inet_check(net, s, f) < 0)
 		return -1;
 	if (raw && raw->n_icmpv_filter && raw->n_icmpv_filter != filter_words(e->family, e->proto))
-		return fault(f, -EBADMSG, "files.img: raw socket %u has a filter of %zu words", s->id,
-			     raw->n_icmpv_filter);
+		return fault(f, -EBADMSG, "files.img: raw socket %u has a filter of %zu words",
+			     s->id, raw->n_icmpv_filter);
 	return 0;
 }
 
@@ -158,8 +160,8 @@ static int apply_hdrincl(int fd, const InetSkEntry *e, const IpOptsRawEntry *raw
 
 	if (get(fd, hdrincl_level(e->family), hdrincl_name(e->family), &now, f) < 0)
 		return -1;
-	if (now != want &&
-	    setsockopt(fd, hdrincl_level(e->family), hdrincl_name(e->family), &want, sizeof(want)) < 0)
+	if (now != want && setsockopt(fd, hdrincl_level(e->family), hdrincl_name(e->family), &want,
+				      sizeof(want)) < 0)
 		return fault(f, errno, "set IP_HDRINCL to %d", want);
 	return 0;
 }
@@ -187,8 +189,8 @@ static enum sock_created create_raw(struct net *net, struct sock *s, struct faul
 
 	inet_own(e, &own);
 	inet_peer(e, &peer);
-	if (inet_socket(net, s, f) < 0 || apply_raw(s->fd, e, f) < 0 || inet_options(net, s, f) < 0 ||
-	    inet_bind(s, &own, f) < 0 ||
+	if (inet_socket(net, s, f) < 0 || apply_raw(s->fd, e, f) < 0 ||
+	    inet_options(net, s, f) < 0 || inet_bind(s, &own, f) < 0 ||
 	    ((e->dst_port || e->state == STATE_ESTABLISHED) && inet_connect(s, &peer, f) < 0) ||
 	    inet_finish(s, f) < 0)
 		return SOCK_FAILED;

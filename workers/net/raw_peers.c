@@ -37,8 +37,8 @@ static void read_list(struct raw_peers *all, const char *path)
 
 	while (file && fgets(line, sizeof(line), file)) {
 		memset(&p, 0, sizeof(p));
-		if (sscanf(line, "%*d: %*[0-9A-F]:%*x %32[0-9A-F]:%x %x %*s %*s %*s %*u %*d %lu", address,
-			   &p.port, &p.state, &p.ino) != 4)
+		if (sscanf(line, "%*d: %*[0-9A-F]:%*x %32[0-9A-F]:%x %x %*s %*s %*s %*u %*d %lu",
+			   address, &p.port, &p.state, &p.ino) != 4)
 			continue;
 		parse_address(address, p.address);
 		*(struct raw_peer *)grow(&all->list, all->n++, &all->cap, sizeof(p)) = p;

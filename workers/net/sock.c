@@ -85,8 +85,9 @@ static struct sock *add(struct net *net, struct sock *s)
 static int no_duplicate(pid_t pid, int fd, struct fault *f)
 {
 	if (errno == EMFILE)
-		return fault(f, errno, "task %d, descriptor %d: stasis may not have as many descriptors as "
-			     "the tree has sockets: raise its limit (ulimit -Hn)", pid, fd);
+		return fault(f, errno, "task %d, descriptor %d: stasis may not have as many "
+			     "descriptors as the tree has sockets: raise its limit (ulimit -Hn)",
+			     pid, fd);
 	return fault(f, errno, "duplicate descriptor %d of task %d", fd, pid);
 }
 
@@ -119,7 +120,8 @@ static int ask_kind(struct sock *s, struct fault *f)
 	if (ask_number(s->fd, SOL_SOCKET, SO_DOMAIN, &s->family) < 0 ||
 	    ask_number(s->fd, SOL_SOCKET, SO_TYPE, &s->type) < 0 ||
 	    ask_number(s->fd, SOL_SOCKET, SO_PROTOCOL, &s->protocol) < 0)
-		return fault(f, errno, "task %d, descriptor %d is not the socket it was", s->pid, s->pfd);
+		return fault(f, errno, "task %d, descriptor %d is not the socket it was", s->pid,
+			     s->pfd);
 	s->kind = kind_of_socket(s);
 	return 0;
 }
@@ -129,8 +131,8 @@ static struct sock *new_sock(struct net *net, const struct socket_ref *ref)
 {
 	struct sock *s = pool_take(&socks_of(net)->memory, sizeof(*s));
 
-	*s = (struct sock){ .id = ref->id, .fd = -1, .ino = ref->ino, .pid = ref->pid, .pfd = ref->fd,
-			    .flags = ref->flags };
+	*s = (struct sock){ .id = ref->id, .fd = -1, .ino = ref->ino, .pid = ref->pid,
+			    .pfd = ref->fd, .flags = ref->flags };
 	s->kind = kind_of_known(net, s);
 	fown_entry__init(&s->fown);
 	return s;
@@ -343,8 +345,8 @@ void sock_end(struct net *net)
 	if (!all)
 		return;
 	/*
-	 * Who closes a socket last has the kernel's work to do. A task that ends begins with its first, we
-	 * begin with the last one: each does half of it.
+	 * Who closes a socket last has the kernel's work to do. A task that ends begins with its
+	 * first, we begin with the last one: each does half of it.
 	 */
 	parallel_join(parallel_start(all->n, close_one, all), &none);
 	for (i = 0; i < all->n; i++)

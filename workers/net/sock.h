@@ -10,12 +10,15 @@
 #include "workers/net/net.h"
 
 /*
- * Before a dump, the task runs: learn what a socket is; a duplicate is taken only of what is not known
- * without. -1 with f set; f->code is ESRCH or EBADF when it is gone.
+ * Before a dump, the task runs: learn what a socket is; a duplicate is taken only of what is not
+ * known without. -1 with f set; f->code is ESRCH or EBADF when it is gone.
  */
 int sock_glance(struct net *net, const struct socket_ref *ref, struct fault *f);
 
-/* Dump: take a duplicate of each and learn what it is. After a fault some are known, some have no kind. */
+/*
+ * Dump: take a duplicate of each and learn what it is. After a fault some are known, some have no
+ * kind.
+ */
 int sock_add_all(struct net *net, const SocketList *list, struct fault *f);
 
 /* Restore: add the socket of an entry, which is taken over. -1: the id is taken. */

@@ -2,10 +2,10 @@
 /*
  * tcp.c - TCP sockets, both directions: without connection, listening, connected.
  *
- * Dump:     the packets of all connections are dropped from here on (netlock.c). Each is in repair mode
- *           (tcprepair/) for the moment in which it is read: should we be killed, the task runs at once
- *           and would fail to read and write. When the tasks are dead it goes into repair mode
- *           again, in which the socket can be closed without the peer's notice.
+ * Dump:     the packets of all connections are dropped from here on (netlock.c). Each is in repair
+ *           mode (tcprepair/) for the moment in which it is read: should we be killed, the task
+ *           runs at once and would fail to read and write. When the tasks are dead it goes into
+ *           repair mode again, in which the socket can be closed without the peer's notice.
  * Restore:  connections are made in repair mode; the last step lifts the lock and ends repair mode.
  *
  * Rights:   CAP_NET_ADMIN, CAP_NET_RAW.
@@ -91,27 +91,28 @@ static int check_connection(const struct net *net, const struct sock *s, const s
 	inet_text(&t->own, own);
 	inet_text(&t->peer, peer);
 	if (!o->tcp_established)
-		return fault(f, -EBUSY, "a connection, %s to %s: give --tcp-established to keep it, or "
-			     "--tcp-close to lose it", own, peer);
+		return fault(f, -EBUSY, "a connection, %s to %s: give --tcp-established to keep "
+			     "it, or --tcp-close to lose it", own, peer);
 	if (!getsockopt(s->fd, IPPROTO_TCP, TCP_ULP, ulp, &len) && ulp[0])
-		return fault(f, -EOPNOTSUPP, "the connection %s to %s passes through the kernel's '%.16s' "
-			     "layer, whose keys cannot be read: close it or turn that layer off", own,
-			     peer, ulp);
+		return fault(f, -EOPNOTSUPP, "the connection %s to %s passes through the kernel's "
+			     "'%.16s' layer, whose keys cannot be read: close it or turn that "
+			     "layer off", own, peer, ulp);
 	return 0;
 }
 
 /*
- * Waiting to be accepted: nobody can put it into the queue of another listener. Not asked before the
- * freeze, when it is about to be accepted.
+ * Waiting to be accepted: nobody can put it into the queue of another listener. Not asked before
+ * the freeze, when it is about to be accepted.
  */
 static int check_listener(const struct net *net, const struct tcp *t, struct fault *f)
 {
 	char own[INET_ADDR_TEXT];
 
-	if (t->info.tcpi_state != TCP_LISTEN || !t->info.tcpi_unacked || net_opts(net)->skip_in_flight)
+	if (t->info.tcpi_state != TCP_LISTEN || !t->info.tcpi_unacked ||
+	    net_opts(net)->skip_in_flight)
 		return 0;
-	return fault(f, -EAGAIN, "%u connections to %s are not accepted yet: give --skip-in-flight to lose "
-		     "them, or try again", t->info.tcpi_unacked, inet_text(&t->own, own));
+	return fault(f, -EAGAIN, "%u connections to %s are not accepted yet: give --skip-in-flight "
+		     "to lose them, or try again", t->info.tcpi_unacked, inet_text(&t->own, own));
 }
 
 static int prefixed(const struct sock *s, struct fault *f)
@@ -156,7 +157,8 @@ static int collect_tcp(struct net *net, struct sock *s, struct fault *f)
 	if (look_at(s, t, f) < 0 || check_connection(net, s, t, f) < 0 ||
 	    check_listener(net, t, f) < 0)
 		return prefixed(s, f);
-	t->keep = has_peer(&t->peer) && t->info.tcpi_state != TCP_LISTEN && !net_opts(net)->tcp_close;
+	t->keep = has_peer(&t->peer) && t->info.tcpi_state != TCP_LISTEN &&
+		  !net_opts(net)->tcp_close;
 	return 0;
 }
 
@@ -387,13 +389,14 @@ static int check_tcp(struct net *net, struct sock *s, struct fault *f)
 	inet_own(e, &t->own);
 	inet_peer(e, &t->peer);
 	if (e->dst_port == 0 && e->state != TCP_CLOSE && e->state != TCP_LISTEN)
-		return fault(f, -EBADMSG, "files.img: TCP socket %u has state %u and no peer", s->id,
-			     e->state);
+		return fault(f, -EBADMSG, "files.img: TCP socket %u has state %u and no peer",
+			     s->id, e->state);
 	if (e->dst_port == 0 || e->state == TCP_LISTEN || o->tcp_close)
 		return 0;
 	if (!o->tcp_established && e->state != TCP_CLOSE)
-		return fault(f, -EBUSY, "files.img: TCP socket %u is connected: give --tcp-established to "
-			     "keep the connection, or --tcp-close to lose it", s->id);
+		return fault(f, -EBUSY, "files.img: TCP socket %u is connected: give "
+			     "--tcp-established to keep the connection, or --tcp-close to lose it",
+			     s->id);
 	return read_stream(net, s, t, f);
 }
 

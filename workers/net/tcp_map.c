@@ -45,8 +45,8 @@ int tcp_map_check(const Options *o, struct fault *f)
 
 	for (i = 0; i < o->n_tcp_map; i++)
 		if (!split(o->tcp_map[i], &from, &to))
-			return fault(f, -EINVAL, "--tcp-map %s: two addresses of the same family are "
-				     "needed, OLD=NEW", o->tcp_map[i]);
+			return fault(f, -EINVAL, "--tcp-map %s: two addresses of the same family "
+				     "are needed, OLD=NEW", o->tcp_map[i]);
 	return 0;
 }
 

@@ -96,8 +96,8 @@ static int read_congestion(struct net *net, const struct sock *s, TcpOptsEntry *
 
 /*
  * Did the program ask for the segment size? That of a connection is the kernel's affair. A socket
- * without connection shows what was asked for, else what its last connection used (tcpi_snd_mss, which
- * a listening one does not tell).
+ * without connection shows what was asked for, else what its last connection used (tcpi_snd_mss,
+ * which a listening one does not tell).
  */
 static bool is_wish(uint32_t maxseg, const struct tcp_info *info)
 {

@@ -11,7 +11,10 @@
 
 /* Learn what tcp_options_read needs; after it, several threads may read at once. */
 int tcp_options_learn(struct net *net, struct fault *f);
-/* Into x->tcp, which x->e refers to then; inet_free releases it. info: as it was before repair mode. */
+/*
+ * Into x->tcp, which x->e refers to then; inet_free releases it. info: as it was before repair
+ * mode.
+ */
 int tcp_options_read(struct net *net, const struct sock *s, const struct tcp_info *info,
 		     struct inet_entry *x, struct fault *f);
 /* Also from fields of older images. */

@@ -78,7 +78,8 @@ static int check_entry(const TcpStreamEntry *e, const struct image *img, struct 
 
 	if (bytes > image_left(img))
 		return fault(f, -EBADMSG, "%s: its queues should hold %lu bytes, but %lu are there",
-			     image_label(img), (unsigned long)bytes, (unsigned long)image_left(img));
+			     image_label(img), (unsigned long)bytes,
+			     (unsigned long)image_left(img));
 	if (!e->has_unsq_len || ((e->opt_mask & TCPI_OPT_WSCALE) && !e->has_rcv_wscale) ||
 	    ((e->opt_mask & TCPI_OPT_TIMESTAMPS) && !e->has_timestamp))
 		return fault(f, -EBADMSG, "%s: a number of the connection is missing",

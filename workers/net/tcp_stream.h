@@ -12,8 +12,8 @@ int tcp_stream_write(struct net *net, uint32_t ino, const struct tcprepair_state
 		     struct fault *f);
 
 /*
- * Read all but the addresses and the state, which are in the socket's entry. 1: done; 0: there is no
- * such image. Clear *s also after a fault.
+ * Read all but the addresses and the state, which are in the socket's entry. 1: done; 0: there is
+ * no such image. Clear *s also after a fault.
  */
 int tcp_stream_read(struct net *net, uint32_t ino, struct tcprepair_state *s, struct fault *f);
 

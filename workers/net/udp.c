@@ -42,11 +42,12 @@ static int check_corked(struct net *net, struct sock *s, struct fault *f)
 	    ioctl(s->fd, SIOCOUTQ, &bytes) < 0)
 		return fault(f, errno, "%s: read its state", sock_name(s, who, sizeof(who)));
 	if (corked && bytes)
-		return fault(f, -EBUSY, "%s: it holds a datagram back (UDP_CORK), which cannot be read: "
-			     "dump again when the program has sent it", sock_name(s, who, sizeof(who)));
+		return fault(f, -EBUSY, "%s: it holds a datagram back (UDP_CORK), which cannot be "
+			     "read: dump again when the program has sent it",
+			     sock_name(s, who, sizeof(who)));
 	if (bytes)
-		log_info("%s: %d bytes that it sent are on their way", sock_name(s, who, sizeof(who)),
-			 bytes);
+		log_info("%s: %d bytes that it sent are on their way",
+			 sock_name(s, who, sizeof(who)), bytes);
 	return 0;
 }
 
@@ -86,8 +87,9 @@ static enum sock_created create_udp(struct net *net, struct sock *s, struct faul
 
 	inet_own(e, &own);
 	inet_peer(e, &peer);
-	if (inet_socket(net, s, f) < 0 || inet_options(net, s, f) < 0 || inet_bind(s, &own, f) < 0 ||
-	    (e->dst_port && inet_connect(s, &peer, f) < 0) || inet_finish(s, f) < 0)
+	if (inet_socket(net, s, f) < 0 || inet_options(net, s, f) < 0 ||
+	    inet_bind(s, &own, f) < 0 || (e->dst_port && inet_connect(s, &peer, f) < 0) ||
+	    inet_finish(s, f) < 0)
 		return SOCK_FAILED;
 	return SOCK_CREATED;
 }

@@ -9,8 +9,11 @@
 
 struct udp_diag;
 
-/* The directions (SK_SHUTDOWN__*) of a socket. The first call asks the kernel for all of its kind. */
-int udp_diag_shutdown(struct udp_diag **known, const struct sock *s, uint32_t *how, struct fault *f);
+/*
+ * The directions (SK_SHUTDOWN__*) of a socket. The first call asks the kernel for all of its kind.
+ */
+int udp_diag_shutdown(struct udp_diag **known, const struct sock *s, uint32_t *how,
+		      struct fault *f);
 void udp_diag_end(struct udp_diag *known);
 
 #endif

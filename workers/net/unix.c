@@ -2,8 +2,8 @@
 /*
  * unix.c - unix sockets: preflight and dump; the row of the table. unix_restore.c puts them back.
  *
- * What the kernel tells of all sockets at once (unix_diag.c) says who is connected to whom and how much
- * waits; from the socket itself come its options, its name's file and who made its other end.
+ * What the kernel tells of all sockets at once (unix_diag.c) says who is connected to whom and how
+ * much waits; from the socket itself come its options, its name's file and who made its other end.
  *
  * Rights:   CAP_NET_ADMIN (names' files); /proc of the tasks.
  * Holds:    the kernel's list of sockets.
@@ -78,7 +78,10 @@ static void move_rec(const struct unix_diag *d, struct sock *s)
 	r->s = s;
 }
 
-/* A list that lacks a socket of which more is known already is of no use: the table changed meanwhile. */
+/*
+ * A list that lacks a socket of which more is known already is of no use: the table changed
+ * meanwhile.
+ */
 static int check_list(const struct net *net, const struct unix_diag *d, struct fault *f)
 {
 	char who[SOCK_NAME_MAX];
@@ -89,15 +92,15 @@ static int check_list(const struct net *net, const struct unix_diag *d, struct f
 		const struct unix_rec *r = s->kind == &unix_kind ? s->priv : NULL;
 
 		if (r && r->facts && !unix_diag_find(d, s->ino))
-			return fault(f, -EAGAIN, "%s: the kernel does not list it any more: dump again",
-				     sock_name(s, who, sizeof(who)));
+			return fault(f, -EAGAIN, "%s: the kernel does not list it any more: dump "
+				     "again", sock_name(s, who, sizeof(who)));
 	}
 	return 0;
 }
 
 /*
- * The kernel's record of a socket. The list is read when one is not in it; then once again. A preflight
- * (which knows no ids) is content with peers.
+ * The kernel's record of a socket. The list is read when one is not in it; then once again. A
+ * preflight (which knows no ids) is content with peers.
  */
 static struct unix_rec *find_rec(struct net *net, const struct sock *of, struct fault *f)
 {
@@ -130,7 +133,8 @@ static bool know_unix(struct net *net, struct sock *s)
 {
 	struct fault none = { 0 };
 	const struct unix_dump *d = net->unix_dump;
-	struct unix_rec *r = d && d->diag ? unix_diag_find(d->diag, s->ino) : find_rec(net, s, &none);
+	struct unix_rec *r = d && d->diag ? unix_diag_find(d->diag, s->ino) :
+					    find_rec(net, s, &none);
 
 	if (!r)
 		return false;
@@ -161,8 +165,8 @@ static int collect_unix(struct net *net, struct sock *s, struct fault *f)
 	char who[SOCK_NAME_MAX];
 
 	if (!r)
-		return fault(f, -ESTALE, "%s: the kernel does not list it; is it of another network "
-			     "namespace?", sock_name(s, who, sizeof(who)));
+		return fault(f, -ESTALE, "%s: the kernel does not list it; is it of another "
+			     "network namespace?", sock_name(s, who, sizeof(who)));
 	r->s = s;
 	s->priv = r;
 	r->facts = pool_take(&net->unix_dump->facts, sizeof(*r->facts));
@@ -220,7 +224,8 @@ static int collect_queues(struct net *net, struct fault *f)
 	size_t i;
 
 	for (i = net->unix_dump->seen; i < sock_count(net); i++)
-		if (sock_at(net, i)->kind == &unix_kind && collect_queue(net, sock_at(net, i), f) < 0)
+		if (sock_at(net, i)->kind == &unix_kind &&
+		    collect_queue(net, sock_at(net, i), f) < 0)
 			return -1;
 	return 0;
 }
@@ -284,11 +289,11 @@ static int describe_waiting(const struct sock *s, const struct unix_rec *r, Unix
 	char who[SOCK_NAME_MAX];
 
 	if (!r->listener->s)
-		return fault(f, -ENOTSUP, "%s: its connection to a socket outside the tree is not accepted "
-			     "yet: dump again when it is", sock_name(s, who, sizeof(who)));
+		return fault(f, -ENOTSUP, "%s: its connection to a socket outside the tree is not "
+			     "accepted yet: dump again when it is", sock_name(s, who, sizeof(who)));
 	if (r->room)
-		return fault(f, -EAGAIN, "%s: it sent data before its connection was accepted, which cannot "
-			     "be seen: dump again when socket %u has accepted it",
+		return fault(f, -EAGAIN, "%s: it sent data before its connection was accepted, "
+			     "which cannot be seen: dump again when socket %u has accepted it",
 			     sock_name(s, who, sizeof(who)), r->listener->ino);
 	e->peer = r->listener->ino;
 	if (procfs_status(s->pid, 0, &status, f) < 0)
@@ -309,9 +314,9 @@ static int describe_listening(const struct net *net, const struct sock *s, const
 	for (i = 0; i < r->nicons; i++) {
 		icon = unix_diag_find(net->unix_dump->diag, r->icons[i]);
 		if (!r->icons[i])
-			return fault(f, -EAGAIN, "%s: a connection to it was closed before it was accepted, "
-				     "which cannot be restored: dump again when it has been accepted",
-				     sock_name(s, who, sizeof(who)));
+			return fault(f, -EAGAIN, "%s: a connection to it was closed before it was "
+				     "accepted, which cannot be restored: dump again when it has "
+				     "been accepted", sock_name(s, who, sizeof(who)));
 		if (icon && icon->s)
 			e->pending[e->n_pending++] = r->icons[i];
 		else
@@ -494,7 +499,8 @@ static void end_unix(struct net *net, bool run_on)
 	}
 	pool_free(&d->facts);
 	if (d->asking)
-		log_debug("options of unix sockets were asked by %s", ask_by_rings(d->asking) ? "rings" : "calls");
+		log_debug("options of unix sockets were asked by %s",
+			  ask_by_rings(d->asking) ? "rings" : "calls");
 	asking_free(d->asking);
 	unix_diag_free(d->diag);
 	free(d);

@@ -2,9 +2,9 @@
 /*
  * unix_fill.c - unix sockets: the restore, from where every socket exists.
  *
- * Queues are filled first: once a datagram socket is connected only its peer may send to it; after a
- * shutdown nobody may; options decide what is delivered. Then peers that are gone go, datagram sockets
- * connect, and last come options, shutdown and flags.
+ * Queues are filled first: once a datagram socket is connected only its peer may send to it; after
+ * a shutdown nobody may; options decide what is delivered. Then peers that are gone go, datagram
+ * sockets connect, and last come options, shutdown and flags.
  *
  * Rights:   see queue_restore.c, options.c.
  * Holds:    nothing; struct unix_restore.
@@ -87,7 +87,8 @@ static int passing_sender(struct unix_restore *r, const SkPacketEntry *p, struct
 	if (fd < 0)
 		return fault(f, errno, "make a socket to send with");
 	if (p->has_addr && unix_name_bind(r->places, fd, &e, true, &why) < 0)
-		log_warnx("a message for socket %u loses its sender's name: %s", p->id_for, why.text);
+		log_warnx("a message for socket %u loses its sender's name: %s", p->id_for,
+			  why.text);
 	return take_fd(&fd);
 }
 
@@ -175,8 +176,8 @@ static int part_pair(struct net *net, struct usk *u, struct fault *f)
 
 static bool filled_before(const struct usk *u)
 {
-	return u->way == WAY_PAIR && usk_is_dgram(u) && u->far < 0 && u->twin && !usk_is_mutual(u) &&
-	       u->twin == u->peer;
+	return u->way == WAY_PAIR && usk_is_dgram(u) && u->far < 0 && u->twin &&
+	       !usk_is_mutual(u) && u->twin == u->peer;
 }
 
 static int fill_all(struct net *net, struct unix_restore *r, struct fault *f)
@@ -223,7 +224,8 @@ static int connect_to_peer(struct usk *u, struct fault *f)
 
 	sock_name(u->s, who, sizeof(who));
 	if (!p->e->name.len)
-		return fault(f, -EBADMSG, "%s: its peer %u has no name to connect to", who, p->e->ino);
+		return fault(f, -EBADMSG, "%s: its peer %u has no name to connect to", who,
+			     p->e->ino);
 	if (u->way == WAY_OUTSIDE)
 		len = unix_name_plain(p->e->name.data, p->e->name.len, &addr);
 	else if (unix_name_address(p->s->fd, p->e, &addr, &len, &via, f) < 0)

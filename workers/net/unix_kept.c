@@ -2,10 +2,10 @@
 /*
  * unix_kept.c - restore: the names that were bound in the file system stay only if it succeeds.
  *
- * A child (the keeper) knows each from shared memory. When the restore fails, whoever was killed, it
- * removes the names that still belong to the sockets made here, latest first, and gives those back
- * that were in the way: they wait beside it, as ".stasis-PID-N". When the tasks run it removes these.
- * It finds the directories as the worker did, without going there.
+ * A child (the keeper) knows each from shared memory. When the restore fails, whoever was killed,
+ * it removes the names that still belong to the sockets made here, latest first, and gives those
+ * back that were in the way: they wait beside it, as ".stasis-PID-N". When the tasks run it removes
+ * these. It finds the directories as the worker did, without going there.
  *
  * Rights:   CAP_DAC_OVERRIDE, CAP_FOWNER.
  * Holds:    the shared memory, the keeper.
@@ -121,7 +121,8 @@ static void take_back(struct unix_kept *k, struct kept *one, enum kept_path whic
 	unlinkat(dir, aside, 0);
 }
 
-static void drop_aside(struct unix_kept *k, struct kept *one, enum kept_path which, const char *path)
+static void drop_aside(struct unix_kept *k, struct kept *one, enum kept_path which,
+		       const char *path)
 {
 	AUTO_CLOSE int dir = one->aside[which].ino ? open_dir(one->e, path) : -1;
 	char aside[PATH_MAX];
@@ -162,8 +163,8 @@ static void settle(void *arg)
 
 struct unix_kept *unix_kept_open(size_t max, struct fault *f)
 {
-	struct unix_kept *k = mmap(NULL, sizeof(*k) + max * sizeof(k->list[0]), PROT_READ | PROT_WRITE,
-				   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct unix_kept *k = mmap(NULL, sizeof(*k) + max * sizeof(k->list[0]),
+				   PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	if (k == MAP_FAILED) {
 		fault(f, errno, "share what is known of %zu names of sockets", max);

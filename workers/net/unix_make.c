@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * unix_make.c - restore: what the kernel records with its doer (SO_PEERCRED) is done by the right one.
+ * unix_make.c - restore: what the kernel records with its doer (SO_PEERCRED) is done by the right
+ * one.
  *
- * Who calls socketpair, listen or connect is what the other end's SO_PEERCRED tells: process, effective
- * user and group. So the task's agent does it, with these set for a moment; the sockets are fetched.
- * Several deeds go in one batch: a batch costs as much as ten fetches. While a batch lasts nobody else
- * uses the gate, so new sockets may have any number of the task's: they are gone before it ends.
+ * Who calls socketpair, listen or connect is what the other end's SO_PEERCRED tells: process,
+ * effective user and group. So the task's agent does it, with these set for a moment; the sockets
+ * are fetched. Several deeds go in one batch: a batch costs as much as ten fetches. While a batch
+ * lasts nobody else uses the gate, so new sockets may have any number of the task's: they are gone
+ * before it ends.
  *
  * Rights:   ptrace access to the tasks; CAP_SETUID, CAP_SETGID where users differ.
  * Holds:    nothing.
@@ -68,7 +70,8 @@ static int do_here(struct deed *d)
 		return listen(d->fd[0], d->backlog);
 	case DEED_CONNECT:
 		d->fd[0] = socket(AF_UNIX, type, 0);
-		return d->fd[0] < 0 ? -1 : connect(d->fd[0], (struct sockaddr *)&d->addr, d->addr_len);
+		return d->fd[0] < 0 ? -1 :
+				      connect(d->fd[0], (struct sockaddr *)&d->addr, d->addr_len);
 	}
 	return -1;
 }
@@ -139,7 +142,8 @@ static int do_legacy(void *arg)
 static int do_as_dead(struct deed *d, size_t n, struct fault *f)
 {
 	const size_t size = sizeof(struct legacy) + n * sizeof(*d);
-	struct legacy *l = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct legacy *l = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+				0);
 	int r;
 
 	if (l == MAP_FAILED)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * unix_make.h - restore: what the kernel records with its doer (SO_PEERCRED) is done by the right one.
+ * unix_make.h - restore: what the kernel records with its doer (SO_PEERCRED) is done by the right
+ * one.
  */
 #ifndef STASIS_NET_UNIX_MAKE_H
 #define STASIS_NET_UNIX_MAKE_H

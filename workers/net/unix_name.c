@@ -5,11 +5,11 @@
  * Dump:     SIOCUNIXFILE opens the file of a bound socket, wherever it is now. What is before the
  *           name in its path is the directory (relative name) or the root (absolute name) in which
  *           it was bound.
- * Restore:  the name is bound from there. Names that are gone are bound in an empty file system that
- *           only this worker sees: nothing that exists now is touched, and nothing is left. Others stay
- *           only if the restore succeeds (unix_kept.c).
- * Rights:   CAP_NET_ADMIN for SIOCUNIXFILE; CAP_SYS_CHROOT; CAP_SYS_ADMIN for the empty file system;
- *           CAP_CHOWN, CAP_FOWNER, CAP_DAC_OVERRIDE.
+ * Restore:  the name is bound from there. Names that are gone are bound in an empty file system
+ *           that only this worker sees: nothing that exists now is touched, and nothing is left.
+ *           Others stay only if the restore succeeds (unix_kept.c).
+ * Rights:   CAP_NET_ADMIN for SIOCUNIXFILE; CAP_SYS_CHROOT; CAP_SYS_ADMIN for the empty file
+ *           system; CAP_CHOWN, CAP_FOWNER, CAP_DAC_OVERRIDE.
  * Holds:    struct unix_places, the caller's.
  */
 #include "workers/net/unix_name.h"
@@ -164,7 +164,7 @@ void unix_name_free(UnixSkEntry *e)
 
 struct unix_places {
 	int root, cwd;			/* of the worker */
-	int empty;			/* the file system for names that are gone; -1 until needed */
+	int empty;		/* the file system for names that are gone; -1 until needed */
 	size_t max;
 	struct unix_kept *kept;		/* the names that are not gone; NULL until needed */
 };
@@ -216,8 +216,8 @@ static int make_empty(struct unix_places *p, struct fault *f)
 	fs = syscall(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC);
 	if (fs >= 0 && syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
 		p->empty = syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, 0);
-	return p->empty < 0 ? fault(f, errno, "make an empty file system to bind removed names in") :
-			      0;
+	return p->empty < 0 ?
+		       fault(f, errno, "make an empty file system to bind removed names in") : 0;
 }
 
 /* Make the directories before the last slash of path (all of it, when whole). */

@@ -80,8 +80,8 @@ int outsider_allow(const struct net *net, const struct sock *s, const struct uni
 	named = peer && peer->type == SOCK_DGRAM && peer->name_len;
 	if (net_opts(net)->ext_unix_sk && named)
 		return 0;
-	return fault(f, -ENOTSUP, "%s: its peer, socket %u, is held by no task of the tree: dump the "
-		     "tree that holds it, or give --external unix[%u]%s",
+	return fault(f, -ENOTSUP, "%s: its peer, socket %u, is held by no task of the tree: dump "
+		     "the tree that holds it, or give --external unix[%u]%s",
 		     sock_name(s, who, sizeof(who)), r->peer, r->ino,
 		     named ? ", or --ext-unix-sk" : "");
 }
@@ -107,8 +107,8 @@ static void note_sockets_of(struct outsiders *o, const char *pid)
 		if (n < 0 || strncmp(link, "socket:[", 8) != 0)
 			continue;
 		link[n] = '\0';
-		*(uint32_t *)grow(&o->elsewhere, o->nelsewhere++, &o->elsewhere_cap, sizeof(uint32_t)) =
-			strtoul(link + 8, NULL, 10);
+		*(uint32_t *)grow(&o->elsewhere, o->nelsewhere++, &o->elsewhere_cap,
+				  sizeof(uint32_t)) = strtoul(link + 8, NULL, 10);
 	}
 }
 

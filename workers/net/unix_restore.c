@@ -6,7 +6,8 @@
  *	all others are made, bound, made to listen
  *	connections through listening sockets of the tree; those not accepted yet last
  *
- * unix_ways.c has chosen the ways, unix_fill.c does the rest. All sockets are made at the first call.
+ * unix_ways.c has chosen the ways, unix_fill.c does the rest. All sockets are made at the first
+ * call.
  *
  * Rights:   see unix_name.c and unix_make.c.
  * Holds:    struct unix_restore.
@@ -87,7 +88,9 @@ static int plan_run(struct net *net, struct plan *p, struct fault *f)
 	return r;
 }
 
-/* Can one pair be made of u and its peer? A peer that knows nothing of u but has no name must be. */
+/*
+ * Can one pair be made of u and its peer? A peer that knows nothing of u but has no name must be.
+ */
 static bool pairs_with_peer(const struct usk *u)
 {
 	const struct usk *p = u->peer;
@@ -115,8 +118,8 @@ static int make_pairs(struct net *net, struct unix_restore *r, struct fault *f)
 			u->twin = p;
 			p->twin = u;
 		}
-		plan_add(&plan, DEED_PAIR, both && !who ? p->e->peercred : who, u->e->type, &u->s->fd,
-			 both ? &p->s->fd : &u->far);
+		plan_add(&plan, DEED_PAIR, both && !who ? p->e->peercred : who, u->e->type,
+			 &u->s->fd, both ? &p->s->fd : &u->far);
 	}
 	return plan_run(net, &plan, f);
 }
@@ -133,9 +136,11 @@ static bool same_cred(const SkUcredEntry *a, const SkUcredEntry *b)
 	return a == b || (a && b && a->pid == b->pid && a->uid == b->uid && a->gid == b->gid);
 }
 
-/* Make n connections to the listening socket fd of that name by one doer, and accept them at once. */
-static int connect_all(struct net *net, int fd, const UnixSkEntry *name, struct usk **server, size_t n,
-		       struct fault *f)
+/*
+ * Make n connections to the listening socket fd of that name by one doer, and accept them at once.
+ */
+static int connect_all(struct net *net, int fd, const UnixSkEntry *name, struct usk **server,
+		       size_t n, struct fault *f)
 {
 	struct sockaddr_un addr;
 	struct plan plan = { 0 };
@@ -194,7 +199,8 @@ static struct usk *acceptor(const struct unix_restore *r, const struct usk *serv
  * A connection whose listening socket is gone: one with its name stands in. When the name is in use
  * by another program the connection goes without.
  */
-static int connect_alone(struct net *net, struct unix_restore *r, struct usk *server, struct fault *f)
+static int connect_alone(struct net *net, struct unix_restore *r, struct usk *server,
+			 struct fault *f)
 {
 	AUTO_CLOSE int fd = new_socket(server->e->type, f);
 	struct usk *client = server->peer;
@@ -244,7 +250,8 @@ static int make_connections(struct net *net, struct unix_restore *r, bool alone,
 			n = 0;
 		}
 		by = next;
-		most = by->e->backlog + 1ul < ARRAY_LEN(group) ? by->e->backlog + 1 : ARRAY_LEN(group);
+		most = by->e->backlog + 1ul < ARRAY_LEN(group) ? by->e->backlog + 1 :
+								 ARRAY_LEN(group);
 		group[n++] = u;
 	}
 	return n ? connect_all(net, by->s->fd, by->e, group, n, f) : 0;
@@ -255,8 +262,9 @@ static int take_inherited(struct net *net, struct usk *u, struct fault *f)
 	u->s->fd = fcntl(u->e->uflags & UNIX_PLUGIN ? made_by_plugin(net, u->e)
 						    : usk_inherited(net, u->e),
 			 F_DUPFD_CLOEXEC, 0);
-	return u->s->fd < 0 ? fault(f, errno, "take the inherited descriptor of socket:[%u]", u->e->ino) :
-			      0;
+	return u->s->fd < 0 ?
+		       fault(f, errno, "take the inherited descriptor of socket:[%u]", u->e->ino) :
+		       0;
 }
 
 /* Sockets that are made without any other; those that wait for acceptance are made by a connect. */
@@ -337,8 +345,8 @@ static int connect_waiting(struct net *net, struct usk *u, struct fault *f)
 }
 
 /*
- * Connections not accepted yet, in the order in which they wait. What is accepted inherits options of
- * the listening socket, so these are set before.
+ * Connections not accepted yet, in the order in which they wait. What is accepted inherits options
+ * of the listening socket, so these are set before.
  */
 static int make_waiting(struct net *net, struct unix_restore *r, struct fault *f)
 {
@@ -353,8 +361,8 @@ static int make_waiting(struct net *net, struct unix_restore *r, struct fault *f
 			struct usk *u = usk_find(r, e->pending[k]);
 
 			if (!u || u->way != WAY_WAITING || u->peer != r->listener[i])
-				return fault(f, -EBADMSG, "files.img: unix socket %u does not wait for "
-					     "socket %u", e->pending[k], e->ino);
+				return fault(f, -EBADMSG, "files.img: unix socket %u does not wait "
+					     "for socket %u", e->pending[k], e->ino);
 			if (connect_waiting(net, u, f) < 0)
 				return -1;
 		}
@@ -372,8 +380,8 @@ static int check_all(const struct unix_restore *r, struct fault *f)
 
 	for (i = 0; i < r->n; i++)
 		if (r->list[i]->s->fd < 0 && r->list[i]->way != WAY_NOT_MADE)
-			return fault(f, -EBADMSG, "files.img: unix socket %u and its peer %u do not fit",
-				     r->list[i]->s->id, r->list[i]->e->peer);
+			return fault(f, -EBADMSG, "files.img: unix socket %u and its peer %u do "
+				     "not fit", r->list[i]->s->id, r->list[i]->e->peer);
 	return 0;
 }
 

@@ -11,9 +11,9 @@
 
 /* How a socket comes to its peer. */
 enum usk_way {
-	WAY_ALONE,			/* not at all, or (datagrams) connected when queues are full */
+	WAY_ALONE,		/* not at all, or (datagrams) connected when queues are full */
 	WAY_PAIR,			/* socketpair */
-	WAY_CONNECTION,			/* connected to a listening socket, whose name it may bear */
+	WAY_CONNECTION,		/* connected to a listening socket, whose name it may bear */
 	WAY_WAITING,			/* connected, not accepted yet */
 	WAY_OUTSIDE,			/* the peer is not ours */
 	WAY_INHERITED,			/* given by --inherit-fd, or by a plugin */
@@ -34,7 +34,7 @@ struct usk {
 	bool bound;
 	bool connected;			/* to its peer, by a connect after the queues were filled */
 	bool enlarged;			/* a message made its send buffer larger */
-	size_t due;			/* datagrams: how many must connect to it before it connects */
+	size_t due;		/* datagrams: how many must connect to it before it connects */
 };
 
 struct unix_restore {

@@ -27,17 +27,19 @@ int unix_check(struct net *net, struct sock *s, struct fault *f)
 
 	(void)net;
 	if (!e || e->id != s->id)
-		return fault(f, -EBADMSG, "files.img: file %u has no unix socket entry of its own", s->id);
+		return fault(f, -EBADMSG, "files.img: file %u has no unix socket entry of its own",
+			     s->id);
 	if ((e->type != SOCK_STREAM && e->type != SOCK_DGRAM && e->type != SOCK_SEQPACKET) ||
 	    (e->state != UNIX_ESTABLISHED && e->state != UNIX_CLOSE && e->state != UNIX_LISTEN))
-		return fault(f, -EBADMSG, "files.img: unix socket %u has type %u and state %u", s->id,
-			     e->type, e->state);
+		return fault(f, -EBADMSG, "files.img: unix socket %u has type %u and state %u",
+			     s->id, e->type, e->state);
 	if (e->name.len > UNIX_NAME_MAX ||
 	    (unix_name_is_path(e) && memchr(e->name.data, 0, e->name.len) &&
 	     e->name.data[e->name.len - 1]))
 		return fault(f, -EBADMSG, "files.img: unix socket %u has no valid name", s->id);
 	if (e->deleted && !unix_name_is_path(e))
-		return fault(f, -EBADMSG, "files.img: unix socket %u has no path that was deleted", s->id);
+		return fault(f, -EBADMSG, "files.img: unix socket %u has no path that was deleted",
+			     s->id);
 	return numbers_check(s->id, e->number, e->n_number, f);
 }
 
@@ -68,7 +70,8 @@ int usk_inherited(const struct net *net, const UnixSkEntry *e)
 
 	snprintf(key, sizeof(key), "socket:[%u]", e->ino);
 	for (i = 0; i < o->n_inherit_fd; i++)
-		if (strcmp(o->inherit_fd[i]->key, key) == 0 && o->inherit_fd[i]->fd_index < set->nfds)
+		if (strcmp(o->inherit_fd[i]->key, key) == 0 &&
+		    o->inherit_fd[i]->fd_index < set->nfds)
 			return set->fds[o->inherit_fd[i]->fd_index];
 	return -1;
 }
@@ -117,10 +120,11 @@ static int choose_way(struct net *net, const struct unix_restore *r, struct usk 
 	} else if (u->peer && u->peer->e->uflags & UNIX_EXTERNAL) {
 		u->way = WAY_OUTSIDE;
 		if (!net_opts(net)->ext_unix_sk)
-			return fault(f, -ENOTSUP, "unix socket %u has a peer that is not in the images: give "
-				     "--ext-unix-sk to connect it to \"%.*s\", or --inherit-fd fd[N]:"
-				     "socket:[%u]", u->s->id, (int)u->peer->e->name.len,
-				     (char *)u->peer->e->name.data, e->ino);
+			return fault(f, -ENOTSUP, "unix socket %u has a peer that is not in the "
+				     "images: give --ext-unix-sk to connect it to \"%.*s\", or "
+				     "--inherit-fd fd[N]:socket:[%u]", u->s->id,
+				     (int)u->peer->e->name.len, (char *)u->peer->e->name.data,
+				     e->ino);
 	} else if (u->peer && u->peer->e->state == UNIX_LISTEN) {
 		u->way = WAY_WAITING;
 	} else if (usk_is_mutual(u)) {
@@ -136,10 +140,11 @@ static int choose_way(struct net *net, const struct unix_restore *r, struct usk 
 		u->way = WAY_PAIR;
 	}
 	if (!u->peer && e->peer && u->way != WAY_INHERITED)
-		return fault(f, -EBADMSG, "files.img: unix socket %u has peer %u, which is not there",
-			     u->s->id, e->peer);
+		return fault(f, -EBADMSG, "files.img: unix socket %u has peer %u, which is not "
+			     "there", u->s->id, e->peer);
 	if (u->peer && u->peer->e->type != e->type && !(u->peer->e->uflags & UNIX_EXTERNAL))
-		return fault(f, -EBADMSG, "files.img: unix socket %u has a peer of another type", u->s->id);
+		return fault(f, -EBADMSG, "files.img: unix socket %u has a peer of another type",
+			     u->s->id);
 	if (u->way == WAY_ALONE && usk_is_dgram(u) && u->peer && u->peer != u &&
 	    !u->peer->e->name.len)
 		u->way = WAY_PAIR;

@@ -76,7 +76,8 @@ static int see(void *ctx, uint32_t handle, uint64_t inode, bool import, struct f
 	(void)handle;
 	if (botable_reserve(t, botable_count(t) + 1, f) < 0)
 		return -1;
-	return botable_claim(t, inode, l->node, import ? BO_RANK_IMPORT : BO_RANK_OWN, 0, f) ? 0 : -1;
+	return botable_claim(t, inode, l->node, import ? BO_RANK_IMPORT : BO_RANK_OWN, 0, f) ? 0 :
+											       -1;
 }
 
 static int look(struct around *r, struct fault *f)
@@ -129,6 +130,10 @@ static int ask_owner(void *ctx, uint32_t handle, uint64_t inode, bool import, st
 
 int around_imports(struct amd *a, int fd, struct fault *f)
 {
-	/* One that no render node has may be KFD's, of which nothing is known: nothing to be found out. */
-	return a->around && !a->around->kfd ? drm_identities(&a->dev, fd, true, ask_owner, a, f) : 0;
+	/*
+	 * One that no render node has may be KFD's, of which nothing is known: nothing to be found
+	 * out.
+	 */
+	return a->around && !a->around->kfd ? drm_identities(&a->dev, fd, true, ask_owner, a, f) :
+					      0;
 }

@@ -12,9 +12,9 @@
 /* Nothing in it that cannot be dumped? Changes nothing. -1 with f naming what there is. */
 int drm_judge(const struct device *d, int fd, struct fault *f);
 /*
- * Tell the identity of each buffer: the inode of its dmabuf, which is made if there is none. import:
- * it came from another device; imports_only: no others. Buffers that go meanwhile are left out, as
- * are those that cannot be exported. -1: tell's fault, or ours.
+ * Tell the identity of each buffer: the inode of its dmabuf, which is made if there is none.
+ * import: it came from another device; imports_only: no others. Buffers that go meanwhile are left
+ * out, as are those that cannot be exported. -1: tell's fault, or ours.
  */
 typedef int drm_tell(void *ctx, uint32_t handle, uint64_t inode, bool import, struct fault *f);
 int drm_identities(const struct device *d, int fd, bool imports_only, drm_tell *tell, void *ctx,

@@ -266,8 +266,8 @@ static int put_unsent(const struct restore *r, struct fault *f)
 }
 
 /*
- * Wait until the kernel has the socket in the given state: the loopback device has a queue. A closed
- * one gets into no other.
+ * Wait until the kernel has the socket in the given state: the loopback device has a queue. A
+ * closed one gets into no other.
  */
 static int await_state(const struct restore *r, uint32_t state, struct fault *f)
 {
@@ -275,7 +275,8 @@ static int await_state(const struct restore *r, uint32_t state, struct fault *f)
 	uint32_t now;
 	int ms;
 
-	for (ms = 0; (now = tcprepair_now(r->c)) != state && now != TCP_CLOSE && ms < SETTLE_MS; ms++)
+	for (ms = 0; (now = tcprepair_now(r->c)) != state && now != TCP_CLOSE && ms < SETTLE_MS;
+	     ms++)
 		poll(NULL, 0, 1);
 	if (now == state)
 		return 0;
@@ -339,8 +340,8 @@ static int exchange_fins(const struct restore *r, struct fault *f)
 }
 
 /*
- * The network of a connection that is to be closed is not blocked: whoever has the peer's port now may
- * answer our acknowledgement by a reset, which closes it earlier, with an error that is none.
+ * The network of a connection that is to be closed is not blocked: whoever has the peer's port now
+ * may answer our acknowledgement by a reset, which closes it earlier, with an error that is none.
  */
 static int put_fins(const struct restore *r, struct fault *f)
 {

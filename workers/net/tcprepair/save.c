@@ -160,7 +160,8 @@ static int read_queues(const struct tcprepair *c, struct tcprepair_state *s, str
 	if (offset >= 0 &&
 	    tcprepair_set(c, SOL_SOCKET, SO_PEEK_OFF, offset, "put SO_PEEK_OFF back", f) < 0)
 		r = -1;
-	if (tcprepair_set(c, IPPROTO_TCP, TCP_REPAIR_QUEUE, TCP_NO_QUEUE, "leave its queues", f) < 0)
+	if (tcprepair_set(c, IPPROTO_TCP, TCP_REPAIR_QUEUE, TCP_NO_QUEUE, "leave its queues",
+			  f) < 0)
 		r = -1;
 	return r;
 }

@@ -176,8 +176,7 @@ int tcprepair_check(const struct tcprepair_state *s, struct fault *f)
 		wrong = wrong_window(s);
 	if (!wrong)
 		return 0;
-	return fault(f, -EINVAL,
-		     "TCP connection %s, saved as %s (%u): %s; the saved state is damaged, save again",
-		     tcprepair_name(&s->local, &s->peer, text), tcprepair_state_name(s->state),
-		     s->state, wrong);
+	return fault(f, -EINVAL, "TCP connection %s, saved as %s (%u): %s; the saved state is "
+		     "damaged, save again", tcprepair_name(&s->local, &s->peer, text),
+		     tcprepair_state_name(s->state), s->state, wrong);
 }

@@ -96,8 +96,8 @@ int tcprepair_restore(struct tcprepair *c, const struct tcprepair_state *s,
 int tcprepair_resume(struct tcprepair *c, struct fault *f);
 
 /*
- * As if the connection had never been paused: no packet goes out, nothing changes. Frees the handle. For
- * callers that pause a second time before they close the socket.
+ * As if the connection had never been paused: no packet goes out, nothing changes. Frees the
+ * handle. For callers that pause a second time before they close the socket.
  */
 int tcprepair_cancel(struct tcprepair *c, struct fault *f);
 
