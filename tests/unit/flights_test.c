@@ -4,6 +4,7 @@
  */
 #include "workers/net/flights.h"
 
+#include <stdlib.h>
 #include <time.h>
 
 #include "tests/unit/check.h"
@@ -32,6 +33,7 @@ static double need_all(size_t n, uint32_t stride)
 	for (i = 0; i < n; i++)
 		bad += ids[i] != id_of(i, stride);
 	CHECK(bad == 0);
+	free(ids);
 	flights_end(&net);
 	return (b.tv_sec - a.tv_sec) + (b.tv_nsec - a.tv_nsec) / 1e9;
 }
@@ -58,6 +60,7 @@ static void test_none(void)
 
 	CHECK(net_file(&net, 1) == -1);
 	CHECK(flights_needed(&net, &ids) == 0);
+	free(ids);
 }
 
 int main(void)

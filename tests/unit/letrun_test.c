@@ -97,10 +97,11 @@ static void look(struct job *job, pid_t pid)
 static void test_let_run(void)
 {
 	Options opts = OPTIONS__INIT;
-	struct job job = { .opts = &opts };
+	static struct job job;		/* its tasks are never freed */
 	struct fault f = { 0 };
 	int i;
 
+	job.opts = &opts;
 	page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	opts.pid = fork();
 	if (!opts.pid)

@@ -15,16 +15,26 @@
 
 #define WORDS_MAX 16
 
+/* What a program parses once it never frees. */
+static struct kept {
+	char *line;
+	struct cmdline parsed;
+} *kept;
+static size_t nkept, kept_cap;
+
 /* The words of a command line, "stasis" before them. */
 static int parse(struct cmdline *c, const char *line, struct fault *f)
 {
 	char *copy = xstrdup(line), *argv[WORDS_MAX + 2] = { "stasis" };
-	int argc = 1;
+	int argc = 1, r;
 
+	grow(&kept, nkept, &kept_cap, sizeof(*kept));
 	memset(f, 0, sizeof(*f));
 	for (char *word = strtok(copy, " "); word && argc <= WORDS_MAX; word = strtok(NULL, " "))
 		argv[argc++] = word;
-	return options_parse(c, argc, argv, f);
+	r = options_parse(c, argc, argv, f);
+	kept[nkept++] = (struct kept){ copy, *c };
+	return r;
 }
 
 static void test_refused(void)
