@@ -68,9 +68,9 @@ static int recv_packet(int sock, int flags, uint64_t *ticket, int *fds, size_t m
 	if (r < 0)
 		return -1;
 	c = CMSG_FIRSTHDR(&mh);
-	if (r != sizeof(*ticket) || !c || c->cmsg_type != SCM_RIGHTS ||
-	    (mh.msg_flags & MSG_CTRUNC)) {
-		errno = EBADMSG;
+	if (r != sizeof(*ticket) || !c || c->cmsg_type != SCM_RIGHTS || mh.msg_flags & MSG_CTRUNC) {
+		/* The kernel cuts off what finds no number in our table (recvmsg(2)). */
+		errno = mh.msg_flags & MSG_CTRUNC ? EMFILE : EBADMSG;
 		return -1;
 	}
 	r = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
@@ -94,8 +94,9 @@ int fdplane_recv(int sock, uint64_t ticket, int *fds, size_t n, struct fault *f)
 	}
 	if (have == n && (!n || got == ticket))
 		return 0;
-	fault(f, r < 0 ? errno : -EBADMSG, "expected %zu descriptors under ticket %llu, got %zu", n,
-	      (unsigned long long)ticket, have);
+	fault(f, r < 0 ? errno : -EBADMSG, "expected %zu descriptors under ticket %llu, got %zu%s", n,
+	      (unsigned long long)ticket, have, r < 0 && errno == EMFILE ?
+	      ": raise the limit on open files of stasis (ulimit -Hn)" : "");
 	while (have)
 		auto_close(&fds[--have]);
 	return -1;
