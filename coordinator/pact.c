@@ -2,10 +2,10 @@
 /*
  * pact.c - a process that kills the tree when we die.
  *
- * It shares our memory and descriptors, so to make it costs no copy of either, and only makes system calls: the
- * C library's state is ours. It sleeps on a herald, is woken before the tracees of a dead thread run, and kills them by
- * number: nobody can have these yet, for traced tasks are not reaped before their tracer is gone.
- * pact_end kills it, which is one moment for all.
+ * It shares our memory and descriptors, so to make it costs no copy of either, and only makes
+ * system calls: the C library's state is ours. It sleeps on a herald, is woken before the tracees
+ * of a dead thread run, and kills them by number: nobody can have these yet, for traced tasks are
+ * not reaped before their tracer is gone. pact_end kills it, which is one moment for all.
  *
  * Rights:   to signal the tasks.
  * Holds:    the process, in a session of its own: a signal to our group is not for it.
@@ -78,8 +78,9 @@ int pact_make(const struct job *job, struct pact **pact, struct fault *f)
 	sigprocmask(SIG_SETMASK, &old, NULL);
 	if (p->keeper < 0) {
 		forget(p);
-		return fault(f, err, "start the process that ends the tree if we are killed; the limits on processes "
-			     "(ulimit -u, pids.max, threads-max) may be too low");
+		return fault(f, err, "start the process that ends the tree if we are killed; the "
+			     "limits on processes (ulimit -u, pids.max, threads-max) may be too "
+			     "low");
 	}
 	*pact = p;
 	return 0;

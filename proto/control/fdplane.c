@@ -94,8 +94,8 @@ int fdplane_recv(int sock, uint64_t ticket, int *fds, size_t n, struct fault *f)
 	}
 	if (have == n && (!n || got == ticket))
 		return 0;
-	fault(f, r < 0 ? errno : -EBADMSG, "expected %zu descriptors under ticket %llu, got %zu%s", n,
-	      (unsigned long long)ticket, have, r < 0 && errno == EMFILE ?
+	fault(f, r < 0 ? errno : -EBADMSG, "expected %zu descriptors under ticket %llu, got %zu%s",
+	      n, (unsigned long long)ticket, have, r < 0 && errno == EMFILE ?
 	      ": raise the limit on open files of stasis (ulimit -Hn)" : "");
 	while (have)
 		auto_close(&fds[--have]);

@@ -18,7 +18,7 @@
 #define EXCLUSIVE 17			/* pairs with a lock */
 #define SHARED 180
 #define ORPHANED 99
-#define INITIAL_PIDS 0xeffffffcul	/* inode of that namespace: PID_NS_INIT_INO of linux/nsfs.h */
+#define INITIAL_PIDS 0xeffffffcul	/* inode of that namespace: PID_NS_INIT_INO, linux/nsfs.h */
 
 static int ends[PAIRS][2], udp;
 
@@ -76,7 +76,8 @@ static void after(void)
 	CHECK(has_lock(ends[EXCLUSIVE][0], "WRITE"));
 	CHECK(has_lock(ends[SHARED][1], "READ"));
 	CHECK(has_lock(udp, "WRITE"));
-	CHECK(has_lock(ends[ORPHANED][1], "WRITE") == is_initial_pid_ns() && !has_lock(ends[ORPHANED][0], "WRITE"));
+	CHECK(has_lock(ends[ORPHANED][1], "WRITE") == is_initial_pid_ns() &&
+	      !has_lock(ends[ORPHANED][0], "WRITE"));
 	CHECK(!has_lock(ends[SHARED][0], "READ") && !has_lock(ends[0][0], "WRITE"));
 	for (i = 0; i < PAIRS; i++)
 		CHECK(!(fcntl(ends[i][1], F_GETFD) & FD_CLOEXEC) == (i % 2 == 0));

@@ -55,14 +55,19 @@ static struct ahead_place place_of(int unix_socket)
 
 static void look_at_three(struct ahead *a, size_t i, bool owing, size_t bad[3])
 {
-	const struct look *u = ahead_look(a, i), *in = ahead_look(a, i + 1), *file = ahead_look(a, i + 2);
+	const struct look *u = ahead_look(a, i), *in = ahead_look(a, i + 1);
+	const struct look *file = ahead_look(a, i + 2);
 
-	bad[0] += u->socket != owing || u->unix_socket != owing || u->dup != -1 || !u->info != owing;
-	bad[1] += in->socket != owing || in->unix_socket || !is_open(in->dup) || !in->info != owing;
+	bad[0] += u->socket != owing || u->unix_socket != owing || u->dup != -1 ||
+		  !u->info != owing;
+	bad[1] += in->socket != owing || in->unix_socket || !is_open(in->dup) ||
+		  !in->info != owing;
 	bad[2] += file->socket || !is_open(file->dup) || !file->info;
 }
 
-/* The number of a duplicate that was closed is another's soon: who still has it would close that. */
+/*
+ * The number of a duplicate that was closed is another's soon: who still has it would close that.
+ */
 static void look_at_all(bool owing)
 {
 	size_t i, bad[3] = { 0 };
@@ -124,7 +129,10 @@ static size_t count_open(void)
 	return n;
 }
 
-/* Sockets in a row are told by duplicates, which are gone at once; what is between them by its link. */
+/*
+ * Sockets in a row are told by duplicates, which are gone at once; what is between them by its
+ * link.
+ */
 static void test_links(void)
 {
 	static int fds[3 * EACH + 1];
@@ -133,7 +141,8 @@ static void test_links(void)
 	struct ahead *a;
 
 	for (i = 0; i < 3 * EACH; i++)
-		fds[i] = i % 7 == 6 ? open("/dev/null", O_RDONLY) : socket(i % 2 ? AF_UNIX : AF_INET, SOCK_DGRAM, 0);
+		fds[i] = i % 7 == 6 ? open("/dev/null", O_RDONLY) :
+			 socket(i % 2 ? AF_UNIX : AF_INET, SOCK_DGRAM, 0);
 	fds[i] = 3999;
 	place = place_of(fds[0]);
 	close(fds[8]);
@@ -212,9 +221,11 @@ static void test_kept_many(void)
 
 int main(void)
 {
-	check_run("of a unix socket seen ahead no duplicate is left, of others one", test_duplicates);
+	check_run("of a unix socket seen ahead no duplicate is left, of others one",
+		  test_duplicates);
 	check_run("where locks are to be read all have their fdinfo", test_not_owing);
-	check_run("before the freeze sockets and others are told as their links tell them", test_links);
+	check_run("before the freeze sockets and others are told as their links tell them",
+		  test_links);
 	check_run("where few descriptors may be had as few are kept", test_kept_few);
 	check_run("what is kept of a task is found again", test_kept_many);
 	return check_done();

@@ -165,7 +165,8 @@ static void test_unreadable(void)
 		AUTO_FREE char *path = NULL;
 
 		scene_begin(&s, "");
-		CHECK(scene_for_all(&s, cuda_pause) == TASKS && scene_for_all(&s, cuda_checkpoint) == TASKS);
+		CHECK(scene_for_all(&s, cuda_pause) == TASKS &&
+		      scene_for_all(&s, cuda_checkpoint) == TASKS);
 		path = hide(s.pid[1], names[i]);
 		CHECK(cuda_end(s.cuda, true));
 		CHECK(umount2(path, MNT_DETACH) == 0);
@@ -174,21 +175,26 @@ static void test_unreadable(void)
 	}
 }
 
-/* Neither /proc nor the tool can be used, for want of descriptors: an error, and the keeper does it. */
+/*
+ * Neither /proc nor the tool can be used, for want of descriptors: an error, and the keeper does
+ * it.
+ */
 static void test_no_descriptors(void)
 {
 	struct rlimit all, none;
 	struct scene s;
 
 	scene_begin(&s, "");
-	CHECK(scene_for_all(&s, cuda_pause) == TASKS && scene_for_all(&s, cuda_checkpoint) == TASKS);
+	CHECK(scene_for_all(&s, cuda_pause) == TASKS &&
+	      scene_for_all(&s, cuda_checkpoint) == TASKS);
 	CHECK(getrlimit(RLIMIT_NOFILE, &all) == 0);
 	none = (struct rlimit){ 3, all.rlim_max };
 	CHECK(setrlimit(RLIMIT_NOFILE, &none) == 0);
 	CHECK(cuda_resume(s.cuda, s.pid[0], &s.f) == -1);
 	CHECK(!cuda_end(s.cuda, true));
 	CHECK(setrlimit(RLIMIT_NOFILE, &all) == 0);
-	CHECK(scene_says(&s, "its CUDA state") && scene_says(&s, "nor can it be seen whether it lives"));
+	CHECK(scene_says(&s, "its CUDA state") &&
+	      scene_says(&s, "nor can it be seen whether it lives"));
 	CHECK(scene_state(s.pid[0]) == CHECKPOINTED);
 	scene_finish(&s, true);
 }

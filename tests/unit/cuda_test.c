@@ -50,7 +50,8 @@ static void test_restore(void)
 	size_t i;
 
 	scene_begin(&s, "");
-	CHECK(scene_for_all(&s, cuda_pause) == TASKS && scene_for_all(&s, cuda_checkpoint) == TASKS);
+	CHECK(scene_for_all(&s, cuda_pause) == TASKS &&
+	      scene_for_all(&s, cuda_checkpoint) == TASKS);
 	dump = s.cuda;
 	CHECK(!cuda_end(dump, false));
 	s.cuda = cuda_new(&s.opts);
@@ -72,7 +73,8 @@ static void test_killed_tasks(void)
 	size_t i;
 
 	scene_begin(&s, "");
-	CHECK(scene_for_all(&s, cuda_pause) == TASKS && scene_for_all(&s, cuda_checkpoint) == TASKS);
+	CHECK(scene_for_all(&s, cuda_pause) == TASKS &&
+	      scene_for_all(&s, cuda_checkpoint) == TASKS);
 	CHECK(!cuda_end(s.cuda, false));	/* the keeper is armed */
 	for (i = 0; i < TASKS; i++)
 		kill(s.pid[i], SIGKILL);
@@ -86,7 +88,8 @@ static void test_not_killed(void)
 	struct scene s;
 
 	scene_begin(&s, "");
-	CHECK(scene_for_all(&s, cuda_pause) == TASKS && scene_for_all(&s, cuda_checkpoint) == TASKS);
+	CHECK(scene_for_all(&s, cuda_pause) == TASKS &&
+	      scene_for_all(&s, cuda_checkpoint) == TASKS);
 	CHECK(!cuda_end(s.cuda, false));	/* the keeper is armed */
 	scene_finish(&s, true);
 	CHECK(scene_calls("restore") == TASKS);
@@ -102,7 +105,8 @@ static void test_restore_thread(void)
 	scene_begin(&s, "");
 	CHECK(scene_for_all(&s, cuda_pause) == TASKS);
 	CHECK(cuda_helper(s.cuda, s.pid[0], &tid, &s.f) == 1);
-	CHECK(ptrace(PTRACE_SEIZE, tid, NULL, NULL) == 0 && ptrace(PTRACE_INTERRUPT, tid, NULL, NULL) == 0 &&
+	CHECK(ptrace(PTRACE_SEIZE, tid, NULL, NULL) == 0 &&
+	      ptrace(PTRACE_INTERRUPT, tid, NULL, NULL) == 0 &&
 	      waitpid(tid, &status, __WALL) == tid);
 	CHECK(scene_for_all(&s, cuda_checkpoint) == 0 && scene_says(&s, "no end after 1 s"));
 	CHECK(scene_state(s.pid[0]) == LOCKED);
@@ -162,7 +166,8 @@ static void test_device_alone(void)
 	setenv("STASIS_CUDA", tool, 1);
 	CHECK(fd >= 0);
 	CHECK(cuda_judge(c, getpid(), "task 1, descriptor 3", &f) == -1);
-	CHECK(!strncmp(f.text, "task 1, descriptor 3: task ", 27) && strstr(f.text, "is no CUDA task"));
+	CHECK(!strncmp(f.text, "task 1, descriptor 3: task ", 27) &&
+	      strstr(f.text, "is no CUDA task"));
 	CHECK(cuda_pause(c, getpid(), &g) == -1 && strstr(g.text, "is no CUDA task"));
 	cuda_free(c);
 }
@@ -241,7 +246,8 @@ static void test_sandbox(void)
 	scene_begin(&s, "");
 	worker = fork();
 	if (worker == 0) {
-		if (sandbox_enter(caps, 1, true, &s.f) < 0 || scene_for_all(&s, cuda_pause) != TASKS ||
+		if (sandbox_enter(caps, 1, true, &s.f) < 0 ||
+		    scene_for_all(&s, cuda_pause) != TASKS ||
 		    scene_for_all(&s, cuda_checkpoint) != TASKS || !cuda_end(s.cuda, true)) {
 			fprintf(stderr, "said: %s\n", s.f.text);
 			_exit(1);

@@ -121,7 +121,9 @@ static void sockets_setup(void)
 		_exit(88);
 }
 
-/* Take locks and let them go: what /proc/locks shows between two read() changes. Does not return. */
+/*
+ * Take locks and let them go: what /proc/locks shows between two read() changes. Does not return.
+ */
 static void make_noise(void)
 {
 	int fd[OTHERS], i;
@@ -139,7 +141,9 @@ static void make_noise(void)
 	}
 }
 
-/* One of many sockets is locked: it is found each time, whatever the locks of others do meanwhile. */
+/*
+ * One of many sockets is locked: it is found each time, whatever the locks of others do meanwhile.
+ */
 static void noise(void)
 {
 	int i, missed = 0;

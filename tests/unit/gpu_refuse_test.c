@@ -141,7 +141,8 @@ static void kfd_may_own_what_no_node_has(void)
 	f = (struct fault){ 0 };
 	make_refused(w, &s, "ipc", &m);		/* has KFD */
 	CHECK(s.prop[3].kfd && op_notice_file(&a, s.prop[3].fd, &f) == HOOK_DONE);
-	CHECK(op_judge_file(&a, s.prop[1].fd, &deed, &f) == HOOK_DONE && strstr(deed, "if KFD has"));
+	CHECK(op_judge_file(&a, s.prop[1].fd, &deed, &f) == HOOK_DONE &&
+	      strstr(deed, "if KFD has"));
 	op_end(&a);
 	scene_end(&s);
 	fake_free(w);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ahead.c - most of what a descriptor costs a dump are a few looks at /proc (a link 3 us, fdinfo 7 us:
- * open, read, close) and its duplicate. Descriptors are taken in chunks from a common counter,
- * by threads and by the worker itself, whenever it would have to wait for one.
+ * ahead.c - most of what a descriptor costs a dump are a few looks at /proc (a link 3 us, fdinfo
+ * 7 us: open, read, close) and its duplicate. Descriptors are taken in chunks from a common
+ * counter, by threads and by the worker itself, whenever it would have to wait for one.
  *
  * Rights:   those of the opened directories.
  * Holds:    threads and texts, from begin to end.
@@ -78,8 +78,8 @@ static char *name_socket(const struct ahead_place *p, int fd)
 
 /*
  * Behind a socket there often is another: a duplicate names it for a third of what the link costs,
- * which the kernel makes for the one who reads it. What needs an fdinfo has it opened here, if it may
- * be kept.
+ * which the kernel makes for the one who reads it. What needs an fdinfo has it opened here, if it
+ * may be kept.
  */
 static void glance_at(const struct ahead_place *p, struct look *l, int fd, bool *sockets)
 {

@@ -14,18 +14,22 @@ struct ahead;
 /* A descriptor: NULL or -1 where it could not be had (ask again to learn why). */
 struct look {
 	char *info;		/* AHEAD_FILES: text of its fdinfo */
-	bool socket;		/* AHEAD_FILES, owing: it was not read; st and flags (F_GETFL) are told by a duplicate */
+	/* AHEAD_FILES, owing: it was not read; st and flags (F_GETFL) are told by a duplicate */
+	bool socket;
 	int flags;
 	bool unix_socket;
 	char *link;		/* AHEAD_LINKS: text of /proc/PID/fd/N */
-	int dup;		/* AHEAD_FILES: our duplicate, but of a unix socket; take it (and leave -1) or it is closed */
+	/*
+	 * AHEAD_FILES: our duplicate, but of a unix socket; take it (and leave -1) or it is closed.
+	 */
+	int dup;
 	bool seen;		/* st is valid */
 	struct stat st;
 };
 
 /*
- * LINKS: the task may run. It touches nothing but /proc, except that of sockets in a row a duplicate is held
- * for a moment.
+ * LINKS: the task may run. It touches nothing but /proc, except that of sockets in a row a
+ * duplicate is held for a moment.
  */
 enum ahead_kind { AHEAD_LINKS, AHEAD_FILES };
 
@@ -37,7 +41,7 @@ struct ahead_place {
 	int sock_mnt;		/* the mount of sockets, -1: not known */
 	dev_t sock_dev;		/* their device, 0: not known */
 	bool owing;		/* sockets need no fdinfo: owed_can tells */
-	int *kept;		/* by number: fdinfo that is open. LINKS opens it, FILES closes it */
+	int *kept;		/* by number: open fdinfo. LINKS opens it, FILES closes it */
 	size_t nkept;
 };
 

@@ -40,8 +40,8 @@ size_t probe_count(const struct probe *p);
 int probe_list(struct probe *p, int **fds, size_t *n, struct fault *f);
 
 /*
- * Does the text of an fdinfo show a unix socket? sock_mnt: what probe_sock_mnt tells. No other kind of
- * socket counts descriptors in flight (since Linux 5.10).
+ * Does the text of an fdinfo show a unix socket? sock_mnt: what probe_sock_mnt tells. No other kind
+ * of socket counts descriptors in flight (since Linux 5.10).
  */
 bool info_shows_unix(const char *info, int sock_mnt);
 int probe_sock_mnt(struct probe *p);

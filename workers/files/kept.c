@@ -2,9 +2,9 @@
 /*
  * kept.c - fdinfo files that are open from the preflight to the freeze.
  *
- * What an fdinfo costs is its opening; sockets may do without (owed.c). Each read at its beginning makes
- * the text anew for whatever the number refers to by then: what the preflight opened tells the truth
- * of the frozen task too.
+ * What an fdinfo costs is its opening; sockets may do without (owed.c). Each read at its beginning
+ * makes the text anew for whatever the number refers to by then: what the preflight opened tells
+ * the truth of the frozen task too.
  *
  * Rights:   none.
  * Holds:    the open files.
@@ -17,7 +17,7 @@
 #include "proto/control/util.h"
 #include "workers/files/files.h"
 
-#define KEPT_MAX 12000		/* all tasks together: the worker's table need not grow, see worker.c */
+#define KEPT_MAX 12000		/* all tasks: the worker's table need not grow, see worker.c */
 #define OTHERS 256		/* descriptors that the worker has for other things */
 
 struct kept {

@@ -159,7 +159,9 @@ bool locks_shown(const char *fdinfo)
 	return strstr(fdinfo, lock_key);
 }
 
-/* The pid that a line tells is 0 where the taker has ended or is in a namespace that we do not see. */
+/*
+ * The pid that a line tells is 0 where the taker has ended or is in a namespace that we do not see.
+ */
 int locks_note(struct files *fs, const struct facts *x, const DumpTask *task, const char *fdinfo,
 	       struct fault *f)
 {

@@ -8,14 +8,14 @@
  * sockets are collected. Only of sockets that it names fdinfo is read after all.
  *
  * A read() of it gives a page at most, each from its own look: others unlock in between, and what
- * follows moves up unseen (measured: of 250 locks, 150 of which come and go, one of ten passes misses
- * some). So there may be no second one that is needed. Whether there is shows a look at the preflight,
- * by a thread too; if it does, nothing is owed. Should it show only later, each fdinfo is read in the
- * end.
+ * follows moves up unseen (measured: of 250 locks, 150 of which come and go, one of ten passes
+ * misses some). So there may be no second one that is needed. Whether there is shows a look at the
+ * preflight, by a thread too; if it does, nothing is owed. Should it show only later, each fdinfo
+ * is read in the end.
  *
- * Not seen: a flock of a socket whose taker has ended or is in a pid namespace that this /proc does not
- * show, where we are in such a namespace ourselves (locks_show, Linux 6.18; fdinfo shows it, with a pid
- * of 0). To read 10,000 fdinfos for it would cost 100 ms.
+ * Not seen: a flock of a socket whose taker has ended or is in a pid namespace that this /proc does
+ * not show, where we are in such a namespace ourselves (locks_show, Linux 6.18; fdinfo shows it,
+ * with a pid of 0). To read 10,000 fdinfos for it would cost 100 ms.
  *
  * Rights:   ptrace access to the tasks.
  * Holds:    the tables, from FilesCollect to FilesWrite; a thread in between.
@@ -35,8 +35,8 @@
 #include "workers/files/files.h"
 #include "workers/files/locks.h"
 
-#define LOCKS_MAX 65536			/* of /proc/locks; a read() gives a page, or one longer record */
-#define RECORD_MAX 1024			/* a lock for which a dozen waits; one alone has some 60 bytes */
+#define LOCKS_MAX 65536		/* of /proc/locks; a read() gives a page, or one longer record */
+#define RECORD_MAX 1024		/* a lock for which a dozen waits; one alone has some 60 bytes */
 
 struct place {
 	FdinfoEntry entry;
@@ -298,7 +298,8 @@ static int take_answer(struct table *t, const FdNumbers *cloexec, struct fault *
 	}
 	if (k == cloexec->n_fd)
 		return 0;
-	return fault(f, -EPROTO, "task %u: descriptor %u was not asked for", cloexec->pid, cloexec->fd[k]);
+	return fault(f, -EPROTO, "task %u: descriptor %u was not asked for", cloexec->pid,
+		     cloexec->fd[k]);
 }
 
 int owed_write(struct files *fs, FdNumbers *const *cloexec, size_t n, struct fault *f)
@@ -309,7 +310,8 @@ int owed_write(struct files *fs, FdNumbers *const *cloexec, size_t n, struct fau
 	if (n != (o ? o->n : 0))
 		return fault(f, -EPROTO, "not all tables are told which descriptors exec closes");
 	for (i = 0; i < n; i++)
-		if (take_answer(o->table[i], cloexec[i], f) < 0 || write_table(fs, o->table[i], f) < 0)
+		if (take_answer(o->table[i], cloexec[i], f) < 0 ||
+		    write_table(fs, o->table[i], f) < 0)
 			return -1;
 	return 0;
 }

@@ -231,7 +231,10 @@ static void move(void *kernel, void *buf, size_t len, bool write)
 		memcpy(buf, kernel, len);
 }
 
-/* The next three: what is in one piece of len bytes from offset on. Its length, or a negative errno. */
+/*
+ * The next three: what is in one piece of len bytes from offset on. Its length, or a negative
+ * errno.
+ */
 
 /* One page of a user's memory, whoever asks. */
 static ssize_t user_copy(struct softgpu_bo *bo, u64 offset, void *buf, size_t len, bool write)

@@ -2,9 +2,10 @@
 /*
  * cs.c - command submission: contexts, lists of buffers, CS and the waits for it.
  *
- * How a bad copy shows is the module's fail_mode. 0: the submission fails, so work runs on the CPU before CS
- * returns. 1 and 2: the wait fails, or never ends (until its time is over); then a kernel thread does the work, in the
- * order of a file's submissions, beside whoever submitted it, as an engine does.
+ * How a bad copy shows is the module's fail_mode. 0: the submission fails, so work runs on the CPU
+ * before CS returns. 1 and 2: the wait fails, or never ends (until its time is over); then a kernel
+ * thread does the work, in the order of a file's submissions, beside whoever submitted it, as an
+ * engine does.
  */
 #include "softgpu.h"
 
@@ -152,7 +153,8 @@ static int take_ib(struct job *job, const struct drm_amdgpu_cs_chunk *chunk)
 	return 0;
 }
 
-static int take_user_fence(struct drm_file *filp, struct job *job, const struct drm_amdgpu_cs_chunk *chunk)
+static int take_user_fence(struct drm_file *filp, struct job *job,
+			   const struct drm_amdgpu_cs_chunk *chunk)
 {
 	struct drm_amdgpu_cs_chunk_fence fence;
 
@@ -196,7 +198,8 @@ static int run_job(struct job *job)
 		r = softgpu_sdma_run(job->file, job->ib[i].va_start, job->ib[i].ib_bytes);
 	/* The number of the fence, where the user wants to see it. */
 	if (r == 0 && job->fence)
-		r = softgpu_bo_copy(to_bo(job->fence), job->fence_offset, &job->seq, sizeof(job->seq), true);
+		r = softgpu_bo_copy(to_bo(job->fence), job->fence_offset, &job->seq,
+				    sizeof(job->seq), true);
 	return r;
 }
 
@@ -319,7 +322,10 @@ static int sleep_until(u64 timeout)
 	return 0;
 }
 
-/* Where a fence stands: 0 not reached yet, 1 over, negative: there is none, or its work failed (*failed). */
+/*
+ * Where a fence stands: 0 not reached yet, 1 over, negative: there is none, or its work failed
+ * (*failed).
+ */
 static int look_at(struct softgpu_file *file, u32 ctx_id, u64 seq, bool *failed)
 {
 	struct context *ctx;
@@ -348,8 +354,11 @@ static int wait_one(struct softgpu_file *file, u32 ctx_id, u64 seq, u64 timeout)
 	bool bad;
 	long left;
 
-	left = timeout <= now ? 0 : min_t(u64, nsecs_to_jiffies64(timeout - now) + 1, MAX_SCHEDULE_TIMEOUT - 1);
-	left = wait_event_interruptible_timeout(file->ended, (error = look_at(file, ctx_id, seq, &bad)) != 0, left);
+	left = timeout <= now ? 0 :
+	       min_t(u64, nsecs_to_jiffies64(timeout - now) + 1, MAX_SCHEDULE_TIMEOUT - 1);
+	left = wait_event_interruptible_timeout(file->ended,
+						(error = look_at(file, ctx_id, seq, &bad)) != 0,
+						left);
 	if (left < 0)
 		return -ERESTARTSYS;
 	if (!error)

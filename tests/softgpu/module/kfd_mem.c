@@ -306,8 +306,8 @@ static int kfd_mem_dmabuf(struct kfd_mem *mem, u32 flags, struct file **file)
 
 /*
  * What CRIU's buckets carry of a buffer that has contents of its own: a dma-buf, and a descriptor
- * reserved for it in *fd, which is left alone for all others. The caller owns both, the file after an
- * error, too.
+ * reserved for it in *fd, which is left alone for all others. The caller owns both, the file after
+ * an error, too.
  */
 int kfd_mem_reserve(struct kfd_mem *mem, u32 *fd, struct file **file)
 {

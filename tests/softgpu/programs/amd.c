@@ -142,8 +142,8 @@ int amd_copy(struct amd *amd, uint64_t to, uint64_t from, uint32_t bytes)
 	r = amdgpu_cs_submit(fence.context, 0, &req, 1);
 	if (r == 0) {
 		/*
-		 * Without a limit: the kernel compares with its own clock what libdrm adds to the clock of our time
-		 * namespace, which a restore may have set back.
+		 * Without a limit: the kernel compares with its own clock what libdrm adds to the
+		 * clock of our time namespace, which a restore may have set back.
 		 */
 		fence.fence = req.seq_no;
 		r = amdgpu_cs_query_fence_status(&fence, AMDGPU_TIMEOUT_INFINITE, 0, &done);

@@ -352,8 +352,8 @@ static void do_job(struct lane *l, const struct copy_job *j)
 }
 
 /*
- * Before those of mem that use the processors alone, where we may: an engine waits for us, and a GPU's contents come
- * from one thread.
+ * Before those of mem that use the processors alone, where we may: an engine waits for us, and a
+ * GPU's contents come from one thread.
  */
 static void hurry(void)
 {

@@ -5,9 +5,9 @@
  * An engine works on a render node that nobody else has open: its address space is empty, so
  * nothing of ours collides with what the tasks have mapped. It holds a staging buffer in system
  * memory and a page for commands, both in halves: per chunk one submission copies between the
- * buffer and one half, while the contents of the other are read from their file or written to it. The last packet of
- * each submission copies a number that grows: a chunk is done when the number has arrived, not when a fence says
- * that something ended.
+ * buffer and one half, while the contents of the other are read from their file or written to it.
+ * The last packet of each submission copies a number that grows: a chunk is done when the number
+ * has arrived, not when a fence says that something ended.
  *
  * libdrm_amdgpu is loaded by the first engine: linked, it would cost every start of every program
  * of ours.
@@ -284,7 +284,8 @@ static uint32_t *packet(const struct engine *e, uint32_t *w, uint64_t src, uint6
  * Write the packets that copy n bytes, then the one that copies the mark from the first word of the
  * half to the second. Returns the number of words, padded with NOPs (0).
  */
-static uint32_t write_commands(struct engine *e, struct half *h, uint64_t src, uint64_t dst, uint64_t n)
+static uint32_t write_commands(struct engine *e, struct half *h, uint64_t src, uint64_t dst,
+			       uint64_t n)
 {
 	uint32_t *first = h->words + ROUND_WORDS, *w = first;
 	uint64_t done, part, most = packet_bytes(e);
@@ -302,7 +303,8 @@ static uint32_t write_commands(struct engine *e, struct half *h, uint64_t src, u
 	return w - first;
 }
 
-static int submit(struct engine *e, struct half *h, amdgpu_bo_list_handle list, uint32_t words, struct fault *f)
+static int submit(struct engine *e, struct half *h, amdgpu_bo_list_handle list, uint32_t words,
+		  struct fault *f)
 {
 	struct amdgpu_cs_ib_info ib = {
 		.ib_mc_address = h->words_va + ROUND_WORDS * sizeof(uint32_t), .size = words
@@ -320,7 +322,9 @@ static int submit(struct engine *e, struct half *h, amdgpu_bo_list_handle list, 
 
 static int await(struct engine *e, const struct half *h, struct fault *f)
 {
-	struct amdgpu_cs_fence fence = { .context = e->ctx, .ip_type = AMDGPU_HW_IP_DMA, .fence = h->fence };
+	struct amdgpu_cs_fence fence = {
+		.context = e->ctx, .ip_type = AMDGPU_HW_IP_DMA, .fence = h->fence
+	};
 	uint32_t expired = 0;
 	int r = e->call.cs_query_fence_status(&fence, WAIT_NS, 0, &expired);
 
@@ -344,7 +348,9 @@ struct passage {
 	uint64_t chunk;
 };
 
-/* Some four in a buffer, so that there is something beside; a small one is not worth a submission. */
+/*
+ * Some four in a buffer, so that there is something beside; a small one is not worth a submission.
+ */
 static uint64_t chunk_of(const struct engine *e, uint64_t size)
 {
 	uint64_t n = (size / 4 + STASIS_PAGE - 1) & ~(STASIS_PAGE - 1);
@@ -406,8 +412,9 @@ static void drain(struct passage *p, struct half *h)
 }
 
 /*
- * In the order of the buffer: into the GPU a half is filled when its last chunk is through; out of it a half is
- * emptied when the engine is at the next. After a fault nothing may be on its way any more.
+ * In the order of the buffer: into the GPU a half is filled when its last chunk is through; out of
+ * it a half is emptied when the engine is at the next. After a fault nothing may be on its way any
+ * more.
  */
 static int copy_chunks(struct passage *p, struct fault *f)
 {
@@ -460,7 +467,8 @@ int sdma_copy(void *ctx, struct engine *e, int dmabuf, uint64_t size, bool to_gp
 
 		/* list is set, and not to be used, when it fails. */
 		r = err < 0 ? fault(f, -err, "list buffers for the copy engine") :
-		    copy_chunks(&(struct passage){ e, &p, list, to_gpu, ends, chunk_of(e, size) }, f);
+		    copy_chunks(&(struct passage){ e, &p, list, to_gpu, ends, chunk_of(e, size) },
+				f);
 		if (err == 0)
 			e->call.bo_list_destroy(list);
 	}

@@ -108,7 +108,9 @@ struct sign {
 
 static struct sign look(pid_t child, const struct child_limits *lim)
 {
-	return (struct sign){ now_ms(), cpu_of(child, 0) + cpu_of(lim->pid, lim->tid), resident(lim->pid) };
+	return (struct sign){
+		now_ms(), cpu_of(child, 0) + cpu_of(lim->pid, lim->tid), resident(lim->pid)
+	};
 }
 
 /* A thread that looks for work now and then is idle; so is not one that moves memory by DMA. */

@@ -13,7 +13,8 @@
 
 struct child_limits {
 	unsigned max_ms;	/* from start to end; 0: none */
-	unsigned idle_ms;	/* without work: CPU time of it or of that thread, memory of that task; 0: none */
+	/* without work: CPU time of it or of that thread, memory of that task; 0: none */
+	unsigned idle_ms;
 	pid_t pid, tid;		/* the thread that works for it; pid 0: none */
 };
 

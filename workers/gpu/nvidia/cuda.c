@@ -120,7 +120,10 @@ static int add_member(struct cuda *c, pid_t pid, pid_t tid, enum cuda_state befo
 
 /* ---- back to what it was ---- */
 
-/* Nothing else says that a task is gone: not a lack of descriptors or memory of ours, nor a refusal. */
+/*
+ * Nothing else says that a task is gone: not a lack of descriptors or memory of ours, nor a
+ * refusal.
+ */
 static bool says_gone(const struct fault *f)
 {
 	return f->code == ENOENT || f->code == ESRCH;
@@ -148,8 +151,8 @@ static bool is_gone(const struct member *m, struct fault *unseen)
 
 	if (procfs_stat(m->pid, 0, &st, unseen) < 0)
 		return says_gone(unseen);
-	return st.state == 'Z' || st.state == 'X' || st.flags & PF_EXITING || st.started != m->started ||
-	       is_killed(m->pid, unseen);
+	return st.state == 'Z' || st.state == 'X' || st.flags & PF_EXITING ||
+	       st.started != m->started || is_killed(m->pid, unseen);
 }
 
 static bool may_be_there(const struct member *m)
@@ -188,7 +191,8 @@ static int bring_back(const struct tool *t, const struct member *m, struct fault
 	    tool_do(t, TOOL_UNLOCK, m->pid, m->tid, f) < 0)
 		return -1;
 	if (s == CUDA_FAILED)
-		return fault(f, -ENOTRECOVERABLE, "the driver has given up its CUDA state: it must be started anew");
+		return fault(f, -ENOTRECOVERABLE, "the driver has given up its CUDA state: it must "
+			     "be started anew");
 	return s < 0 ? -1 : 0;
 }
 
@@ -202,7 +206,8 @@ static int settle(const struct tool *t, const struct member *m, struct fault *f)
 		return 0;
 	if (!unseen.code)
 		return fault(f, -own.code, "%s", own.text);
-	return fault(f, -own.code, "%s (nor can it be seen whether it lives: %s)", own.text, unseen.text);
+	return fault(f, -own.code, "%s (nor can it be seen whether it lives: %s)", own.text,
+		     unseen.text);
 }
 
 /* In the keeper. It has its own copy of everything but the roster. */
@@ -212,7 +217,8 @@ static void settle_for_dead(void *arg)
 	struct pollfd p = { .fd = c->busy[0] };
 	uint32_t i, n = __atomic_load_n(&c->roster->n, __ATOMIC_ACQUIRE);
 
-	c->tool.busy_fd = -1;		/* closed here; it hangs up when the last child of the dead has ended */
+	/* Closed here; it hangs up when the last child of the dead has ended. */
+	c->tool.busy_fd = -1;
 	poll(&p, 1, BUSY_MS);
 	for (i = 0; i < n; i++) {
 		struct fault f = { 0 };
@@ -236,9 +242,9 @@ static int need_keeper(struct cuda *c, struct fault *f)
 
 static int no_cuda_task(pid_t pid, const char *name, const struct fault *said, struct fault *f)
 {
-	return fault(f, -ENOTSUP, "%s: task %d is no CUDA task that the driver can checkpoint (%.100s):"
-		     " perhaps a child of one by fork() alone, a user of graphics, or of NVML before driver 570;"
-		     " end it first", name, pid, said->text);
+	return fault(f, -ENOTSUP, "%s: task %d is no CUDA task that the driver can checkpoint "
+		     "(%.100s): perhaps a child of one by fork() alone, a user of graphics, or of "
+		     "NVML before driver 570; end it first", name, pid, said->text);
 }
 
 static int judge(struct cuda *c, pid_t pid, const char *name, struct fault *f)
@@ -256,7 +262,8 @@ static int judge(struct cuda *c, pid_t pid, const char *name, struct fault *f)
 		return no_cuda_task(pid, name, &none, f);
 	s = tool_state(&c->tool, pid, f);
 	if (s == CUDA_FAILED)
-		return fault(f, -EIO, "%s: the driver has given up the CUDA state of task %d", name, pid);
+		return fault(f, -EIO, "%s: the driver has given up the CUDA state of task %d", name,
+			     pid);
 	return s < 0 ? fault_prefix(f, "%s", name) : 1;
 }
 
@@ -327,7 +334,8 @@ static int check_thread(pid_t pid, pid_t tid, struct fault *f)
 		return 0;
 	if (!says_gone(&own))
 		return fault(f, -own.code, "its restore thread cannot be seen: %s", own.text);
-	return fault(f, -ESRCH, "its restore thread is %d, says the driver, but it has no such thread", tid);
+	return fault(f, -ESRCH, "its restore thread is %d, says the driver, but it has no such "
+		     "thread", tid);
 }
 
 /* Of a restored task; 1: it is in the roster, to be brought to run. */
@@ -386,9 +394,10 @@ int cuda_checkpoint(struct cuda *c, pid_t pid, struct fault *f)
 int cuda_leftover(const struct cuda *c, pid_t pid, struct fault *f)
 {
 	if (!find_member(c, pid))
-		return fault(f, -EBUSY, "the task began to use CUDA while the dump began: try again");
-	return fault(f, -ENOTSUP, "left over by CUDA's checkpoint: opened for something else than CUDA (NVML"
-		     " needs driver 570), or inherited by fork()");
+		return fault(f, -EBUSY, "the task began to use CUDA while the dump began: try "
+			     "again");
+	return fault(f, -ENOTSUP, "left over by CUDA's checkpoint: opened for something else than "
+		     "CUDA (NVML needs driver 570), or inherited by fork()");
 }
 
 /* The keeper tries again what fails here, when the tasks run. */
@@ -407,8 +416,9 @@ static bool settle_all(struct cuda *c)
 		if (f.code == ENOTRECOVERABLE)
 			log_error("task %d: %s", m->pid, f.text);
 		else
-			log_error("task %d: its CUDA may be locked still: %s; it is tried once more when the task"
-				  " runs; if that fails too: cuda-checkpoint --action restore --pid %d, then unlock",
+			log_error("task %d: its CUDA may be locked still: %s; it is tried once "
+				  "more when the task runs; if that fails too: cuda-checkpoint "
+				  "--action restore --pid %d, then unlock",
 				  m->pid, f.text, m->pid);
 	}
 	return good;

@@ -18,7 +18,10 @@ struct cuda *cuda_new(const Options *opts);
 /* Tasks that are not as they were before (cuda_end) are put right by the keeper now. */
 void cuda_free(struct cuda *c);
 
-/* All of these: 1 it is a CUDA task (see each), 0 it is none, -1 with f set, which does not name the task. */
+/*
+ * All of these: 1 it is a CUDA task (see each), 0 it is none, -1 with f set, which does not name
+ * the task.
+ */
 
 /* Would cuda_pause do? For a task that holds a device; name begins this fault. Changes nothing. */
 int cuda_judge(struct cuda *c, pid_t pid, const char *name, struct fault *f);
@@ -36,7 +39,8 @@ int cuda_leftover(const struct cuda *c, pid_t pid, struct fault *f);
 /*
  * The end of a dump. run_on: the tasks live, each is as before from now on, the faults are logged;
  * otherwise they are to be killed. True: nothing is left to do. False: the keeper is armed still
- * (for those that are to be killed, or that could not be put right), and cuda_free would set it to work.
+ * (for those that are to be killed, or that could not be put right), and cuda_free would set it to
+ * work.
  */
 bool cuda_end(struct cuda *c, bool run_on);
 

@@ -58,7 +58,8 @@ int held_by(pid_t pid, struct fault *f)
 
 	maps = procfs_read(speaker, 0, "maps", NULL, &own);
 	if (!maps)
-		return own.code == ESRCH || own.code == ENOENT ? 0 : fault(f, -own.code, "%s", own.text);
+		return own.code == ESRCH || own.code == ENOENT ? 0 :
+		       fault(f, -own.code, "%s", own.text);
 	if (strstr(maps, " " DEVICES))
 		held |= HELD_DEVICE;
 	if (strstr(maps, "/libcuda.so"))

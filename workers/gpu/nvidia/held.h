@@ -12,7 +12,8 @@
 
 enum {
 	HELD_DEVICE = 1,	/* a descriptor or a mapping of /dev/nvidia* */
-	HELD_LIBRARY = 2,	/* libcuda is mapped: it may be a CUDA task that is checkpointed already */
+	/* libcuda is mapped: it may be a CUDA task that is checkpointed already */
+	HELD_LIBRARY = 2,
 };
 
 /* A path of one of NVIDIA's device files. */

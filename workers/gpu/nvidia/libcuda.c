@@ -64,7 +64,8 @@ static void *load(const char *path)
 /* Say what a result means; returns whether it is success. */
 static bool good(void *lib, const char *what, int result)
 {
-	int (*name_of)(int, const char **) = (int (*)(int, const char **))dlsym(lib, "cuGetErrorName");
+	int (*name_of)(int, const char **) =
+		(int (*)(int, const char **))dlsym(lib, "cuGetErrorName");
 	const char *name = NULL;
 
 	if (result == CUDA_SUCCESS)

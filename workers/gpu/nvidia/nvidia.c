@@ -30,7 +30,9 @@ static int init(struct driver *d, enum driver_stage stage, struct fault *f)
 	return 0;
 }
 
-/* Of tasks to be killed, and of those that could not be put right, ctx stays: its keeper is armed. */
+/*
+ * Of tasks to be killed, and of those that could not be put right, ctx stays: its keeper is armed.
+ */
 static void end(struct driver *d, enum driver_stage stage, int result)
 {
 	const Options *o = gpu_opts(d->gpu);
@@ -61,12 +63,13 @@ static bool is_ours(int fd)
 static enum hook_answer judge(struct driver *d, pid_t pid, const char *name, const char **deed,
 			      struct fault *f)
 {
-	*deed = "NVIDIA device: the driver moves what CUDA has there into the task's memory, and back";
+	*deed = "NVIDIA device: the driver moves what CUDA has there into the task's memory, and "
+		"back";
 	return answer(cuda_judge(d->ctx, pid, name, f));
 }
 
-static enum hook_answer judge_file(struct driver *d, const DeviceFile *file, int fd, const char **deed,
-				   struct fault *f)
+static enum hook_answer judge_file(struct driver *d, const DeviceFile *file, int fd,
+				   const char **deed, struct fault *f)
 {
 	return is_ours(fd) ? judge(d, file->pid, file->name, deed, f) : HOOK_NOT_MINE;
 }
@@ -103,7 +106,8 @@ static enum hook_answer handle_vma(struct driver *d, const DeviceMap *map, int f
 {
 	(void)fd;
 	(void)st;
-	return held_is_device(map->path) ? answer(cuda_leftover(d->ctx, map->pid, f)) : HOOK_NOT_MINE;
+	return held_is_device(map->path) ? answer(cuda_leftover(d->ctx, map->pid, f)) :
+					   HOOK_NOT_MINE;
 }
 
 static enum hook_answer dump_file(struct driver *d, const DeviceFile *file, int fd, struct fault *f)

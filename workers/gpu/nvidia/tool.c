@@ -180,9 +180,9 @@ int tool_find(struct tool *t, struct fault *f)
 	}
 	if (r == 0)
 		return 0;
-	return fault(f, -ENOTSUP, "NVIDIA's checkpoint interface is not to be had (%.120s%s%.120s): install"
-		     " driver 570 or later, or put cuda-checkpoint of 555 or later in PATH", library,
-		     *library && *program ? "; " : "", program);
+	return fault(f, -ENOTSUP, "NVIDIA's checkpoint interface is not to be had "
+		     "(%.120s%s%.120s): install driver 570 or later, or put cuda-checkpoint of 555 "
+		     "or later in PATH", library, *library && *program ? "; " : "", program);
 }
 
 void tool_forget(struct tool *t)
@@ -228,7 +228,8 @@ static int parse_state(const char *said)
 	size_t i;
 
 	for (i = 0; i < ARRAY_LEN(words); i++)
-		if (!strncmp(said, words[i], strlen(words[i])) || (said[0] == (char)('0' + i) && !said[1]))
+		if (!strncmp(said, words[i], strlen(words[i])) ||
+		    (said[0] == (char)('0' + i) && !said[1]))
 			return i;
 	return CUDA_CHANGING;
 }

@@ -17,7 +17,7 @@
 enum cuda_state {
 	CUDA_RUNNING = 0,
 	CUDA_LOCKED = 1,		/* calls of the API wait */
-	CUDA_CHECKPOINTED = 2,		/* and device memory is in the task's own, no device is open */
+	CUDA_CHECKPOINTED = 2,		/* and its device memory is in its own, no device is open */
 	CUDA_FAILED = 3,		/* the driver gave it up */
 	CUDA_CHANGING = 4,		/* it is between two of these */
 };
