@@ -367,6 +367,21 @@ static void random_storm(void)
 	try_random(WORK_CALLS, true);
 }
 
+/* Wait until it is: a tracer that dies leaves it to get there by itself. */
+static bool is_stopped(const struct subject *s)
+{
+	struct fault f = { 0 };
+	struct proc_stat st;
+	int i;
+
+	for (i = 0; i < 5000; i++) {
+		if (procfs_stat(s->pid, 0, &st, &f) == 0 && st.state == 'T')
+			return true;
+		usleep(1000);
+	}
+	return false;
+}
+
 /* A stopped target stays stopped, and goes on when it is continued. */
 static void stopped_target(void)
 {
@@ -383,6 +398,8 @@ static void stopped_target(void)
 		snprintf(at, sizeof(at), "%d", n);
 		r = finish(start_sequence(s.pid, at));
 		CHECK(r == RUN_OK || r == -SIGKILL);
+		if (!CHECK(is_stopped(&s)))
+			break;
 		usleep(2000);
 		CHECK(procfs_stat(s.pid, 0, &st, &f) == 0 && st.state == 'T');
 		CHECK(waitpid(s.pid, NULL, WUNTRACED | WNOHANG) == 0);
@@ -392,20 +409,6 @@ static void stopped_target(void)
 			break;
 	}
 	subject_end(&s);
-}
-
-static bool is_stopped(const struct subject *s)
-{
-	struct fault f = { 0 };
-	struct proc_stat st;
-	int i;
-
-	for (i = 0; i < 1000; i++) {
-		if (procfs_stat(s->pid, 0, &st, &f) == 0 && st.state == 'T')
-			return true;
-		usleep(1000);
-	}
-	return false;
 }
 
 /* SIGSTOP cannot be blocked: it reaches agents and guests too. Every other time we are killed. */
@@ -429,7 +432,8 @@ static void stopped_meanwhile(void)
 		}
 		r = finish(p);
 		CHECK(r == RUN_OK || r == -SIGKILL);
-		CHECK(is_stopped(&s));
+		if (!CHECK(is_stopped(&s)))
+			break;
 		while (waitpid(s.pid, NULL, WUNTRACED | WNOHANG) > 0)
 			;
 		kill(s.pid, SIGCONT);
