@@ -99,7 +99,7 @@ def refused(tool_run, images, action, wanted):
 
 
 # Only a stopped task tells (messages in a queue come and go), so "check PID" cannot know.
-UNSEEN = {"dispatch", "netlink_queue", "tcp_mapped"}
+UNSEEN = {"dispatch", "lock_in_flight", "netlink_queue", "tcp_mapped"}
 
 
 def check_refusal(plan, pid, directory, facts):

@@ -203,6 +203,20 @@ int fdtable_collect(struct files *fs, const DumpTask *task, struct fault *f)
 	return table_close(fs, take_ptr(&table), f);
 }
 
+/* Of a file that is in no table. */
+static int refuse_locks(struct probe *p, struct fault *f)
+{
+	char who[400];
+
+	if (!locks_shown(p->info))
+		return 0;
+	if (probe_file(p, f) < 0)
+		return -1;
+	return fault(f, -ENOTSUP, "%s has a lock, which images know by task and descriptor, but no task "
+		     "has it as a descriptor: dump when it has been received",
+		     facts_name(&p->x, who, sizeof(who)));
+}
+
 int fdtable_adopt(struct files *fs, const FilesAdopt *req, uint32_t *ids, struct fault *f)
 {
 	AUTO_PROBE struct probe p;
@@ -215,7 +229,7 @@ int fdtable_adopt(struct files *fs, const FilesAdopt *req, uint32_t *ids, struct
 		if (probe_info(&p, req->fd[i], NULL, f) < 0)
 			return -1;
 		r = identity_find(fs, &p.x, f);
-		if (r < 0 || (r && collect_file(fs, &p, true, f) < 0))
+		if (r < 0 || (r && (refuse_locks(&p, f) < 0 || collect_file(fs, &p, true, f) < 0)))
 			return fault_prefix(f, "in flight in a socket");
 		ids[i] = p.x.id;
 	}
