@@ -78,9 +78,9 @@ int pact_make(const struct job *job, struct pact **pact, struct fault *f)
 	sigprocmask(SIG_SETMASK, &old, NULL);
 	if (p->keeper < 0) {
 		forget(p);
-		return fault(f, err, "start the process that ends the tree if we are killed; the "
-			     "limits on processes (ulimit -u, pids.max, threads-max) may be too "
-			     "low");
+		return fault(f, err, "tree of task %d: start the process that ends all of it "
+			     "if we are killed; raise the limit on processes (ulimit -u, "
+			     "pids.max, threads-max)", job->tasks[0]->pid);
 	}
 	*pact = p;
 	return 0;
